@@ -1,0 +1,1 @@
+"""Adapters of batch systems. They know nothing of the proxy, the API or the store."""

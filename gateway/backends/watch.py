@@ -1,0 +1,140 @@
+"""Who waits for which job: the board between one poller and many clusters.
+
+A cluster opens a `Watch`, adds the jobs it has submitted, and sleeps in
+`wait_changes` until something was learnt of one of them. Drivers deliver what
+they learn to the `WatchBoard`; a report that says nothing new wakes nobody.
+Changes that arrive while a cluster is busy are merged, newest wins, so a slow
+cluster costs no memory and delays nobody.
+
+In the other direction a watch tells the driver how urgent its jobs are:
+`eager` while anything starts or ends, and `ask()` for an answer at once (a
+late heartbeat, a refused connection). A driver that polls sleeps in
+`WatchBoard.wait_asked`.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+import trio
+
+from gateway.models import JobId, JobReport, JobState
+
+_NEW = JobReport(JobState.QUEUED)
+
+
+class _Cluster(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def username(self) -> str: ...
+
+
+class Watch:
+    """One cluster's view of its jobs. `jobs` maps each watched job to its last report."""
+
+    def __init__(self, board: "WatchBoard", cluster: _Cluster) -> None:
+        self.cluster = cluster
+        self.jobs: dict[JobId, JobReport] = {}
+        self._board = board
+        self._eager = False
+        self._changes: dict[JobId, JobReport] = {}
+        self._wakeup = trio.Event()
+
+    def __enter__(self) -> Self:
+        self._board._watches.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.discard(*tuple(self.jobs))
+        self._board._watches.discard(self)
+
+    def add(self, *jobs: JobId) -> None:
+        """Start to watch jobs; until something is heard they count as QUEUED."""
+        for job in jobs:
+            self.jobs.setdefault(job, _NEW)
+            self._board._owners[job] = self
+
+    def discard(self, *jobs: JobId) -> None:
+        """Stop to watch jobs; unknown ones are fine."""
+        for job in jobs:
+            if self.jobs.pop(job, None) is not None:
+                del self._board._owners[job]
+            self._changes.pop(job, None)
+
+    @property
+    def eager(self) -> bool:
+        """True while a job of this cluster starts or ends, so that answers matter within seconds."""
+        return self._eager
+
+    @eager.setter
+    def eager(self, value: bool) -> None:
+        if value and not self._eager:
+            self._board.ask()
+        self._eager = value
+
+    def ask(self) -> None:
+        """Ask for news at once."""
+        self._board.ask()
+
+    async def wait_changes(self) -> dict[JobId, JobReport]:
+        """Wait until something new is known, and return it: job → newest report."""
+        await self._wakeup.wait()
+        self._wakeup = trio.Event()
+        changes, self._changes = self._changes, {}
+        return changes
+
+    def _deliver(self, job: JobId, report: JobReport) -> None:
+        known = self.jobs[job]
+        if known != report and known.state is not JobState.GONE:  # nothing comes back from GONE
+            self.jobs[job] = self._changes[job] = report
+            self._wakeup.set()
+
+
+class WatchBoard:
+    """All watches of a driver."""
+
+    def __init__(self) -> None:
+        self._watches: set[Watch] = set()
+        self._owners: dict[JobId, Watch] = {}
+        self._asked = trio.Event()
+
+    def open(self, cluster: _Cluster) -> Watch:
+        """A new watch; enter it as a context manager to put it on the board."""
+        return Watch(self, cluster)
+
+    @property
+    def watches(self) -> frozenset[Watch]:
+        """All open watches."""
+        return frozenset(self._watches)
+
+    @property
+    def jobs(self) -> Mapping[JobId, JobReport]:
+        """Every watched job with its last report."""
+        return {job: watch.jobs[job] for job, watch in self._owners.items()}
+
+    @property
+    def eager(self) -> bool:
+        """True while any cluster is in a hurry."""
+        return any(watch.eager for watch in self._watches)
+
+    def deliver(self, reports: Mapping[JobId, JobReport]) -> None:
+        """Hand reports to the clusters concerned; jobs that nobody watches are ignored."""
+        for job, report in reports.items():
+            owner = self._owners.get(job)
+            if owner is not None:
+                owner._deliver(job, report)
+
+    def deliver_unknown(self, jobs: Iterable[JobId], reason: str) -> None:
+        """The question could not be answered: say so, without touching what is known to be gone."""
+        self.deliver({job: JobReport(JobState.UNKNOWN, reason) for job in jobs})
+
+    def ask(self) -> None:
+        """Wake the driver for a poll at once."""
+        self._asked.set()
+
+    async def wait_asked(self) -> None:
+        """Wait until somebody asks; every call of `ask` before this one returns counts."""
+        await self._asked.wait()
+        self._asked = trio.Event()

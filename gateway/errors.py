@@ -1,0 +1,103 @@
+"""What can go wrong, said for people.
+
+Every error that a user, a job or an administrator may meet is a subclass of
+`GatewayError`. Its text is a whole sentence that names the thing concerned
+and, where there is one, the next step; its `status` is the HTTP status under
+which the API hands that sentence to the client (docs/architecture.md says
+which status the published client turns into which exception).
+Anything that is not a `GatewayError` is a bug and reaches users as a bare 500.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Base of all errors with a sentence for people."""
+
+    #: The HTTP status of the answer that carries this error.
+    status: ClassVar[int] = 500
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Extra headers of the HTTP answer."""
+        return {}
+
+
+class ConfigError(GatewayError):
+    """The configuration has mistakes; the text lists all of them, one a line."""
+
+
+class StartError(GatewayError):
+    """The server cannot start: a port in use, a database that is locked, ..."""
+
+
+class InvalidRequest(GatewayError):
+    """The request's body, query or field is not what the route takes."""
+
+    status = 422
+
+
+class BadRequest(GatewayError):
+    """The request is not even well-formed (bad JSON, a body that is no object)."""
+
+    status = 400
+
+
+class Unauthorized(GatewayError):
+    """Nobody has been identified. `challenge` is what WWW-Authenticate says."""
+
+    status = 401
+
+    def __init__(self, message: str = "Authentication required", *, challenge: str = "Basic") -> None:
+        super().__init__(message)
+        self.challenge = challenge
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The challenge: the published client only authenticates when it sees one."""
+        return {"WWW-Authenticate": self.challenge}
+
+
+class Forbidden(GatewayError):
+    """The user is known, the cluster belongs to somebody else."""
+
+    status = 403
+
+
+class NotFound(GatewayError):
+    """No such cluster."""
+
+    status = 404
+
+
+class Conflict(GatewayError):
+    """The cluster is not in a state that allows this; the published client shows the text."""
+
+    status = 409
+
+
+class ClusterFailed(Conflict):
+    """The cluster waited for has failed; the text is the reason."""
+
+
+class TryAgainLater(GatewayError):
+    """A limit is reached or a part is down; the same request may work later."""
+
+    status = 503
+
+
+class JobError(GatewayError):
+    """Base of what a driver may raise. See `gateway.backends.base.Driver`."""
+
+
+class JobRefused(JobError):
+    """The batch system said no, in the words of the text. No job exists."""
+
+
+class BackendUnavailable(JobError):
+    """The batch system does not answer. No job was submitted; nothing is known to be gone."""
+
+
+class AnswerLost(JobError):
+    """A submission's answer was lost (timeout, broken pipe): the job may or may not exist."""

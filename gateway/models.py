@@ -1,0 +1,109 @@
+"""The values that travel between the rooms of the house: frozen, without behaviour beyond formatting.
+
+Times in records are wall-clock milliseconds since the epoch (as on the wire);
+everything that is waited for uses `trio.current_time()` instead.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Any, NewType
+
+from attrs import field, frozen
+
+JobId = NewType("JobId", str)
+"""How the batch system (or the local driver) names one job, for example `4711_3`."""
+
+
+class Role(enum.StrEnum):
+    """What a job is for."""
+
+    SCHEDULER = "scheduler"
+    WORKER = "worker"
+
+
+class JobState(enum.StrEnum):
+    """What is believed of a job.
+
+    UNKNOWN is not GONE: it says that the question could not be answered.
+    GONE needs evidence (the batch system's final state, or absence from
+    enough good polls).
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDING = "ending"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+class ClusterStatus(enum.StrEnum):
+    """A cluster's state, in the words of the wire."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+    FAILED = "FAILED"
+
+
+@frozen
+class User:
+    """Somebody who has been authenticated."""
+
+    name: str
+    groups: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    admin: bool = False
+
+
+@frozen
+class JobReport:
+    """What the batch system last said of a job.
+
+    `reason` is one line in the batch system's own words (why a job waits, how
+    it ended), empty when there is nothing to say.
+    """
+
+    state: JobState
+    reason: str = ""
+
+
+@frozen(kw_only=True)
+class ClusterRecord:
+    """All that is remembered of a cluster across restarts of the gateway.
+
+    `config` holds the effective values of the cluster's configuration as
+    JSON values; `options` what the user asked for. `count` is the number of
+    workers last wanted. `reason` says why a cluster failed.
+    """
+
+    name: str
+    username: str
+    token: str = field(repr=False)
+    tls_cert: str = field(repr=False)
+    tls_key: str = field(repr=False)
+    options: Mapping[str, Any]
+    config: Mapping[str, Any] = field(repr=False)
+    status: ClusterStatus = ClusterStatus.PENDING
+    reason: str = ""
+    count: int = 0
+    scheduler_address: str = ""
+    dashboard_address: str = ""
+    api_address: str = ""
+    start_time: int
+    stop_time: int | None = None
+
+
+@frozen(kw_only=True)
+class SubmissionRecord:
+    """One submission to the batch system: the scheduler, or a group of workers.
+
+    It is stored before the submission (`jobs` is None: an intent) and again
+    with the jobs' ids. An intent found at a restart is looked for in the
+    queue by its unique name instead of being submitted a second time.
+    """
+
+    cluster: str
+    group: str
+    role: Role
+    count: int
+    jobs: tuple[JobId, ...] | None = None

@@ -1,0 +1,1 @@
+"""The public port. It knows routes, and nothing of backends or clusters."""
