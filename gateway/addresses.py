@@ -1,0 +1,26 @@
+"""Addresses to listen at, as people write them: `host:port`, `:port` for all interfaces, `[v6]:port`."""
+
+import re
+
+from attrs import frozen
+
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
+
+
+@frozen
+class Address:
+    """Where to listen. `host` is a name or an address without brackets, empty for all interfaces; port 0: any."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """The address that a text means. Raises ValueError with what it must be."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None or (port := int(match["port"])) > 65535:
+        raise ValueError("must be HOST:PORT, :PORT for all interfaces, or [IPV6]:PORT, with a port up to 65535")
+    return Address(match["v6"] or match["host"], port)

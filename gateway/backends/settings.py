@@ -1,0 +1,200 @@
+"""Options that all backends share. A backend adds its own, and `open_driver`, in a subclass.
+
+Timers of the original that polled are accepted where an event does their work
+here; their help says so.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar
+
+from gateway.backends.base import Driver
+from gateway.cluster_config import ClusterConfig
+from gateway.configurable import SettingError, configurable, setting
+from gateway.options import Options
+
+
+def encryption_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Keys as Fernet takes them (base64, the URL-safe kind), from 32 bytes in either kind of base64.
+
+    Raises ValueError when one is not 32 bytes long; the text says which, never the key.
+    """
+    return tuple(_encryption_key(number, key) for number, key in enumerate(keys, start=1))
+
+
+def _encryption_key(number: int, key: str) -> str:
+    try:
+        raw = base64.b64decode(key.strip().replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != 32:
+        raise ValueError(f"must be 32 bytes each, in base64 as `openssl rand -base64 32` prints them (key {number})")
+    return base64.urlsafe_b64encode(raw).decode("ascii")
+
+
+def _database_url(url: str) -> None:
+    if not re.match(r"(sqlite|postgresql)(\+\w+)?://", url):
+        raise ValueError("must begin with sqlite:// or postgresql://")
+
+
+def _url(url: str) -> str:
+    if url and not re.match(r"https?://[^/]", url):
+        raise ValueError("must begin with http:// or https:// and a host, or be empty")
+    return url.rstrip("/")
+
+
+@configurable
+class Backend:
+    """What every backend has: where its clusters' options come from, and how they reach the gateway."""
+
+    #: The host under which jobs reach a gateway that listens on all interfaces; empty: this host's own name.
+    default_host: ClassVar[str] = ""
+
+    cluster_options: Options | Callable[..., Any] = setting(
+        factory=Options,
+        help="""What users may set on a cluster: an Options value, or a function of the user that returns one and
+        may be async.""",
+    )
+    cluster_config_class: type[ClusterConfig] = setting(
+        default=ClusterConfig, help="The class of a cluster's options: a class, or its dotted name."
+    )
+    api_url: str = setting(
+        default="",
+        help="""The URL under which jobs reach the gateway's API, ending in `/api`. Empty: made from
+        Proxy.address, this host's name, and Proxy.prefix.""",
+        convert=_url,
+    )
+
+    def open_driver(self) -> AbstractAsyncContextManager[Driver]:
+        """Bring the backend to life: `async with backend.open_driver() as driver`."""
+        raise NotImplementedError
+
+
+@configurable
+class DBBackendBase(Backend):
+    """Backends whose clusters are recorded in a database and watched over here."""
+
+    #: What an unset `stop_clusters_on_shutdown` means: True for jobs that die with the gateway anyway.
+    stops_clusters_by_default: ClassVar[bool] = False
+
+    db_url: str = setting(
+        default="sqlite:///dask_gateway.sqlite",
+        help="""The database: `sqlite:///FILE` (relative to the working directory; four slashes for an absolute
+        path), `sqlite://` for one in memory, or `postgresql://USER:PASSWORD@HOST/NAME`.""",
+        validator=_database_url,
+        secret=True,
+    )
+    db_encrypt_keys: tuple[str, ...] = setting(
+        default=(),
+        help="""Keys that encrypt the secrets in the database, each 32 random bytes in base64
+        (`openssl rand -base64 32`); the first encrypts, all decrypt. Empty: those in the environment variable
+        DASK_GATEWAY_ENCRYPT_KEYS (separated by `;`), or else a key file beside the database.""",
+        convert=encryption_keys,
+        secret=True,
+    )
+    db_debug: bool = setting(default=False, help="Log every statement to the database.")
+    db_cleanup_period: float = setting(
+        default=600,
+        help="Time between removals of old records. Should be much shorter than db_cluster_max_age.",
+        unit="seconds",
+        minimum=1,
+    )
+    db_cluster_max_age: float = setting(
+        default=86400, help="Ended clusters are forgotten after this time.", unit="seconds", minimum=0
+    )
+    stop_clusters_on_shutdown: bool | None = setting(
+        default=None,
+        help="""Whether clusters are stopped when the gateway stops. None: the backend decides; local clusters are
+        stopped, batch jobs go on and are taken back at the next start.""",
+    )
+    cluster_status_period: float = setting(
+        default=30,
+        help="""Accepted for the sake of old configurations, without effect: the end of a scheduler's job is
+        heard of when the backend learns of it.""",
+        unit="seconds",
+        minimum=0,
+    )
+    worker_status_period: float = setting(
+        default=30,
+        help="""Accepted for the sake of old configurations, without effect: the end of a worker's job is heard
+        of when the backend learns of it.""",
+        unit="seconds",
+        minimum=0,
+    )
+    cluster_heartbeat_period: float = setting(
+        default=15, help="Time between two heartbeats of a scheduler.", unit="seconds", minimum=0.1
+    )
+    cluster_heartbeat_timeout: float | None = setting(
+        default=None,
+        help="""A cluster whose scheduler sends no heartbeat for this time has failed. More than
+        cluster_heartbeat_period; None: twice of it.""",
+        unit="seconds",
+        minimum=0.1,
+    )
+    cluster_start_timeout: float = setting(
+        default=60,
+        help="""A cluster whose scheduler is not heard of within this time has failed. The time counts from when
+        its job runs; waiting in a queue is not starting.""",
+        unit="seconds",
+        minimum=1,
+    )
+    worker_start_timeout: float = setting(
+        default=60,
+        help="""A worker that does not join its scheduler within this time is given up. The time counts from when
+        its job runs; waiting in a queue is not starting.""",
+        unit="seconds",
+        minimum=1,
+    )
+    check_timeouts_period: float | None = setting(
+        default=None,
+        help="""Accepted for the sake of old configurations, without effect: timeouts are waited for, not looked
+        for.""",
+        unit="seconds",
+        minimum=0,
+    )
+    worker_start_failure_limit: int = setting(
+        default=3,
+        help="A cluster fails when this many of its workers in a row have failed to start.",
+        minimum=1,
+    )
+    parallelism: int = setting(
+        default=20, help="Submissions and cancellations that may be under way at once.", minimum=1
+    )
+    backoff_base_delay: float = setting(
+        default=0.1,
+        help="Delay before what failed is tried again; it doubles with each failure up to backoff_max_delay.",
+        unit="seconds",
+        minimum=0.001,
+    )
+    backoff_max_delay: float = setting(
+        default=300, help="The longest delay before what failed is tried again.", unit="seconds", minimum=0.001
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a timeout that every heartbeat misses, and jobs that nobody would remember."""
+        if self.heartbeat_timeout <= self.cluster_heartbeat_period:
+            reason = f"must be more than cluster_heartbeat_period ({self.cluster_heartbeat_period:g} seconds)"
+            raise SettingError("cluster_heartbeat_timeout", reason, value=self.cluster_heartbeat_timeout)
+        if self.database_in_memory and self.stop_clusters_on_shutdown is False:
+            reason = "must be True for a database in memory (db_url), which forgets the clusters"
+            raise SettingError("stop_clusters_on_shutdown", reason, value=False)
+
+    @property
+    def heartbeat_timeout(self) -> float:
+        """Seconds without a heartbeat after which a cluster has failed."""
+        return self.cluster_heartbeat_timeout or 2 * self.cluster_heartbeat_period
+
+    @property
+    def database_in_memory(self) -> bool:
+        """Whether the database is gone with the process."""
+        return bool(re.fullmatch(r"sqlite(\+\w+)?://(/(:memory:)?)?(\?.*)?", self.db_url))
+
+    @property
+    def stops_clusters(self) -> bool:
+        """Whether clusters are stopped when the gateway stops: the option, or else what suits the backend."""
+        if self.stop_clusters_on_shutdown is None:
+            return self.stops_clusters_by_default or self.database_in_memory
+        return self.stop_clusters_on_shutdown

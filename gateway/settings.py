@@ -1,0 +1,94 @@
+"""Options of the server itself and of its public port."""
+
+from gateway.addresses import parse_address
+from gateway.backends.settings import Backend
+from gateway.configurable import SettingError, configurable, setting
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def _optional_address(text: str) -> None:
+    if text:
+        parse_address(text)
+
+
+def _prefix(text: str) -> str:
+    prefix = text.rstrip("/")
+    if prefix and not prefix.startswith("/"):
+        raise ValueError("must begin with '/', or be empty")
+    return prefix
+
+
+def _log_level(level: int | str) -> str:
+    """A level by name; the original also takes Python's numbers (10 for DEBUG, ...)."""
+    name = (
+        level.upper() if isinstance(level, str) else {10 * n: name for n, name in enumerate(LOG_LEVELS, 1)}.get(level)
+    )
+    if name not in LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
+    return name
+
+
+@configurable
+class DaskGateway:
+    """The server as a whole."""
+
+    address: str = setting(
+        default="",
+        help="""A further address that serves the API alone, over plain HTTP: for jobs, or for a check from
+        inside. Empty: none, everything goes through Proxy.address. (In the original server, the private API
+        server behind its proxy.)""",
+        unit="host:port",
+        validator=_optional_address,
+    )
+    authenticator_class: type = setting(
+        default="gateway.auth.SimpleAuthenticator",
+        help="Who is who: a subclass of Authenticator, or its dotted name.",
+    )
+    backend_class: type[Backend] = setting(
+        default="gateway.backends.local.UnsafeLocalBackend",
+        help="What runs the clusters: a subclass of Backend, or its dotted name.",
+    )
+    log_level: int | str = setting(
+        default="INFO", help=f"What is logged at least: {', '.join(LOG_LEVELS)}.", convert=_log_level
+    )
+
+
+@configurable
+class Proxy:
+    """The public port: HTTP(S) for the API and dashboards, and the traffic between clients and schedulers."""
+
+    address: str = setting(
+        default=":8000",
+        help="Where to listen; no host means all interfaces, [::]:8000 is for an IPv6 address.",
+        unit="host:port",
+        validator=parse_address,
+    )
+    tcp_address: str = setting(
+        default="",
+        help="Where to listen for the traffic between clients and schedulers. Empty: at `address`, with all else.",
+        unit="host:port",
+        validator=_optional_address,
+    )
+    prefix: str = setting(
+        default="",
+        help="A path before all others, for a gateway that shares its host name. Slashes at its end are dropped.",
+        convert=_prefix,
+    )
+    tls_key: str = setting(
+        default="", help="The private key (a PEM file) for HTTPS; set tls_cert as well. Empty: plain HTTP."
+    )
+    tls_cert: str = setting(
+        default="", help="The certificate, with its chain (a PEM file), for HTTPS; set tls_key as well."
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse half of a key pair."""
+        if bool(self.tls_key) != bool(self.tls_cert):
+            there, missing = ("tls_key", "tls_cert") if self.tls_key else ("tls_cert", "tls_key")
+            raise SettingError(there, f"needs {missing}: HTTPS takes both", value=getattr(self, there))
+
+    @property
+    def scheduler_address(self) -> str:
+        """Where to listen for the traffic between clients and schedulers."""
+        return self.tcp_address or self.address
