@@ -76,10 +76,13 @@ class ClusterConfig:
             reason = f"must not exceed cluster_max_cores ({self.cluster_max_cores:g})"
             raise SettingError("scheduler_cores", reason, value=self.scheduler_cores)
 
-    @property
-    def nthreads(self) -> int:
-        """Threads of one worker: `worker_threads`, or else its cores."""
-        return self.worker_cores if self.worker_threads is None else self.worker_threads
+    def scheduler_arguments(self) -> tuple[str, ...]:
+        """What this kind of cluster adds to the scheduler's command; the last of two equal options wins."""
+        return ()
+
+    def worker_arguments(self) -> tuple[str, ...]:
+        """What this kind of cluster adds to the workers' command; the last of two equal options wins."""
+        return ()
 
     @property
     def max_workers(self) -> int | None:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import attrs
 
-from gateway.strict import Command, Memory, structure
+from gateway.strict import Command, Memory, shown, structure
 
 __all__ = [
     "Command",
@@ -50,7 +50,7 @@ class SettingError(ValueError):
         """`reason` completes a sentence that begins with the option's name; no value: it is not to be shown."""
         self.option = option
         self.reason = reason
-        super().__init__(f"{option} {reason}" + ("" if value is attrs.NOTHING else f", got {value!r}"))
+        super().__init__(f"{option} {reason}" + ("" if value is attrs.NOTHING else f", got {shown(value)}"))
 
 
 class SettingErrors(ValueError):
@@ -129,9 +129,7 @@ def setting(
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
 def configurable(cls: type[T]) -> type[T]:
-    """Make a class a config class. Raises TypeError for a class without docstring or an option without help."""
-    if not (cls.__doc__ or "").strip():
-        raise TypeError(f"{cls.__name__} needs a docstring")
+    """Make a class (that same object) a config class. Raises TypeError for an option without help."""
     return attrs.frozen(kw_only=True, slots=False, field_transformer=_complete)(cls)
 
 

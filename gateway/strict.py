@@ -35,6 +35,12 @@ _MEMORY = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(?:([KMGT])(?:iB)?|B
 _UNITS = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
+def shown(value: object) -> str:
+    """The value as messages show it: what Python would print, of bounded length."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def parse_memory(value: object) -> Memory:
     """A number of bytes (>= 0), from a number or from text with an optional unit; fractions are rounded down.
 
