@@ -1,0 +1,365 @@
+"""The small program that acts for one user: `dask-gateway-jobqueue-launcher`.
+
+The gateway starts it as the user (`sudo -nHu USER dask-gateway-jobqueue-launcher`),
+writes one JSON request to its standard input and reads one JSON answer from
+its standard output. It has four actions:
+
+    submit   make the cluster's directory, run sbatch or qsub with a script on stdin
+    cancel   run scancel or qdel; touches no directory, so a missing one stops nothing
+    tail     the end of a job's log in the cluster's directory
+    clean    remove the cluster's directory, or only those whose time is up
+
+Answers are `{"ok": true, ...}` (with `returncode`, `stdout` and `stderr` of the
+batch command) or `{"ok": false, "error": "<one sentence>"}`; `"lost": true`
+in an error says that the command may have had its effect.
+
+**What this program guards, and what it cannot.** A request comes from the
+gateway's account, which may have been taken over. Submitting a job is running
+code of the gateway's choice as the user *on the compute nodes*: that is what a
+gateway is for, and it cannot be had with less. Beyond it a request gets
+nothing: no command but the four above, found where root alone can put them,
+with arguments that each match an allow-list; no environment that could change
+those commands; no file read but logs, no file written or removed but in
+directories that carry this program's own marker; and nothing at all as root.
+
+What is passed on is said in launcher_rules.py. The program starts anew for
+each submission, so it imports only the standard library, and little of that.
+It has the user's rights, no state, and keeps no secret: the script and the
+environment pass through to the batch command.
+"""
+
+import errno
+import json
+import os
+import pwd
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from typing import Any
+
+from gateway.backends.launcher_rules import CLUSTER, LOG, LOG_PATTERN, VARIABLE, allows
+
+#: Where batch commands are looked for when the request names no path.
+PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/usr/local/slurm/bin:/opt/pbs/bin"
+
+#: The file that marks a directory as made by this program, so that it may be removed again.
+MARKER = ".dask-gateway"
+
+MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
+MAX_TAIL = 64 * 2**10  # bytes
+MAX_SECONDS = 600.0  # that a batch command may take
+
+_ACTIONS = {"submit": ("sbatch", "qsub"), "cancel": ("scancel", "qdel")}
+_LOG_OPTION = {"sbatch": "--output=", "qsub": "-o"}
+
+
+class Refused(Exception):
+    """The request is not carried out; the text is a sentence for the user."""
+
+
+class Lost(Refused):
+    """The batch command was ended before it answered: it may have had its effect."""
+
+
+# --- the request -----------------------------------------------------------------------------------------------------
+
+
+def text(request: dict[str, Any], key: str, pattern: re.Pattern[str] | None = None, default: str | None = None) -> str:
+    """A string of the request; refuses other types, NUL bytes, and what does not match all of `pattern`."""
+    value = request.get(key, default)
+    if not isinstance(value, str) or "\0" in value or (pattern is not None and not pattern.fullmatch(value)):
+        raise Refused(f"the launcher was given a bad value of {key!r}: {value!r:.100}")
+    return value
+
+
+def number(request: dict[str, Any], key: str, default: float, maximum: float) -> float:
+    """A number between 0 and `maximum`."""
+    value = request.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
+        raise Refused(f"the launcher was given a bad value of {key!r}: {value!r:.100}")
+    return float(value)
+
+
+def arguments(request: dict[str, Any], command: str) -> list[str]:
+    """The command's arguments, each of which must match the command's allow-list."""
+    values = request.get("arguments")
+    if not isinstance(values, list):
+        raise Refused("the launcher was given no list of arguments")
+    for value in values:
+        if not isinstance(value, str) or not allows(command, value):
+            raise Refused(f"the launcher does not pass the argument {value!r:.200} to {command}")
+    return values
+
+
+def environment(request: dict[str, Any]) -> dict[str, str]:
+    """Variables for the job: Dask's only, since others would change sbatch itself (SBATCH_*, SLURM_CONF, LD_*)."""
+    values = request.get("environment", {})
+    if not isinstance(values, dict):
+        raise Refused("the launcher was given an environment that is no object")
+    for name, value in values.items():
+        if not VARIABLE.fullmatch(name) or not isinstance(value, str) or "\0" in value:
+            raise Refused(f"the launcher does not pass the variable {name!r:.100} on")
+    return values
+
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+
+def find_command(command: str, path: str) -> str:
+    """The file to run: `path` if given (its base name must be `command`), else the first on PATH."""
+    if path in ("", command):
+        for folder in PATH.split(":"):
+            if os.access(os.path.join(folder, command), os.X_OK):
+                path = os.path.join(folder, command)
+                break
+        else:
+            raise Refused(
+                f"the command {command} was not found in {PATH}; say where it is with an option of the backend"
+            )
+    if os.path.basename(path) != command or not os.path.isabs(path):
+        raise Refused(f"the launcher only runs an absolute path that ends in /{command}, not {path!r:.200}")
+    why = unsafe(path)
+    if why:
+        raise Refused(f"{path} is not run as a user: {why}")
+    return path
+
+
+def unsafe(path: str) -> str:
+    """Why others than root could change what runs as `path`; empty when root alone can.
+
+    Each folder, symbolic link and file on the way must belong to root; none
+    may be writable by group or others, except sticky folders, where only its
+    owner can replace an entry.
+    """
+    here, links = "/", 0
+    waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    while True:
+        try:
+            status = os.lstat(here)
+        except OSError as error:
+            return f"{here}: {error.strerror}"
+        if status.st_uid != 0:
+            return f"{here} does not belong to root"
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > 40:
+                return f"{here}: too many symbolic links"
+            target = os.readlink(here)
+            here = "/" if target.startswith("/") else os.path.dirname(here)
+            waiting += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+        else:
+            folder = stat.S_ISDIR(status.st_mode)
+            if status.st_mode & 0o022 and not (folder and status.st_mode & stat.S_ISVTX):
+                return f"{here} can be changed by others than root"
+            if not waiting:
+                return "" if stat.S_ISREG(status.st_mode) and status.st_mode & 0o111 else f"{here} is no program"
+        if waiting:
+            part = waiting.pop()
+            here = os.path.dirname(here) if part == ".." else os.path.join(here, part)
+
+
+def run(request: dict[str, Any], argv: list[str], stdin: str, extra: dict[str, str], folder: str) -> dict[str, Any]:
+    """Run a batch command within the request's deadline (`seconds`); all of its processes end with it."""
+    user = pwd.getpwuid(os.getuid())
+    process = subprocess.Popen(
+        argv,
+        # This is also what a job starts with, hence the names that every program expects.
+        env={
+            "PATH": PATH,
+            "HOME": user.pw_dir,
+            "USER": user.pw_name,
+            "LOGNAME": user.pw_name,
+            "SHELL": user.pw_shell or "/bin/sh",
+            **extra,
+        },
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    seconds = number(request, "seconds", 60.0, MAX_SECONDS)
+    try:
+        stdout, stderr = process.communicate(stdin.encode("utf-8", "surrogateescape"), timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise Lost(f"{os.path.basename(argv[0])} did not answer within {seconds:g} seconds") from None
+    return {
+        "ok": True,
+        "returncode": process.returncode,
+        "stdout": stdout.decode("utf-8", "replace"),
+        "stderr": stderr.decode("utf-8", "replace"),
+    }
+
+
+# --- the directory ---------------------------------------------------------------------------------------------------
+
+
+def staging(request: dict[str, Any]) -> str:
+    """The directory that holds the user's cluster directories; `{home}` and `{username}` are filled in."""
+    user = pwd.getpwuid(os.getuid())
+    template = text(request, "staging_directory")
+    directory = os.path.normpath(template.replace("{home}", user.pw_dir).replace("{username}", user.pw_name))
+    if not os.path.isabs(directory) or re.search(r"[\x00-\x1f\x7f\\]", directory):
+        raise Refused(
+            f"the staging directory must be an absolute path without control characters, not {directory!r:.200}"
+        )
+    return directory
+
+
+def make_directory(parent: str, cluster: str) -> str:
+    """The cluster's own directory, made if it is missing, marked as ours, open to the user alone."""
+    directory = os.path.join(parent, cluster)
+    try:
+        os.makedirs(parent, mode=0o700, exist_ok=True)
+        try:
+            os.mkdir(directory, mode=0o700)
+        except FileExistsError:
+            if not is_ours(directory):
+                raise Refused(f"{directory} exists and was not made by the gateway; it is left alone") from None
+        else:
+            os.close(
+                os.open(os.path.join(directory, MARKER), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+            )
+    except OSError as error:
+        raise Refused(f"the directory {directory} cannot be made: {reason(error)}") from None
+    return directory
+
+
+def is_ours(directory: str) -> bool:
+    """Was this directory made by this program, for this user? A symbolic link never was."""
+    try:
+        folder, marker = os.lstat(directory), os.lstat(os.path.join(directory, MARKER))
+    except OSError:
+        return False
+    mine = folder.st_uid == marker.st_uid == os.getuid()
+    return mine and stat.S_ISDIR(folder.st_mode) and stat.S_ISREG(marker.st_mode)
+
+
+def reason(error: OSError) -> str:
+    """An operating system's error, with the next step where there is one."""
+    if error.errno == errno.ENOSPC:
+        return "the disk is full"
+    if error.errno == errno.EDQUOT:
+        return "your disk quota is used up"
+    return error.strerror or str(error)
+
+
+def remove(directory: str) -> None:
+    """Remove a directory that is ours; anything else, and anything that is gone already, is left alone."""
+    import shutil  # here, since it takes a third of the start and submissions do without
+
+    if is_ours(directory):
+        shutil.rmtree(directory)  # resists symbolic links (shutil.rmtree.avoids_symlink_attacks)
+
+
+# --- the actions -----------------------------------------------------------------------------------------------------
+
+
+def submit(request: dict[str, Any]) -> dict[str, Any]:
+    """Make the directory, then run the command with the script on its standard input."""
+    command = known_command(request, "submit")
+    argv = [find_command(command, text(request, "path", default="")), *arguments(request, command)]
+    extra, script = environment(request), text(request, "script")
+    log = text(request, "log", LOG_PATTERN)
+    directory = make_directory(staging(request), text(request, "cluster", CLUSTER))
+    shown = directory.replace("%", "%%") if command == "sbatch" else directory
+    argv.append(_LOG_OPTION[command] + os.path.join(shown, log))
+    # The job starts where the user would: at home. Where that is missing, the batch system says so itself.
+    home = os.path.expanduser("~")
+    return run(request, argv, script, extra, home if os.path.isdir(home) else "/")
+
+
+def cancel(request: dict[str, Any]) -> dict[str, Any]:
+    """Run the command; nothing else, so that nothing else can stop it."""
+    command = known_command(request, "cancel")
+    argv = [find_command(command, text(request, "path", default="")), *arguments(request, command)]
+    return run(request, argv, "", {}, "/")
+
+
+def tail(request: dict[str, Any]) -> dict[str, Any]:
+    """The last `size` bytes of one log, as text; empty when there is no such log."""
+    directory = os.path.join(staging(request), text(request, "cluster", CLUSTER))
+    path = os.path.join(directory, text(request, "log", LOG))
+    size = int(number(request, "size", 16 * 2**10, MAX_TAIL))
+    if not is_ours(directory):
+        return {"ok": True, "path": path, "text": ""}
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return {"ok": True, "path": path, "text": ""}
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise Refused(f"{path} is no ordinary file")
+        file.seek(max(0, status.st_size - size))
+        content = file.read(size)
+    return {"ok": True, "path": path, "text": content.decode("utf-8", "replace")}
+
+
+def clean(request: dict[str, Any]) -> dict[str, Any]:
+    """Remove the cluster's directory, or keep its logs; remove ours that are older than `retention` seconds."""
+    parent, cluster = staging(request), text(request, "cluster", CLUSTER)
+    oldest = time.time() - number(request, "retention", 7 * 86400.0, 1e12)
+    try:
+        if request.get("keep_logs") is not True:
+            remove(os.path.join(parent, cluster))
+        for name in os.listdir(parent):
+            directory = os.path.join(parent, name)
+            if name != cluster and CLUSTER.fullmatch(name) and is_ours(directory) and newest(directory) < oldest:
+                remove(directory)
+    except FileNotFoundError:
+        pass  # the staging directory is gone, or something in it went while we looked: that is the aim
+    except OSError as error:
+        raise Refused(f"the directory of cluster {cluster} in {parent} cannot be removed: {reason(error)}") from None
+    return {"ok": True}
+
+
+def newest(directory: str) -> float:
+    """When something was last written in a directory, in seconds since the epoch."""
+    with os.scandir(directory) as entries:
+        return max((entry.stat(follow_symlinks=False).st_mtime for entry in entries), default=0.0)
+
+
+def known_command(request: dict[str, Any], action: str) -> str:
+    """The batch command of a request, which must be one of the action's."""
+    command = text(request, "command")
+    if command not in _ACTIONS[action]:
+        raise Refused(f"the launcher does not run {command!r:.100} to {action} jobs")
+    return command
+
+
+def answer(raw: bytes) -> dict[str, Any]:
+    """The answer to a request, whatever it holds."""
+    try:
+        if os.getuid() == 0 or os.geteuid() == 0:
+            raise Refused("jobs are not run as root; log in to the gateway as somebody else")
+        if len(raw) > MAX_REQUEST:
+            raise Refused(f"the launcher's request has more than {MAX_REQUEST} bytes")
+        try:
+            request = json.loads(raw)
+        except (ValueError, RecursionError):
+            raise Refused("the launcher's request is not JSON") from None
+        actions = {"submit": submit, "cancel": cancel, "tail": tail, "clean": clean}
+        action = request.get("action") if isinstance(request, dict) else None
+        if action not in actions:
+            raise Refused(f"the launcher knows the actions {', '.join(actions)}, not {action!r:.100}")
+        return actions[action](request)
+    except Refused as refusal:
+        return {"ok": False, "error": str(refusal), "lost": isinstance(refusal, Lost)}
+    except OSError as error:
+        return {"ok": False, "error": f"the launcher failed: {reason(error)}", "lost": False}
+
+
+def main() -> int:
+    """Read one request, write one answer. The exit code is 0 whenever there is an answer."""
+    json.dump(answer(sys.stdin.buffer.read(MAX_REQUEST + 1)), sys.stdout)
+    sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""What the launcher passes on to a batch command: names, variables, and one allow-list of arguments a command (pure).
+
+Every argument is one token: `--time=10` for Slurm, `-lselect=1` for PBS. What
+says which resources a job needs is allowed; what names files, users or other
+scripts is not, since the launcher decides those itself. The dialects and the
+config classes ask the same rules, so that a bad option of the site's
+configuration is found when the gateway starts and not with the first job.
+"""
+
+import re
+
+#: A cluster's directory has the cluster's name.
+CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+#: A log that may be read.
+LOG = re.compile(r"[a-z0-9][a-z0-9-]{0,80}\.log")
+#: A log that may be written; the batch system fills in the index within an array.
+LOG_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,80}(%a|\^array_index\^)?\.log")
+#: Variables that may be in the batch command's environment. Others could change the command itself (SBATCH_*, LD_*).
+VARIABLE = re.compile(r"DASK_[A-Z0-9_]{1,100}")
+
+_TEXT = r"[^\x00-\x1f\x7f]{0,4000}"
+_NAME = r"dask-gateway-[a-z0-9-]{1,90}"
+
+# Left out are options that name files (output, error, input, chdir, bbf, export-file), users (uid, gid, get-user-env),
+# other scripts (wrap), and those that change what the answer means (wait, test-only, clusters).
+_SBATCH = """
+account acctg-freq begin comment constraint contiguous core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task
+deadline delay-boot dependency distribution exclude exclusive extra-node-info gpu-bind gpu-freq gpus gpus-per-node
+gpus-per-socket gpus-per-task gres gres-flags hint licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu
+mem-per-gpu mincpus network nice no-kill nodelist nodes ntasks ntasks-per-core ntasks-per-gpu ntasks-per-node
+ntasks-per-socket overcommit oversubscribe partition power prefer priority profile propagate qos reboot reservation
+signal sockets-per-node spread-job switches thread-spec threads-per-core time time-min tmp use-min-nodes wckey
+"""
+
+#: The batch commands that exist for the launcher, and what one argument of each must match.
+ARGUMENTS = {
+    "sbatch": re.compile(
+        rf"--parsable|--job-name={_NAME}|--array=0-[0-9]{{1,7}}|--export=(ALL|NONE)|--open-mode=append"
+        rf"|--(no-)?requeue|--({'|'.join(_SBATCH.split())})(={_TEXT})?"
+    ),
+    "scancel": re.compile(r"[0-9]{1,10}(_([0-9]{1,10}|\[[0-9][0-9,-]*\]))?"),
+    "qsub": re.compile(
+        rf"-f|-N{_NAME}|-J0-[0-9]{{1,7}}(:[0-9]+)?|-koed|-j(oe|eo|n)|-r[yn]|-S/bin/(ba)?sh"
+        rf"|-[qAPlmMp][^\x00-\x1f\x7f-]{_TEXT}|-W(group_list|umask|sandbox)={_TEXT}"
+    ),
+    "qdel": re.compile(r"[0-9]{1,12}(\[([0-9][0-9,-]*)?\])?(\.[A-Za-z0-9._-]{1,255})?"),
+}
+
+
+def allows(command: str, argument: str) -> bool:
+    """Does the launcher pass this argument to this batch command?"""
+    return ARGUMENTS[command].fullmatch(argument) is not None

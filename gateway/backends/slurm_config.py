@@ -1,0 +1,83 @@
+"""Options of clusters on Slurm. Everything here is a value; slurm.py makes arguments of sbatch from it."""
+
+from gateway.backends.jobqueue import JobQueueClusterConfig
+from gateway.backends.launcher_rules import allows
+from gateway.configurable import configurable, setting
+
+
+def _extra_args(arguments: tuple[str, ...]) -> None:
+    for argument in arguments:
+        if not allows("sbatch", argument):
+            raise ValueError(
+                f"must be long options of sbatch like --licenses=matlab, and none that names files or users"
+                f" ({argument!r} is not passed on)"
+            )
+
+
+def _word(value: str) -> None:
+    if any(character < " " or character == "\x7f" for character in value):
+        raise ValueError("must be one line without control characters")
+
+
+@configurable
+class SlurmClusterConfig(JobQueueClusterConfig):
+    """Options of clusters on Slurm, besides those of all batch systems."""
+
+    partition: str = setting(default="", help="The partition of each job; empty: Slurm's default.", validator=_word)
+    scheduler_partition: str = setting(
+        default="", help="The partition of the scheduler's job; empty: as partition.", validator=_word
+    )
+    worker_partition: str = setting(
+        default="", help="The partition of the workers' jobs; empty: as partition.", validator=_word
+    )
+    qos: str = setting(default="", help="The quality of service (QOS) of each job.", validator=_word)
+    scheduler_qos: str = setting(default="", help="The QOS of the scheduler's job; empty: as qos.", validator=_word)
+    worker_qos: str = setting(default="", help="The QOS of the workers' jobs; empty: as qos.", validator=_word)
+    account: str = setting(default="", help="The account that each job is charged to.", validator=_word)
+    scheduler_account: str = setting(
+        default="", help="The account of the scheduler's job; empty: as account.", validator=_word
+    )
+    worker_account: str = setting(
+        default="", help="The account of the workers' jobs; empty: as account.", validator=_word
+    )
+    gres: str = setting(default="", help="Generic resources of each job, like gpu:1.", validator=_word)
+    scheduler_gres: str = setting(
+        default="", help="Generic resources of the scheduler's job; empty: as gres.", validator=_word
+    )
+    worker_gres: str = setting(
+        default="", help="Generic resources of each worker's job; empty: as gres.", validator=_word
+    )
+    constraint: str = setting(default="", help="Features that the nodes must have.", validator=_word)
+    scheduler_constraint: str = setting(
+        default="", help="Features of the scheduler's node; empty: as constraint.", validator=_word
+    )
+    worker_constraint: str = setting(
+        default="", help="Features of the workers' nodes; empty: as constraint.", validator=_word
+    )
+    reservation: str = setting(default="", help="The reservation to run in.", validator=_word)
+    scheduler_reservation: str = setting(
+        default="", help="The reservation of the scheduler's job; empty: as reservation.", validator=_word
+    )
+    worker_reservation: str = setting(
+        default="", help="The reservation of the workers' jobs; empty: as reservation.", validator=_word
+    )
+    nodes: int | None = setting(
+        default=None,
+        help="Nodes of each job; None: as many as its one task needs, which is one. More only make sense with a setup "
+        "that starts something on the others.",
+        minimum=1,
+    )
+    scheduler_nodes: int | None = setting(default=None, help="Nodes of the scheduler's job; None: as nodes.", minimum=1)
+    worker_nodes: int | None = setting(default=None, help="Nodes of each worker's job; None: as nodes.", minimum=1)
+    exclusive: bool = setting(default=False, help="Whether each job has its nodes for itself.")
+    scheduler_exclusive: bool | None = setting(
+        default=None, help="Whether the scheduler's job has its node for itself; None: as exclusive."
+    )
+    worker_exclusive: bool | None = setting(
+        default=None, help="Whether each worker's job has its node for itself; None: as exclusive."
+    )
+    extra_args: tuple[str, ...] = setting(
+        default=(),
+        help="Further arguments of sbatch, long options with their value attached: ['--licenses=matlab'].",
+        validator=_extra_args,
+    )
