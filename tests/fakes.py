@@ -55,6 +55,8 @@ class FakeDriver:
     runs_at_once: bool = False
     #: Cancelled jobs are GONE at once; otherwise they are ENDING until the test says more.
     ends_at_once: bool = True
+    #: The largest group that one submission may have.
+    group_limit: int | None = None
     #: Called with each job right after its submission, to play a job's life.
     on_submit: Callable[[FakeJob], None] | None = None
 
@@ -194,6 +196,10 @@ class FakeDriver:
         await trio.lowlevel.checkpoint()
         self.cleaned.append((cluster.name, keep_logs))
         self._wake()
+
+    def max_group_size(self, cluster: ClusterRef) -> int | None:
+        """As the test says in `group_limit`."""
+        return self.group_limit
 
     def watch(self, cluster: ClusterRef) -> Watch:
         """A watch that hears at once what is already known of the jobs added to it."""
