@@ -1,0 +1,29 @@
+"""Which program a configured command means: the one rule that all backends share (pure).
+
+The scripts `dask-scheduler` and `dask-worker` are gone since distributed
+2026.6; `dask scheduler` and `dask worker` took their place. Configurations
+written for the old names keep working: an old name that cannot be found falls
+back to the new one beside it.
+"""
+
+from collections.abc import Callable, Mapping
+
+#: Old script → the words that replace it.
+FALLBACKS: Mapping[str, tuple[str, ...]] = {
+    "dask-scheduler": ("dask", "scheduler"),
+    "dask-worker": ("dask", "worker"),
+}
+
+
+def with_fallback(command: tuple[str, ...], which: Callable[[str], str | None]) -> tuple[str, ...]:
+    """The command to run: `command`, unless it starts with an old script that is not there.
+
+    `which` says where a program is on the job's path, None when it is not
+    (`shutil.which` with that path). A script given with its folder falls
+    back to `dask` in the same folder.
+    """
+    folder, slash, name = command[0].rpartition("/")
+    if name not in FALLBACKS or which(command[0]) is not None:
+        return command
+    program, *words = FALLBACKS[name]
+    return (folder + slash + program, *words, *command[1:])
