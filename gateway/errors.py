@@ -44,6 +44,18 @@ class BadRequest(GatewayError):
     status = 400
 
 
+class MethodNotAllowed(GatewayError):
+    """The route does not take this method."""
+
+    status = 405
+
+
+class TooLarge(GatewayError):
+    """The request's body is larger than any honest one."""
+
+    status = 413
+
+
 class Unauthorized(GatewayError):
     """Nobody has been identified. `challenge` is what WWW-Authenticate says."""
 

@@ -73,7 +73,8 @@ class ClusterRecord:
 
     `config` holds the effective values of the cluster's configuration as
     JSON values; `options` what the user asked for. `count` is the number of
-    workers last wanted. `reason` says why a cluster failed.
+    workers last wanted, `groups` the number of worker groups ever submitted
+    (their names are never used twice). `reason` says why a cluster failed.
     """
 
     name: str
@@ -86,6 +87,7 @@ class ClusterRecord:
     status: ClusterStatus = ClusterStatus.PENDING
     reason: str = ""
     count: int = 0
+    groups: int = 0
     scheduler_address: str = ""
     dashboard_address: str = ""
     api_address: str = ""

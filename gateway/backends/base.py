@@ -114,7 +114,9 @@ class Driver(Protocol):
         ...
 
     async def explain(self, cluster: ClusterRef, job: JobId, name: str) -> str:
-        """Why this job ended, for its user: state, exit code or signal, node, the last lines of its log.
+        """Why this job ended, or what is known of it while it runs, for its user.
+
+        State, exit code or signal, node, the last lines of its log.
 
         Several lines, without secrets; never raises: what cannot be found out is left out.
         """
@@ -125,6 +127,10 @@ class Driver(Protocol):
 
         Called after the jobs are gone. Something that is already missing is fine.
         """
+        ...
+
+    def max_group_size(self, cluster: ClusterRef) -> int | None:
+        """The largest `JobSpec.count` that one submission may have; None when there is no limit."""
         ...
 
     def watch(self, cluster: ClusterRef) -> Watch:

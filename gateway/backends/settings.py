@@ -148,6 +148,13 @@ class DBBackendBase(Backend):
         unit="seconds",
         minimum=1,
     )
+    queue_timeout: float = setting(
+        default=0,
+        help="""A cluster whose scheduler waits longer than this in the batch system's queue has failed; 0: it may
+        wait for ever.""",
+        unit="seconds",
+        minimum=0,
+    )
     check_timeouts_period: float | None = setting(
         default=None,
         help="""Accepted for the sake of old configurations, without effect: timeouts are waited for, not looked

@@ -20,7 +20,7 @@ import trio
 
 from gateway.models import JobId, JobReport, JobState
 
-_NEW = JobReport(JobState.QUEUED)
+_NOTHING_HEARD = JobReport(JobState.UNKNOWN)
 
 
 class _Cluster(Protocol):
@@ -51,9 +51,11 @@ class Watch:
         self._board._watches.discard(self)
 
     def add(self, *jobs: JobId) -> None:
-        """Start to watch jobs; until something is heard they count as QUEUED."""
+        """Start to watch jobs, and ask for news of them; until something is heard they count as UNKNOWN."""
+        if jobs:
+            self._board.ask()
         for job in jobs:
-            self.jobs.setdefault(job, _NEW)
+            self.jobs.setdefault(job, _NOTHING_HEARD)
             self._board._owners[job] = self
 
     def discard(self, *jobs: JobId) -> None:

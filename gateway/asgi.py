@@ -1,0 +1,136 @@
+"""The front of HTTP: one ASGI app that hands each request to who answers it.
+
+    {prefix}/clusters/{name}/...                    that cluster's dashboard
+    {prefix}/api/v1/clusters/{name}/heartbeat       heartbeat_route.py: by far the most frequent, no web framework
+    {prefix}/...                                    the API (Quart)
+
+With TLS on the public port, jobs still reach it over plain HTTP: a site's
+own certificate authority is seldom known on compute nodes. What they may say
+in the clear is what they prove with their cluster's own token, and nothing
+else; everybody else is sent to HTTPS.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from gateway.errors import BadRequest, GatewayError, TooLarge
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Front:
+    """Dispatches by path.
+
+    `dashboards` is None where only the API is served; `secure` is True where plain HTTP is the exception.
+    """
+
+    def __init__(self, *, api: App, heartbeats: App, dashboards: App | None, prefix: str = "", secure: bool = False):
+        self._api = api
+        self._heartbeats = heartbeats
+        self._dashboards = dashboards
+        self._prefix = prefix
+        self._secure = secure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request or websocket."""
+        path: str = scope["path"]
+        if self._prefix and not (path == self._prefix or path.startswith(f"{self._prefix}/")):
+            await refuse(scope, send, 404, f"Nothing here: this gateway serves below {self._prefix}/")
+            return
+        if self._secure and scope["scheme"] in ("http", "ws") and not _is_from_job(scope):
+            await _send_to_https(scope, send)
+            return
+        if self._prefix:
+            scope = strip_prefix(scope, self._prefix)
+            path = scope["path"]
+        if self._dashboards is not None and path.startswith("/clusters/"):
+            await self._dashboards(scope, receive, send)
+        elif scope["type"] == "http" and path.endswith("/heartbeat") and path.startswith("/api/v1/clusters/"):
+            await self._heartbeats(scope, receive, send)
+        else:
+            await self._api(scope, receive, send)
+
+
+def strip_prefix(scope: Scope, prefix: str) -> Scope:
+    """The scope as seen below `prefix`, which moves to `root_path`."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return {
+        **scope,
+        "root_path": scope.get("root_path", "") + prefix,
+        "path": scope["path"][len(prefix) :] or "/",
+        "raw_path": raw[len(prefix.encode()) :] or b"/",
+    }
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """The value of a request header (lower case name), empty when it is missing."""
+    for key, value in scope["headers"]:
+        if key.lower() == name:
+            return str(value.decode("latin-1"))
+    return ""
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises `TooLarge` beyond `limit` bytes and `BadRequest` when the peer leaves in the middle."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("The request ended before its body did")
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise TooLarge(f"The request body is larger than {limit} bytes")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def answer(send: Send, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    """A complete HTTP answer."""
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def answer_error(send: Send, error: GatewayError) -> None:
+    """An error as every route tells it."""
+    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    body = orjson.dumps({"error": str(error)})
+    await answer(send, error.status, body, ((b"content-type", b"application/json"), *headers))
+
+
+async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
+    """Turn a request or a websocket down."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008, "reason": text})
+        return
+    body = orjson.dumps({"error": text})
+    await answer(send, status, body, ((b"content-type", b"application/json"),))
+
+
+def _is_from_job(scope: Scope) -> bool:
+    """True for the two things that a job says: its heartbeat, and the end of its own cluster."""
+    if scope["type"] != "http" or not header(scope, b"authorization").startswith("token "):
+        return False
+    path: str = scope["path"]
+    return scope["method"] == "DELETE" or (scope["method"] == "POST" and path.endswith("/heartbeat"))
+
+
+async def _send_to_https(scope: Scope, send: Send) -> None:
+    host = header(scope, b"host")
+    if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and _is_host(host):
+        query = b"?" + scope["query_string"] if scope["query_string"] else b""
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        location = b"https://" + host.encode("latin-1") + raw + query
+        await answer(send, 308, headers=((b"location", location),))
+    else:
+        await refuse(scope, send, 403, "This gateway speaks HTTPS: use an address that begins with https://")
+
+
+def _is_host(host: str) -> bool:
+    return 0 < len(host) < 256 and all(char.isalnum() or char in "-._:[]" for char in host)

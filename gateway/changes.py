@@ -1,0 +1,28 @@
+"""A bell that many can wait for: "something of this cluster has changed, look again".
+
+Whoever waits names the count of changes it has already seen, so nothing is
+missed between looking and waiting, and nothing is remembered for those who
+do not wait.
+"""
+
+import trio
+
+
+class Changes:
+    """Counts changes and wakes everybody who waits for the next one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._next = trio.Event()
+
+    def notify(self) -> None:
+        """Something has changed."""
+        self.count += 1
+        self._next.set()
+        self._next = trio.Event()
+
+    async def wait(self, seen: int) -> int:
+        """Wait until the count differs from `seen`, and return it."""
+        while self.count == seen:
+            await self._next.wait()
+        return self.count

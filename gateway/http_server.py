@@ -1,0 +1,48 @@
+"""HTTP/1.1 and HTTP/2 on a stream that somebody else has accepted.
+
+hypercorn's own accept loop can be ended by one malformed request: the
+exception leaves the connection's task and takes its nursery along. So the
+proxy accepts, draws a boundary around each connection, and only the protocol
+is hypercorn's: `TCPServer`, which is not in its documented API (setup.cfg
+pins the minor version, tests/test_proxy_malformed.py holds it to this).
+"""
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState, LifespanState
+
+from gateway.asgi import App
+
+HttpStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+class HttpServer:
+    """Serves one ASGI app on any number of connections."""
+
+    def __init__(self, app: App, *, keep_alive: float = 75.0, read_timeout: int | None = None) -> None:
+        """`keep_alive` is how many seconds an idle connection is kept; `read_timeout` how long a pause may be."""
+        config = Config()
+        config.errorlog = None
+        config.include_server_header = False
+        config.keep_alive_timeout = keep_alive
+        config.keep_alive_max_requests = 1_000_000  # a dashboard or a poller may stay as long as it likes
+        config.h11_max_incomplete_size = 64 * 1024
+        config.read_timeout = read_timeout
+        config.websocket_max_message_size = 64 * 1024 * 1024
+        config.websocket_ping_interval = 30.0
+        self._config = config
+        self._context = WorkerContext(None)
+        self._app = ASGIWrapper(app)  # type: ignore[arg-type]  # the same protocol, spelt with plain dicts
+        self._state = ConnectionState(LifespanState())
+
+    async def serve(self, stream: HttpStream) -> None:
+        """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""
+        # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
+        await TCPServer(self._app, self._config, self._context, self._state, stream).run()  # type: ignore[arg-type]
+
+    async def drain(self) -> None:
+        """Let idle connections go; busy ones finish their request. For a shutdown that is under way."""
+        await self._context.terminated.set()

@@ -1,0 +1,210 @@
+"""`serve`: the nursery tree of the whole server, readable from top to bottom.
+
+    sockets ▸ store ▸ driver ▸ clusters ▸ edges (public listeners, signals)
+
+Each stands on what is to its left and is entered after it: a port in use or a
+locked database is found before a single job is touched, and the innermost
+dies first. After SIGTERM or SIGINT no cluster is created any more, the present
+ones are stopped where the configuration wants that, and the tree unwinds.
+"""
+
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from functools import partial
+
+import structlog
+import trio
+from attrs import frozen
+
+from gateway import __version__
+from gateway.addresses import parse_address
+from gateway.api import create_api
+from gateway.asgi import Front
+from gateway.auth import Sessions
+from gateway.backends.settings import DBBackendBase
+from gateway.cluster import Rules, Services
+from gateway.config import Config
+from gateway.errors import GatewayError, StartError
+from gateway.heartbeat_route import heartbeat_app
+from gateway.http_server import HttpServer
+from gateway.manager import Manager, open_manager
+from gateway.notify import notify
+from gateway.proxy.dashboard import Dashboard
+from gateway.proxy.listeners import open_listeners
+from gateway.proxy.routes import Routes
+from gateway.proxy.server import serve_public
+from gateway.store import Store, open_store
+from gateway.supervise import describe
+from gateway.timeouts import Limits
+from gateway.tls import server_context
+
+_log = structlog.get_logger()
+
+#: Seconds that a stop leaves to requests under way.
+DRAIN_SECONDS = 2.0
+
+
+@frozen(kw_only=True)
+class Ports:
+    """The sockets that listen. Without a separate port for schedulers, `schedulers` is empty: `public` carries both."""
+
+    public: Sequence[socket.socket]
+    schedulers: Sequence[socket.socket]
+    private: Sequence[socket.socket]
+
+    @property
+    def port(self) -> int:
+        """The public port's number (interesting when port 0 was asked for); 0 for a Unix socket."""
+        name = self.public[0].getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+
+def run(config: Config) -> int:
+    """Serve until a signal says stop; returns the process's exit code (0 clean, 1 failure)."""
+    try:
+        trio.run(partial(serve, config), strict_exception_groups=True)
+    except* GatewayError as group:
+        _log.critical("the gateway cannot go on", reason=describe(group))
+        return 1
+    except* Exception as group:  # noqa: BLE001 (the last boundary)
+        _log.critical("the gateway failed", exc_info=group)
+        return 1
+    return 0
+
+
+async def serve(config: Config, *, task_status: trio.TaskStatus[Ports] = trio.TASK_STATUS_IGNORED) -> None:
+    """Serve until SIGTERM or SIGINT. Calls `started` with the listening sockets once they answer.
+
+    Raises `StartError` (a sentence) when it cannot start.
+    """
+    backend = config.backend
+    if not isinstance(backend, DBBackendBase):
+        raise StartError(f"c.DaskGateway.backend_class is {type(backend).__name__}, expected a DBBackendBase")
+    _log.info("starting", version=__version__, backend=type(backend).__name__)
+    for warning in config.warnings:
+        _log.warning(warning)
+    context = server_context(config.proxy.tls_cert, config.proxy.tls_key) if config.proxy.tls_cert else None
+    async with AsyncExitStack() as stack:
+        ports = await _open_ports(config, stack)
+        store = await stack.enter_async_context(
+            open_store(backend.db_url, keys=backend.db_encrypt_keys, debug=backend.db_debug)
+        )
+        driver = await stack.enter_async_context(backend.open_driver())
+        routes = Routes()
+        services = Services(driver=driver, store=store, routes=routes, rules=_rules(config, backend, ports))
+        manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
+        # A connection that a scheduler refuses is a reason to ask for its job at once.
+        stack.enter_context(routes.on_refused(manager.ask_about))
+        async with _edges(config, context, ports, manager, routes, store):
+            task_status.started(ports)
+            notify(READY="1", STATUS=f"serving at {config.proxy.address}")
+            _log.info("serving", address=config.proxy.address, port=ports.port, https=context is not None)
+            await _wait_signal()
+            notify(STOPPING="1")
+            manager.close()
+            if backend.stops_clusters:
+                await manager.stop_all()
+    _log.info("stopped")
+
+
+@asynccontextmanager
+async def _edges(
+    config: Config, context: ssl.SSLContext | None, ports: Ports, manager: Manager, routes: Routes, store: Store
+) -> AsyncIterator[None]:
+    """The API and the public listeners; at the end they are given `DRAIN_SECONDS` to finish what they do."""
+    sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age)
+    api = create_api(manager, config.authenticator, sessions, store)
+    heartbeats = heartbeat_app(manager)
+    await config.authenticator.setup(api)
+    front = Front(
+        api=api,
+        heartbeats=heartbeats,
+        dashboards=Dashboard(routes),
+        prefix=config.proxy.prefix,
+        secure=context is not None,
+    )
+    public = HttpServer(front)
+    private = HttpServer(Front(api=api, heartbeats=heartbeats, dashboards=None))
+    serve_listeners = partial(serve_public, routes=routes)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(
+                partial(
+                    serve_listeners,
+                    ports.public,
+                    serve_http=public.serve,
+                    schedulers=not ports.schedulers,
+                    ssl_context=context,
+                )
+            )
+            if ports.schedulers:
+                await nursery.start(partial(serve_listeners, ports.schedulers, serve_http=None))
+            if ports.private:
+                await nursery.start(partial(serve_listeners, ports.private, serve_http=private.serve, schedulers=False))
+            yield
+            nursery.cancel_scope.deadline = trio.current_time() + DRAIN_SECONDS
+            await public.drain()
+            await private.drain()
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(DRAIN_SECONDS, shield=True):
+            await config.authenticator.cleanup()
+
+
+async def _open_ports(config: Config, stack: AsyncExitStack) -> Ports:
+    async def listen(address: str) -> Sequence[socket.socket]:
+        listeners = await open_listeners(address) if address else []
+        for listener in listeners:
+            stack.enter_context(closing(listener))
+        return listeners
+
+    proxy = config.proxy
+    return Ports(
+        public=await listen(proxy.address),
+        schedulers=await listen(proxy.tcp_address if proxy.tcp_address != proxy.address else ""),
+        private=await listen(config.gateway.address),
+    )
+
+
+def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
+    return Rules(
+        api_url=backend.api_url or _api_url(config, backend, ports),
+        host=backend.default_host or "0.0.0.0",  # noqa: S104 (schedulers are reached from other nodes)
+        limits=Limits(
+            queue=backend.queue_timeout,
+            start=backend.cluster_start_timeout,
+            heartbeat=backend.heartbeat_timeout,
+            heartbeat_period=backend.cluster_heartbeat_period,
+            worker_start=backend.worker_start_timeout,
+        ),
+        worker_start_failure_limit=backend.worker_start_failure_limit,
+        backoff_base_delay=backend.backoff_base_delay,
+        backoff_max_delay=backend.backoff_max_delay,
+    )
+
+
+def _api_url(config: Config, backend: DBBackendBase, ports: Ports) -> str:
+    """Where jobs reach the API: at the private address when there is one, else at the public port.
+
+    Plain HTTP even when the public port has TLS (asgi.py says why).
+    """
+    sockets = ports.private or ports.public
+    address = parse_address(config.gateway.address or config.proxy.address)
+    name = sockets[0].getsockname()
+    if not isinstance(name, tuple):
+        raise StartError("The public port is a Unix socket: set c.Backend.api_url, so that jobs find the gateway")
+    host = address.host
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104
+        host = backend.default_host or socket.gethostname()
+    prefix = "" if ports.private else config.proxy.prefix
+    return f"http://{f'[{host}]' if ':' in host else host}:{name[1]}{prefix}/api"
+
+
+async def _wait_signal() -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            _log.info("stopping", signal=signal.Signals(number).name)
+            return

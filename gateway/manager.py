@@ -1,0 +1,225 @@
+"""All clusters of the gateway: created, found, listed, taken back after a restart, forgotten at last.
+
+The manager owns the nursery in which every cluster's task tree lives. A
+cluster that cannot be helped ends alone: the boundary around its tree keeps
+the others, and the server, out of it.
+"""
+
+import inspect
+import secrets
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+import trio
+
+from gateway.backends.settings import DBBackendBase
+from gateway.cluster import Cluster, Services, time_ms
+from gateway.cluster_config import ClusterConfig
+from gateway.configurable import SettingErrors, dump, restore, with_overrides
+from gateway.errors import GatewayError, InvalidRequest, NotFound, TryAgainLater, Unauthorized
+from gateway.lifecycle import is_active
+from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
+from gateway.options import Options
+from gateway.same_secret import same_secret
+from gateway.tls import new_cluster_certificate
+
+_log = structlog.get_logger()
+
+#: Seconds that a shutdown waits for clusters to stop, where they are to be stopped.
+STOP_ALL_DEADLINE = 45.0
+
+
+class Manager:
+    """Every cluster that is remembered, by name."""
+
+    def __init__(
+        self, backend: DBBackendBase, cluster_config: ClusterConfig, services: Services, nursery: trio.Nursery
+    ) -> None:
+        self._backend = backend
+        self._cluster_config = cluster_config
+        self._services = services
+        self._nursery = nursery
+        self._clusters: dict[str, Cluster] = {}
+        self._by_user: dict[str, dict[str, Cluster]] = {}
+        self._closed = False
+
+    async def options_for(self, user: User) -> Options:
+        """What this user may set on a cluster."""
+        options = self._backend.cluster_options
+        if isinstance(options, Options):
+            return options
+        chosen = options(user)
+        if inspect.isawaitable(chosen):
+            chosen = await chosen
+        if not isinstance(chosen, Options):
+            raise TypeError(f"c.Backend.cluster_options({user.name!r}) returned {chosen!r}, expected Options")
+        return chosen
+
+    async def create(self, user: User, requested: object) -> Cluster:
+        """A new cluster with the options that the user asked for. Returns when it is durable, before it has started.
+
+        Raises `InvalidRequest` when the options are refused, `TryAgainLater` during a shutdown.
+        """
+        if self._closed:
+            raise TryAgainLater("The gateway is shutting down; please try again in a minute")
+        options, config = await self._configure(user, requested)
+        name = secrets.token_hex(16)
+        cert, key = await trio.to_thread.run_sync(new_cluster_certificate, name)
+        record = ClusterRecord(
+            name=name,
+            username=user.name,
+            token=secrets.token_hex(32),
+            tls_cert=cert,
+            tls_key=key,
+            options=options,
+            config=dump(config),
+            start_time=time_ms(),
+        )
+        cluster = Cluster(record, config, self._services)
+        await self._nursery.start(self._run, cluster)
+        return cluster
+
+    def find(self, name: str) -> Cluster:
+        """The cluster of this name. Raises `NotFound`."""
+        cluster = self._clusters.get(name)
+        if cluster is None:
+            raise NotFound(f"Cluster {name} not found")
+        return cluster
+
+    def authenticated(self, name: str, authorization: str) -> Cluster:
+        """The cluster of this name, for a job that proves with its token (`token <token>`) that it belongs to it.
+
+        Raises `Unauthorized`, for an unknown cluster too: who has no token learns nothing.
+        """
+        scheme, _, token = authorization.partition(" ")
+        cluster = self._clusters.get(name)
+        if scheme != "token" or cluster is None or not same_secret(token, cluster.record.token):
+            raise Unauthorized(f"This is not the token of cluster {name}", challenge="token")
+        return cluster
+
+    def list(self, user: User, statuses: Collection[ClusterStatus] | None) -> list[Cluster]:
+        """The user's clusters that have one of these statuses; None: the active ones."""
+        mine = self._by_user.get(user.name, {}).values()
+        if statuses is None:
+            return [cluster for cluster in mine if is_active(cluster.record.status)]
+        return [cluster for cluster in mine if cluster.record.status in statuses]
+
+    def adopt(self, record: ClusterRecord, submissions: Collection[SubmissionRecord]) -> None:
+        """Take back a cluster of before a restart."""
+        config = restore(type(self._cluster_config), record.config)
+        cluster = Cluster(record, config, self._services, submissions)
+        self._add(cluster)
+        if not cluster.ended:
+            self._nursery.start_soon(self._run, cluster)
+
+    def close(self) -> None:
+        """Create no clusters any more."""
+        self._closed = True
+
+    def ask_about(self, name: str) -> None:
+        """Somebody could not reach this cluster: ask the batch system about its jobs at once."""
+        if name in self._clusters:
+            self._clusters[name].ask()
+
+    async def stop_all(self) -> None:
+        """Stop every cluster and wait for the ends, within `STOP_ALL_DEADLINE`."""
+        with trio.move_on_after(STOP_ALL_DEADLINE) as scope:
+            async with trio.open_nursery() as nursery:
+                for cluster in self._clusters.values():
+                    if not cluster.ended:
+                        nursery.start_soon(_stop_and_wait, cluster)
+        if scope.cancelled_caught:
+            left = sum(not cluster.ended for cluster in self._clusters.values())
+            _log.warning("not all clusters have stopped in time; the next start ends them", clusters=left)
+
+    async def forget_old(self, max_age: float) -> None:
+        """Forget clusters that ended more than `max_age` seconds ago."""
+        oldest = (time.time() - max_age) * 1000
+        old = [
+            cluster for cluster in self._clusters.values() if cluster.ended and (cluster.record.stop_time or 0) < oldest
+        ]
+        if not old:
+            return
+        await self._services.store.forget_clusters(*(cluster.name for cluster in old))
+        for cluster in old:
+            self._remove(cluster)
+        _log.info("forgot old clusters", clusters=len(old))
+
+    async def _configure(self, user: User, requested: object) -> tuple[Mapping[str, Any], ClusterConfig]:
+        """What was asked for, complete, and the cluster's configuration that results."""
+        try:
+            options = await self.options_for(user)
+            parsed = options.parse(requested)
+            overrides = options.configuration(parsed, user)
+            return parsed, with_overrides(self._cluster_config, overrides)
+        except GatewayError:
+            raise
+        except SettingErrors as error:
+            # Either the user's doing (a value out of bounds) or the site's (a handler's name for an option).
+            _log.warning("the cluster options lead to a configuration that cannot be", user=user.name, error=str(error))
+            raise InvalidRequest(f"These cluster options cannot be used: {error}") from error
+        except Exception as error:
+            # The handler is the site's own code: its author needs the traceback, its user the text.
+            _log.exception("the site's handler of cluster options failed", user=user.name)
+            raise InvalidRequest(f"These cluster options cannot be used: {error or type(error).__name__}") from error
+
+    async def _run(self, cluster: Cluster, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        def started() -> None:
+            self._add(cluster)
+            task_status.started()
+
+        try:
+            await cluster.run(started)
+        except* Exception as group:
+            if cluster.name not in self._clusters:
+                raise  # not even recorded: its creator hears of it
+            _log.error("a cluster's task tree broke; its jobs are taken back at the next start", exc_info=group)
+
+    def _add(self, cluster: Cluster) -> None:
+        self._clusters[cluster.name] = cluster
+        self._by_user.setdefault(cluster.record.username, {})[cluster.name] = cluster
+
+    def _remove(self, cluster: Cluster) -> None:
+        del self._clusters[cluster.name]
+        mine = self._by_user[cluster.record.username]
+        del mine[cluster.name]
+        if not mine:
+            del self._by_user[cluster.record.username]
+
+
+@asynccontextmanager
+async def open_manager(
+    backend: DBBackendBase, cluster_config: ClusterConfig, services: Services
+) -> AsyncIterator[Manager]:
+    """The manager with all clusters of the store taken back. Leaving it ends our watching, not the jobs."""
+    known = await services.store.load()
+    async with trio.open_nursery() as nursery:
+        manager = Manager(backend, cluster_config, services, nursery)
+        for record, submissions in known:
+            manager.adopt(record, submissions)
+        if known:
+            _log.info("took clusters back", clusters=len(known))
+        nursery.start_soon(_forget_old_clusters, manager, backend)
+        yield manager
+        nursery.cancel_scope.cancel()
+
+
+async def _forget_old_clusters(manager: Manager, backend: DBBackendBase) -> None:
+    while True:
+        try:
+            await manager.forget_old(backend.db_cluster_max_age)
+        except GatewayError as error:
+            _log.warning("cannot forget old clusters", error=str(error))
+        await trio.sleep(backend.db_cleanup_period)
+
+
+async def _stop_and_wait(cluster: Cluster) -> None:
+    try:
+        await cluster.stop()
+    except GatewayError as error:
+        _log.warning("cannot stop a cluster", cluster=cluster.name, error=str(error))
+        return
+    await cluster.wait_ended()

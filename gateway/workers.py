@@ -1,0 +1,147 @@
+"""The workers of one cluster: who they are, what state they are in, and since when.
+
+This is bookkeeping without I/O: the cluster's tasks feed it with job reports
+and heartbeats, and ask what is to be done. Every worker belongs to a group,
+that is, to one submission.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from attrs import define
+
+from gateway.backends.base import job_names
+from gateway.heartbeat import Heartbeat, worker_events
+from gateway.lifecycle import COMING_STATES, WorkerEnding, WorkerEvent, WorkerState, ending_of, next_worker_state
+from gateway.models import JobId, JobReport, JobState, Role
+
+
+@define
+class Worker:
+    """One worker. `job` is None while its submission's answer is awaited; `since` is when it came into `state`."""
+
+    name: str
+    group: str
+    job: JobId | None = None
+    state: WorkerState = WorkerState.QUEUED
+    since: float = 0.0
+    reason: str = ""
+
+
+class Workers:
+    """The workers that have not ended, in the order of their submission."""
+
+    def __init__(self) -> None:
+        self.failed_starts = 0
+        """Failed starts in a row: since a worker last connected."""
+        self._by_name: dict[str, Worker] = {}
+        self._by_job: dict[JobId, Worker] = {}
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    @property
+    def states(self) -> Mapping[str, WorkerState]:
+        """The state of each worker, in the order of submission."""
+        return {name: worker.state for name, worker in self._by_name.items()}
+
+    @property
+    def coming(self) -> bool:
+        """True while a worker is on its way."""
+        return any(worker.state in COMING_STATES for worker in self)
+
+    @property
+    def jobs(self) -> tuple[JobId, ...]:
+        """The ids of all jobs that have not ended."""
+        return tuple(self._by_job)
+
+    def groups(self) -> frozenset[str]:
+        """The groups that still have a worker."""
+        return frozenset(worker.group for worker in self)
+
+    def count(self, state: WorkerState) -> int:
+        """The number of workers in `state`."""
+        return sum(worker.state is state for worker in self)
+
+    def waiting_reason(self) -> str:
+        """Why queued workers wait, in the batch system's words; empty when it says nothing."""
+        return next((worker.reason for worker in self if worker.state is WorkerState.QUEUED and worker.reason), "")
+
+    def named(self, names: Iterable[str]) -> list[Worker]:
+        """The workers of these names that have not ended."""
+        return [self._by_name[name] for name in names if name in self._by_name]
+
+    def of_job(self, job: JobId) -> Worker | None:
+        """The worker whose job this is, None when it has ended."""
+        return self._by_job.get(job)
+
+    def submit(self, group: str, count: int, now: float) -> None:
+        """A group of workers is about to be submitted."""
+        for name in job_names(Role.WORKER, group, count):
+            self._by_name[name] = Worker(name, group, since=now)
+
+    def adopt(self, group: str, count: int, now: float) -> None:
+        """A group was submitted before a restart of the gateway; its ids follow with `submitted`."""
+        self.submit(group, count, now)
+        for worker in self._members(group):
+            worker.state = WorkerState.ADOPTED
+
+    def submitted(self, group: str, jobs: Iterable[JobId]) -> None:
+        """The batch system has accepted the group under these ids, in the order of their names."""
+        for worker, job in zip(self._members(group), jobs, strict=True):
+            worker.job = job
+            self._by_job[job] = worker
+
+    def drop_group(self, group: str) -> None:
+        """The group was never submitted after all."""
+        for worker in self._members(group):
+            self._remove(worker)
+
+    def report(self, job: JobId, report: JobReport, now: float) -> tuple[Worker, WorkerEnding] | None:
+        """The batch system said something about a job; returns the worker and the meaning when it has ended."""
+        worker = self._by_job.get(job)
+        if worker is None:
+            return None
+        worker.reason = report.reason
+        if report.state is JobState.GONE:
+            self._remove(worker)
+            ending = ending_of(worker.state)
+            self.failed_starts += ending is WorkerEnding.FAILED_START
+            return worker, ending
+        if report.state is JobState.QUEUED:
+            self.apply(worker, WorkerEvent.JOB_QUEUED, now)
+        elif report.state is JobState.RUNNING:
+            self.apply(worker, WorkerEvent.JOB_RUNNING, now)
+        return None
+
+    def hear(self, heartbeat: Heartbeat, now: float) -> None:
+        """A heartbeat says who is connected."""
+        for name, event in worker_events(self.states, heartbeat):
+            self.apply(self._by_name[name], event, now)
+
+    def apply(self, worker: Worker, event: WorkerEvent, now: float) -> None:
+        """Something happened to a worker."""
+        state = next_worker_state(worker.state, event)
+        if state is not worker.state:
+            worker.state, worker.since = state, now
+            if state is WorkerState.ACTIVE:
+                self.failed_starts = 0
+
+    def overdue(self, timeout: float, now: float) -> list[Worker]:
+        """Workers whose jobs run for `timeout` seconds without having connected."""
+        return [worker for worker in self if worker.state is WorkerState.STARTING and now - worker.since >= timeout]
+
+    def next_overdue(self, timeout: float) -> float:
+        """When the next worker will be overdue; infinity when none is starting."""
+        starting = (worker.since + timeout for worker in self if worker.state is WorkerState.STARTING)
+        return min(starting, default=float("inf"))
+
+    def _members(self, group: str) -> list[Worker]:
+        return [worker for worker in self if worker.group == group]
+
+    def _remove(self, worker: Worker) -> None:
+        del self._by_name[worker.name]
+        if worker.job is not None:
+            del self._by_job[worker.job]

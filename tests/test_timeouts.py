@@ -1,0 +1,42 @@
+from math import inf
+
+from gateway.models import JobReport, JobState
+from gateway.timeouts import Clock, Limits, SchedulerClock
+
+LIMITS = Limits(start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
+QUEUED, RUNNING, ENDING, UNKNOWN = (
+    JobReport(s) for s in (JobState.QUEUED, JobState.RUNNING, JobState.ENDING, JobState.UNKNOWN)
+)
+
+
+def test_waiting_in_the_queue_is_not_starting():
+    assert SchedulerClock(0.0).reported(QUEUED, 1000.0).deadline(LIMITS) == (inf, Clock.QUEUE)
+
+
+def test_the_queue_can_have_a_limit():
+    limits = Limits(queue=100, start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
+    clock = SchedulerClock(5.0)
+    assert clock.deadline(limits) == (105.0, Clock.QUEUE)
+    assert clock.reported(UNKNOWN, 90.0).deadline(limits) == (inf, Clock.QUEUE)
+
+
+def test_starting_counts_from_when_the_job_runs():
+    clock = SchedulerClock(0.0).reported(RUNNING, 500.0).reported(RUNNING, 510.0)
+    assert clock.deadline(LIMITS) == (560.0, Clock.START)
+    assert clock.reported(UNKNOWN, 520.0).deadline(LIMITS) == (inf, Clock.START)
+    assert clock.late(LIMITS) == inf
+
+
+def test_heartbeats_push_the_deadline():
+    clock = SchedulerClock(0.0).heard(10.0)
+    assert clock.deadline(LIMITS) == (40.0, Clock.HEARTBEAT)
+    clock = clock.reported(RUNNING, 12.0).heard(25.0)
+    assert clock.deadline(LIMITS) == (55.0, Clock.HEARTBEAT)
+    assert clock.late(LIMITS) == 25.0 + 22.5
+    assert clock.reported(UNKNOWN, 26.0).deadline(LIMITS) == (inf, Clock.HEARTBEAT)
+    assert clock.reported(UNKNOWN, 26.0).reported(ENDING, 27.0).deadline(LIMITS) == (55.0, Clock.HEARTBEAT)
+
+
+def test_a_requeued_job_starts_again():
+    clock = SchedulerClock(0.0).reported(RUNNING, 10.0).heard(12.0).reported(QUEUED, 20.0)
+    assert clock == SchedulerClock(20.0)
