@@ -15,6 +15,7 @@ import errno
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
@@ -24,6 +25,8 @@ from gateway.errors import BackendUnavailable, JobRefused, StartError
 
 #: Errors of a start that say "not now" instead of "never".
 _SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+#: Seconds before each reading of environments that were empty before.
+_PAUSES = (0.0, 0.002, 0.02, 0.1)
 
 
 class Process:
@@ -149,18 +152,32 @@ def read_sessions() -> dict[int, list[ProcessId]]:
 
 
 def read_marked(directory: str) -> list[MarkedProcess]:
-    """The living processes with the marks of this clusters directory, as far as we may look into them."""
+    """The living processes with the marks of this clusters directory, as far as we may look into them.
+
+    While a process executes another program, its environment is empty for a moment; so that no job is missed
+    in it, empty ones are read again. Kernel threads, which have none, belong to no session.
+    """
     found = []
-    for status in _statuses():
-        path = f"/proc/{status.pid}"
-        try:
-            uid = os.stat(path).st_uid
-            with open(f"{path}/environ", "rb") as file:
-                marks = parse_marks(file.read(), directory)
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        if marks is not None and status.alive:
-            found.append(MarkedProcess(status, uid, marks))
+    processes = [status for status in _statuses() if status.alive and status.session]
+    for pause in _PAUSES:
+        time.sleep(pause)
+        empty = []
+        for status in processes:
+            path = f"/proc/{status.pid}"
+            try:
+                uid = os.stat(path).st_uid
+                with open(f"{path}/environ", "rb") as file:
+                    environment = file.read()
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            marks = parse_marks(environment, directory)
+            if marks is not None:
+                found.append(MarkedProcess(status, uid, marks))
+            elif not environment:
+                empty.append(status)
+        processes = empty
+        if not processes:
+            break
     return found
 
 

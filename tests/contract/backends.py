@@ -1,0 +1,178 @@
+"""The backends that the contract suite runs against, each behind the same few questions.
+
+A backend takes part by an entry in `BACKENDS`: a context manager that is given
+an empty folder and yields a `Bench`. Programs are what the suite's jobs run:
+real ones for real backends, and for the fake one a description of what they do.
+"""
+
+import enum
+import getpass
+import hashlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from attrs import evolve, frozen
+
+from gateway.backends.base import ClusterRef, Driver, JobSpec
+from gateway.backends.local import LocalBackend, LocalClusterConfig, UnsafeLocalBackend
+from gateway.backends.local_process import read_marked
+from gateway.cluster_config import ClusterConfig
+from gateway.errors import JobRefused
+from gateway.models import JobId
+from tests.fakes import FakeDriver, FakeJob, open_fake_driver
+from tests.users import ensure_users, is_root
+
+
+class Program(enum.StrEnum):
+    """What a job does: a script of /bin/sh. The job's arguments are its own (`--name NAME` for workers)."""
+
+    SLEEP = "exec sleep 600"
+    FAIL = "echo 'no such file: input.csv'; exit 3"
+    DIE = "echo 'out of patience'; kill -KILL $$"
+    #: Prints whatever the suite wants to know of a job, and fails, so that it is told by `explain`.
+    REPORT = (
+        'echo "user=$(id -un) name=$2 cluster=$DASK_GATEWAY_CLUSTER_NAME"; echo "cwd=$(pwd)";'
+        ' echo "color=$COLOR home=$HOME path=${PATH:+set}"; echo "token=${#DASK_GATEWAY_API_TOKEN}";'
+        ' echo "pem=$(printf %s "$DASK_DISTRIBUTED__COMM__TLS__CA_FILE" | sha256sum | cut -c 1-16)"; exit 7'
+    )
+    #: Leaves a child in its session, which outlives it.
+    LEAVE = "sleep 600 & echo left; exit 5"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The argv that runs it; `$0` is `job`."""
+        return ("/bin/sh", "-c", self.value, "job")
+
+
+@frozen(kw_only=True)
+class Bench:
+    """One backend under test."""
+
+    #: Another driver for the same batch system each time; they are opened one after the other.
+    open_driver: Callable[[], AbstractAsyncContextManager[Driver]]
+    #: Users who may have clusters; two of them where jobs run under accounts of their own.
+    users: tuple[str, ...]
+    #: The account that a user's jobs run under.
+    account: Callable[[str], str]
+    config: ClusterConfig
+    #: Makes a specification that the batch system refuses, and a word of the refusal.
+    refused: Callable[[JobSpec], tuple[JobSpec, str]]
+    #: A job id of the right form that names no job.
+    unknown_job: JobId
+    #: What is left on disk of a cluster.
+    files: Callable[[ClusterRef], list[Path]]
+    #: Whether jobs are processes of this machine, so that /proc shows what they show to others.
+    real: bool = True
+    #: Seconds that any step may take.
+    deadline: float = 20.0
+
+
+def _missing_command(spec: JobSpec) -> tuple[JobSpec, str]:
+    return evolve(spec, command=("/nowhere/dask-program", "--really")), "/nowhere/dask-program"
+
+
+def _play(driver: FakeDriver) -> Callable[[FakeJob], None]:
+    def play(job: FakeJob) -> None:
+        program = Program(job.spec.command[2])
+        spec, user = job.spec, job.spec.cluster.username
+        pem = spec.secrets.get("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", "")
+        environment = {**spec.environment, "HOME": f"/home/{user}"}
+        report = (
+            f"exit code 7\nuser={user} name={job.name} cluster={spec.cluster.name}\ncwd=/clusters/{spec.cluster.name}\n"
+            f"color={environment.get('COLOR')} home={environment['HOME']} path=set\n"
+            f"token={len(spec.secrets.get('DASK_GATEWAY_API_TOKEN', ''))}\n"
+            f"pem={hashlib.sha256(pem.encode()).hexdigest()[:16]}"
+        )
+        ends = {
+            Program.FAIL: ("exit code 3", "exit code 3\nno such file: input.csv"),
+            Program.DIE: ("killed by signal 9 (SIGKILL)", "killed by signal 9 (SIGKILL)\nout of patience"),
+            Program.REPORT: ("exit code 7", report),
+            Program.LEAVE: ("exit code 5", "exit code 5\nleft"),
+        }
+        driver.run(job.id)
+        if program in ends:
+            reason, driver.explanations[job.id] = ends[program]
+            driver.end(job.id, reason)
+
+    return play
+
+
+@contextmanager
+def fake(folder: Path) -> Iterator[Bench]:
+    """The batch system in memory: what the cluster's tests rely on has to keep the contract, too."""
+    driver = FakeDriver(ends_at_once=True)
+    driver.on_submit = _play(driver)
+
+    def refused(spec: JobSpec) -> tuple[JobSpec, str]:
+        driver.fail_next(JobRefused("the fake was told to refuse this"))
+        return spec, "refuse"
+
+    yield Bench(
+        open_driver=lambda: open_fake_driver(driver),
+        users=("alice", "bob"),
+        account=lambda user: user,
+        config=ClusterConfig(),
+        refused=refused,
+        unknown_job=JobId("4711_0"),
+        files=lambda cluster: [],
+        real=False,
+    )
+
+
+@contextmanager
+def unsafe_local(folder: Path) -> Iterator[Bench]:
+    """Processes under our own account."""
+    backend = UnsafeLocalBackend(clusters_directory=str(folder / "clusters"), sigint_timeout=2, sigterm_timeout=2)
+    with _local(backend) as bench:
+        yield evolve(bench, users=("alice", "bob"), account=lambda user: getpass.getuser())
+
+
+@contextmanager
+def local_as_root(folder: Path) -> Iterator[Bench]:
+    """Processes under the accounts of two users. Their folder is not below `folder`, which only root may enter."""
+    top = Path(tempfile.mkdtemp(prefix="clusters-", dir="/var/tmp"))
+    top.chmod(0o711)
+    backend = LocalBackend(clusters_directory=str(top / "clusters"), sigint_timeout=2, sigterm_timeout=2)
+    try:
+        with _local(backend) as bench:
+            yield evolve(bench, users=ensure_users(), account=lambda user: user)
+    finally:
+        shutil.rmtree(top)
+
+
+@contextmanager
+def _local(backend: LocalBackend) -> Iterator[Bench]:
+    directory = os.path.realpath(backend.clusters_directory)
+    try:
+        yield Bench(
+            open_driver=backend.open_driver,
+            users=(),
+            account=lambda user: user,
+            config=LocalClusterConfig(),
+            refused=_missing_command,
+            unknown_job=JobId("1234567890.1.00000000"),
+            files=lambda cluster: sorted(Path(directory, cluster.name).rglob("*")),
+        )
+    finally:
+        left = read_marked(directory)
+        for process in left:  # of a test that failed
+            os.kill(process.status.pid, signal.SIGKILL)
+    assert not left, f"processes are left: {left}"
+
+
+#: Everything that has to keep the contract.
+BACKENDS = [
+    pytest.param(fake, id="fake"),
+    pytest.param(unsafe_local, id="unsafe-local"),
+    pytest.param(
+        local_as_root,
+        id="local-as-root",
+        marks=[pytest.mark.root, pytest.mark.skipif(not is_root(), reason="starts processes of other users")],
+    ),
+]
