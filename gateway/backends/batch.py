@@ -1,0 +1,253 @@
+"""The one driver of all batch systems: a dialect's words, said through the launcher and the poller.
+
+    open_batch_driver ─ nursery ┬ poller: one look at the queue for all jobs
+                                └ site: asks for the batch system's limits until it answers
+
+What users' jobs are made of and how they are ended goes through the launcher,
+as the user. Questions (squeue, scontrol) are the gateway's own. Nothing is
+cancelled when the driver is closed: jobs outlive the gateway.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+import trio
+from attrs import evolve
+
+from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.dialect import Answer, Dialect, Site, StatusFailed
+from gateway.backends.impersonation import Launcher, own_account
+from gateway.backends.jobqueue import JobQueueBackend, JobQueueClusterConfig
+from gateway.backends.log_tail import READ_BYTES, log_tail
+from gateway.backends.poller import Poller, Queue
+from gateway.backends.watch import Watch, WatchBoard
+from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused
+from gateway.models import JobId, JobState, Role
+from gateway.supervise import supervise
+
+log = structlog.get_logger()
+
+#: A submission whose answer was lost may still be under way: an empty queue is believed when it is empty twice,
+#: this many seconds apart.
+SECOND_LOOK = 3.0
+
+#: Seconds between questions for the batch system's limits while it does not answer.
+SITE_PERIOD = 60.0
+
+
+class BatchDriver:
+    """A batch system at work; see `gateway.backends.base.Driver` for what its methods promise."""
+
+    def __init__(self, backend: JobQueueBackend, dialect: Dialect, launcher: Launcher) -> None:
+        self._backend = backend
+        self._dialect = dialect
+        self._launcher = launcher
+        self._queue = Queue(dialect=dialect, command_timeout=backend.command_timeout)
+        self._board = WatchBoard()
+        self._site = Site()
+        self._secrets: dict[str, tuple[str, ...]] = {}
+        self._submitting = trio.CapacityLimiter(backend.parallelism)
+        self._cancelling = trio.CapacityLimiter(backend.parallelism)  # its own, so that ending never waits for starting
+
+    async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
+        """One call of the submit command, as the user."""
+        config = _config(spec.cluster)
+        self._check_pending(spec.cluster.username)
+        inherited = {name: os.environ[name] for name in config.pass_environment if name in os.environ}
+        self._secrets[spec.cluster.name] = tuple(spec.secrets.values())
+        submission = self._dialect.submission(evolve(spec, environment={**inherited, **spec.environment}))
+        request = {
+            "action": "submit",
+            "command": self._dialect.submit_command,
+            "path": self._backend.submit_command,
+            "arguments": submission.arguments,
+            "script": submission.script,
+            "environment": dict(submission.environment),
+            "log": submission.log,
+        }
+        async with self._submitting:
+            answer = await self._command(spec.cluster, request)
+        if answer.returncode == 0:
+            try:
+                jobs = self._dialect.parse_submitted(spec, answer.stdout)
+            except ValueError as error:
+                raise AnswerLost(f"{error}.") from None
+            log.info("submitted", cluster=spec.cluster.name, group=spec.group, count=spec.count, first_job=jobs[0])
+            return jobs
+        if self._dialect.is_lost(answer):
+            raise AnswerLost(f"{self._dialect.name}'s answer was lost: {answer.words}")
+        if self._dialect.is_away(answer):
+            raise BackendUnavailable(f"{self._dialect.name} does not answer: {answer.words}")
+        raise JobRefused(f"{self._dialect.name} refused the job: {answer.words}")
+
+    async def find(self, cluster: ClusterRef, role: Role, group: str, count: int) -> tuple[JobId, ...]:
+        """Asked of the queue by name and user."""
+        commands = self._dialect.find_commands(cluster, group)
+        try:
+            jobs = self._dialect.parse_found(role, group, count, await self._queue.answers(commands))
+            if not jobs:
+                await trio.sleep(SECOND_LOOK)
+                jobs = self._dialect.parse_found(role, group, count, await self._queue.answers(commands))
+        except StatusFailed as failure:
+            raise BackendUnavailable(f"{self._dialect.name} does not answer: {failure}") from None
+        return jobs
+
+    async def cancel(self, cluster: ClusterRef, jobs: Collection[JobId]) -> None:
+        """One call of the cancel command for a thousand jobs or arrays, as the user."""
+        for arguments in self._dialect.cancel_arguments(jobs):
+            request = {
+                "action": "cancel",
+                "command": self._dialect.cancel_command,
+                "path": self._backend.cancel_command,
+                "arguments": arguments,
+            }
+            try:
+                async with self._cancelling:
+                    answer = await self._command(cluster, request)
+            except AnswerLost as error:
+                raise BackendUnavailable(str(error)) from None
+            if self._dialect.is_away(answer) or self._dialect.is_lost(answer):
+                raise BackendUnavailable(f"{self._dialect.name} does not answer: {answer.words}")
+            if self._dialect.cancel_failed(answer):
+                raise JobRefused(f"{self._dialect.name} does not end the jobs: {answer.words}")
+        log.info("cancelled", cluster=cluster.name, jobs=len(jobs))
+        self._board.ask()
+
+    async def explain(self, cluster: ClusterRef, job: JobId, name: str) -> str:
+        """The batch system's own account of the job's end, or what was last seen; then the end of its log."""
+        found: dict[str, str] = {}
+
+        async def ask(key: str, question: Any) -> None:
+            found[key] = await question()
+
+        with trio.move_on_after(self._backend.command_timeout):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, "end", partial(self._explain_end, job))
+                nursery.start_soon(ask, "log", partial(self._log_tail, cluster, name))
+        end = found.get("end") or self._last_seen(job)
+        lines = [f"Job {job}: {end}."] if end else []
+        if tail := found.get("log"):
+            lines += [f"The last lines of its log ({name}):", tail]
+        return "\n".join(lines)
+
+    async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
+        """The cluster's directory goes, and older ones of the user whose time is up."""
+        self._secrets.pop(cluster.name, None)
+        request = {"action": "clean", "keep_logs": keep_logs, "retention": self._backend.log_retention}
+        try:
+            await self._ask(cluster, request)
+        except JobError as error:
+            log.warning("a directory was not cleaned", cluster=cluster.name, reason=str(error))
+
+    def max_group_size(self, cluster: ClusterRef) -> int:
+        """The site's option, or less if the batch system's arrays are smaller; 1 without arrays."""
+        if not self._backend.worker_job_arrays:
+            return 1
+        return min(self._backend.max_workers_per_submit, self._site.max_array_size or sys.maxsize)
+
+    def watch(self, cluster: ClusterRef) -> Watch:
+        """A watch on the poller's board."""
+        return self._board.open(cluster)
+
+    async def run(self) -> None:
+        """Follow the queue, until cancelled."""
+        backend = self._backend
+        poller = Poller(
+            queue=self._queue,
+            board=self._board,
+            period=backend.poll_period,
+            eager_period=backend.eager_poll_period,
+            site=lambda: self._site,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._learn_site)
+            await supervise(
+                "poller", poller.run, base_delay=backend.backoff_base_delay, max_delay=backend.backoff_max_delay
+            )
+
+    async def _learn_site(self) -> None:
+        while True:
+            try:
+                self._site = await self._queue.site()
+            except (BackendUnavailable, StatusFailed) as error:
+                log.warning("the batch system's limits are not known yet", reason=str(error))
+                await trio.sleep(SITE_PERIOD)
+            else:
+                log.info("the batch system's limits are known", max_array_size=self._site.max_array_size)
+                if self._site.hides_jobs:
+                    log.error("the batch system hides jobs", reason=self._site.hides_jobs)
+                return
+
+    def _check_pending(self, username: str) -> None:
+        limit = self._backend.max_pending_jobs_per_user
+        if limit is None:
+            return
+        pending = sum(
+            report.state is JobState.QUEUED
+            for watch in self._board.watches
+            if watch.cluster.username == username
+            for report in watch.jobs.values()
+        )
+        if pending >= limit:
+            raise JobRefused(f"{pending} jobs of {username} wait in the queue already; the site's limit is {limit}.")
+
+    async def _command(self, cluster: ClusterRef, request: Mapping[str, Any]) -> Answer:
+        """Run a batch command through the launcher."""
+        result = await self._ask(cluster, request)
+        return Answer(int(result["returncode"]), str(result["stdout"]), str(result["stderr"]))
+
+    async def _ask(self, cluster: ClusterRef, request: Mapping[str, Any]) -> dict[str, Any]:
+        config = _config(cluster)
+        where = {"cluster": cluster.name, "staging_directory": config.log_directory or config.staging_directory}
+        return await self._launcher.ask(cluster.username, {**where, **request}, seconds=self._backend.command_timeout)
+
+    async def _explain_end(self, job: JobId) -> str:
+        for command in self._dialect.explain_commands(job):
+            try:
+                answer = await self._queue.answer(command)
+            except StatusFailed as failure:
+                log.info("a job's end cannot be asked for", job=job, reason=str(failure))
+                continue
+            if text := self._dialect.parse_explanation(job, answer):
+                return text
+        return ""
+
+    def _last_seen(self, job: JobId) -> str:
+        report = self._board.jobs.get(job)
+        return report.reason if report is not None else ""
+
+    async def _log_tail(self, cluster: ClusterRef, name: str) -> str:
+        request = {"action": "tail", "log": self._dialect.log_name(name), "size": READ_BYTES}
+        try:
+            text = str((await self._ask(cluster, request))["text"])
+        except JobError as error:
+            log.info("a log cannot be read", cluster=cluster.name, job=name, reason=str(error))
+            return ""
+        return log_tail(text.encode(), self._secrets.get(cluster.name, ()))
+
+
+def _config(cluster: ClusterRef) -> JobQueueClusterConfig:
+    if not isinstance(cluster.config, JobQueueClusterConfig):
+        raise TypeError(f"clusters of a batch system need a JobQueueClusterConfig, not {type(cluster.config).__name__}")
+    return cluster.config
+
+
+@asynccontextmanager
+async def open_batch_driver(backend: JobQueueBackend, dialect: Dialect) -> AsyncIterator[BatchDriver]:
+    """The driver at work, for as long as the context lasts."""
+    beside = os.path.join(os.path.dirname(sys.executable), "dask-gateway-jobqueue-launcher")
+    launcher = Launcher(
+        path=backend.dask_gateway_jobqueue_launcher or beside,
+        impersonate=backend.impersonation == "sudo",
+        own_name=own_account(),
+    )
+    driver = BatchDriver(backend, dialect, launcher)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(driver.run)
+        yield driver
+        nursery.cancel_scope.cancel()

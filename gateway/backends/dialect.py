@@ -1,0 +1,152 @@
+"""What the driver must know of a batch system: the values and the interface of a dialect (pure).
+
+A dialect turns wishes into command lines and texts into values. It runs
+nothing and waits for nothing, so that it can be tested with recorded answers.
+What differs between batch systems is said here; the driver has no `if`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from attrs import field, frozen
+
+from gateway.backends.base import ClusterRef, JobSpec
+from gateway.errors import GatewayError
+from gateway.models import JobId, JobReport, Role
+
+
+class StatusFailed(GatewayError):
+    """The batch system did not answer the question; nothing is known of any job. The text is its own words."""
+
+
+@frozen
+class Answer:
+    """How a command ended. Its text is decoded, bytes that are none are replaced."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def words(self) -> str:
+        """What the command had to say about a failure, on one line."""
+        text = self.stderr.strip() or self.stdout.strip() or f"exit code {self.returncode}"
+        return " ".join(text.split())
+
+
+@frozen(kw_only=True)
+class Submission:
+    """One call of the submit command. `log` is a file name with the batch system's mark for the array index in it."""
+
+    arguments: tuple[str, ...]
+    script: str = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    log: str
+
+
+@frozen(kw_only=True)
+class Status:
+    """What one look at the queue tells.
+
+    Jobs of `doubtful_users` could not be asked for: their absence means
+    nothing. `reports` may hold whole arrays beside their elements.
+    """
+
+    reports: Mapping[JobId, JobReport]
+    doubtful_users: frozenset[str] = frozenset()
+
+
+@frozen(kw_only=True)
+class Site:
+    """What the batch system says of its own configuration.
+
+    `max_array_size` is the number of elements in one array, None when it is
+    not known. `hides_jobs` is why the gateway's account may not see the jobs
+    of others, empty when it may.
+    """
+
+    max_array_size: int | None = None
+    hides_jobs: str = ""
+
+
+class Dialect(Protocol):
+    """A batch system's language. Commands are argvs; those of the launcher leave out the program."""
+
+    @property
+    def name(self) -> str:
+        """The batch system's name, for people."""
+        ...
+
+    @property
+    def submit_command(self) -> str:
+        """The base name of the submit command."""
+        ...
+
+    @property
+    def cancel_command(self) -> str:
+        """The base name of the cancel command."""
+        ...
+
+    def submission(self, spec: JobSpec) -> Submission:
+        """The call that submits `spec`."""
+        ...
+
+    def parse_submitted(self, spec: JobSpec, stdout: str) -> tuple[JobId, ...]:
+        """One id a job, in the order of `spec.names`. Raises ValueError for an answer that holds no id."""
+        ...
+
+    def is_away(self, answer: Answer) -> bool:
+        """Did this command fail because the batch system does not answer, so that trying again makes sense?"""
+        ...
+
+    def is_lost(self, answer: Answer) -> bool:
+        """Did this submission fail in a way that may have left a job behind?"""
+        ...
+
+    def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
+        """As few calls of the cancel command as possible."""
+        ...
+
+    def cancel_failed(self, answer: Answer) -> bool:
+        """Did this call leave jobs alone that are not gone already?"""
+        ...
+
+    def status_commands(self, users: Collection[str]) -> tuple[tuple[str, ...], ...]:
+        """The commands that ask for all jobs of these users; their number does not depend on the jobs'."""
+        ...
+
+    def parse_status(self, answers: Sequence[Answer]) -> Status:
+        """What these answers tell, one a status command. Raises StatusFailed."""
+        ...
+
+    def array_of(self, job: JobId) -> JobId | None:
+        """The array that a job is an element of: the array's end is the end of elements that are not listed."""
+        ...
+
+    def find_commands(self, cluster: ClusterRef, group: str) -> tuple[tuple[str, ...], ...]:
+        """The commands that look for a submission by its unique name."""
+        ...
+
+    def parse_found(self, role: Role, group: str, count: int, answers: Sequence[Answer]) -> tuple[JobId, ...]:
+        """The ids of the submission looked for, empty if there is none. Raises StatusFailed."""
+        ...
+
+    def explain_commands(self, job: JobId) -> tuple[tuple[str, ...], ...]:
+        """Commands that tell how a job ended, the best first."""
+        ...
+
+    def parse_explanation(self, job: JobId, answer: Answer) -> str:
+        """How the job ended, in a sentence; empty when this answer does not tell."""
+        ...
+
+    def log_name(self, name: str) -> str:
+        """The file name of the log of the job called `name`."""
+        ...
+
+    def site_command(self) -> tuple[str, ...]:
+        """The command that prints the batch system's configuration."""
+        ...
+
+    def parse_site(self, answer: Answer) -> Site:
+        """What matters to us in that configuration; what is not told stays at its default."""
+        ...

@@ -1,0 +1,98 @@
+"""A job's script: shebang, environment, setup lines, then the command in place of the shell (pure).
+
+The batch system hands the script to `#!/bin/bash -l` unless a site says
+otherwise. Everything that comes from outside is quoted, but for the setup
+lines, which are shell on purpose. Variables are set before the setup so that
+it may build on them, and after the login shell's profile so that it does not
+overwrite them.
+
+The first line after the shebang is a command, on purpose: batch systems read
+their directives (`#SBATCH`, `#PBS`) from the comments before it, and a setup
+text should not be able to hold any.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from gateway.backends.commands import FALLBACKS, with_fallback
+
+_ORDINARY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# bash refuses to set these, and the shell's own work would change with IFS.
+_OWN_NAMES = frozenset(("BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "IFS", "PPID", "SHELLOPTS", "UID"))
+
+_PORTS = """\
+ports=
+for port in $(shuf -i {first}-{last}); do
+  (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || ports="$ports $port"
+  set -- $ports
+  [ $# -lt 3 ] || break
+done
+if [ $# -lt 3 ]; then
+  echo "Fewer than three free ports from {first} to {last} on $(hostname)." >&2
+  exit 1
+fi
+"""
+
+
+@frozen(kw_only=True)
+class JobScript:
+    """What a script is made of.
+
+    `index_variable` is the environment variable that holds the index within
+    an array; the words `name` and that index, with a dash between, are then
+    the last argument. `ports` are the first and last port of which a
+    scheduler takes three free ones. `environment` may hold secrets where the
+    script is the best place for them.
+    """
+
+    shebang: str
+    command: tuple[str, ...]
+    setup: str = ""
+    environment: Mapping[str, str] = field(factory=dict, repr=False)
+    name: str = ""
+    index_variable: str = ""
+    ports: tuple[int, int] | None = None
+
+
+def render_script(script: JobScript) -> str:
+    """The text of the script."""
+    odd = [name for name in script.environment if not _ORDINARY_NAME.fullmatch(name) or name in _OWN_NAMES]
+    exports = [f"export {name}={shlex.quote(value)}\n" for name, value in script.environment.items() if name not in odd]
+    prefix = "".join(f" {shlex.quote(f'{name}={script.environment[name]}')}" for name in odd)
+    setup = script.setup.replace("\r\n", "\n")
+    arguments = [_word(word) for word in script.command[1:]]
+    if script.index_variable:
+        arguments.append(f'{shlex.quote(script.name)}-"${{{script.index_variable}}}"')
+    ports = ""
+    if script.ports is not None:
+        ports = _PORTS.format(first=script.ports[0], last=script.ports[1])
+        arguments += ["--port", '"$1"', "--dashboard-address", ':"$2"', "--dg-api-address", '0.0.0.0:"$3"']
+    return "".join(
+        (
+            f"{script.shebang}\n:\n",
+            *exports,
+            # The empty line ends a setup whose last line asks for one more (a backslash).
+            f"{setup}\n\n" if setup.strip() else "",
+            ports,
+            *_exec_lines(script.command[0], " ".join(["", *arguments]), f"env{prefix} " if prefix else ""),
+        )
+    )
+
+
+def _exec_lines(program: str, arguments: str, env: str) -> tuple[str, ...]:
+    """The last lines: the program takes the shell's place. The rule of commands.py, with the job's own path."""
+    last = f"exec {env}{_word(program)}{arguments}\n"
+    if program.rpartition("/")[2] not in FALLBACKS:
+        return (last,)
+    instead = " ".join(_word(word) for word in with_fallback((program,), lambda _: None))
+    return f"command -v {_word(program)} >/dev/null || exec {env}{instead}{arguments}\n", last
+
+
+def _word(word: str) -> str:
+    """One word for the shell; a tilde at its start is the home of the job's user."""
+    if word == "~" or word.startswith("~/"):
+        return '"$HOME"' + (shlex.quote(word[1:]) if word[1:] else "")
+    return shlex.quote(word)

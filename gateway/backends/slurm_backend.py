@@ -1,0 +1,25 @@
+"""Slurm as a backend: its options, and the driver they open."""
+
+import os.path
+from contextlib import AbstractAsyncContextManager
+
+from gateway.backends.base import Driver
+from gateway.backends.batch import open_batch_driver
+from gateway.backends.jobqueue import JobQueueBackend
+from gateway.backends.slurm import Slurm
+from gateway.backends.slurm_config import SlurmClusterConfig
+from gateway.cluster_config import ClusterConfig
+from gateway.configurable import configurable, setting
+
+__all__ = ["SlurmBackend", "SlurmClusterConfig"]
+
+
+@configurable
+class SlurmBackend(JobQueueBackend):
+    """Clusters whose scheduler and workers are jobs of Slurm."""
+
+    cluster_config_class: type[ClusterConfig] = setting(default=SlurmClusterConfig)
+
+    def open_driver(self) -> AbstractAsyncContextManager[Driver]:
+        """The driver at work, for as long as the context lasts."""
+        return open_batch_driver(self, Slurm(folder=os.path.dirname(self.status_command)))
