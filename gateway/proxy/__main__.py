@@ -1,0 +1,65 @@
+"""The proxy alone, with fixed routes: for benchmarks and debugging.
+
+    python -m gateway.proxy --address 127.0.0.1:8000 --route abc=127.0.0.1:8786
+
+Connections for `daskgateway-abc` are relayed to that address. HTTP is answered
+with the dashboard of `--dashboard abc=127.0.0.1:8787`, where one is given.
+"""
+
+from typing import cast
+
+import click
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework
+
+from gateway.errors import StartError
+from gateway.proxy.dashboard import Dashboard
+from gateway.proxy.listeners import open_listeners
+from gateway.proxy.routes import Routes
+from gateway.proxy.server import HttpStream, serve_public
+
+
+def _pairs(words: tuple[str, ...]) -> dict[str, str]:
+    pairs = dict(word.partition("=")[::2] for word in words)
+    if not all(pairs.values()):
+        raise click.UsageError("a route is written NAME=HOST:PORT")
+    return pairs
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--address", default="127.0.0.1:8000", help="Where to listen: host:port, :port, unix:/path, fd://N.")
+@click.option("--route", "schedulers", multiple=True, metavar="NAME=HOST:PORT", help="A cluster's scheduler.")
+@click.option("--dashboard", "dashboards", multiple=True, metavar="NAME=HOST:PORT", help="A cluster's dashboard.")
+def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...]) -> None:
+    """Serve until interrupted."""
+    routes = Routes()
+    pages = _pairs(dashboards)
+    for name, target in _pairs(schedulers).items():
+        page = pages.get(name)
+        routes.add(name, f"tls://{target}", f"http://{page}" if page else "")
+    try:
+        trio.run(_serve, address, routes)
+    except StartError as error:
+        raise click.ClickException(str(error)) from error
+
+
+async def _serve(address: str, routes: Routes) -> None:
+    app = ASGIWrapper(cast(ASGIFramework, Dashboard(routes)))
+    config = Config()
+    context = WorkerContext(None)
+
+    async def serve_http(stream: HttpStream) -> None:
+        await TCPServer(app, config, context, {}, cast(trio.SSLStream[trio.SocketStream], stream))
+
+    listeners = await open_listeners(address)
+    for listener in listeners:
+        print("listening at", listener.getsockname(), flush=True)
+    await serve_public(listeners, routes=routes, serve_http=serve_http)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Which server does a connection ask for? Read from the first bytes of TLS, without taking part in it.
+
+A TLS client opens with a ClientHello (RFC 8446, 4.1.2; the same shape since
+TLS 1.0), and the server name that it wants stands there in clear text (RFC
+6066, 3). The message travels in *records* of at most 16 KiB, may be cut into
+any number of them, and grows past a TCP segment as soon as post-quantum keys
+are offered; hence `More`, which says how many bytes are needed to learn
+anything new, so that the caller can sleep until they are there.
+
+`parse_client_hello` is given everything received so far and answers with one
+of `Hello`, `More`, `NotTls`; it raises `BadHello` when no further byte could
+make sense of it. It never reads past the ClientHello. With encrypted hellos
+(ECH) the name is the outer one, which is meant to be public.
+"""
+
+from attrs import frozen
+
+#: The largest ClientHello accepted, counted with its record headers, in bytes.
+MAX_HELLO = 65536
+
+_HANDSHAKE = 22  # content type of a record, RFC 8446, 5.1
+_CLIENT_HELLO = 1  # handshake type, RFC 8446, 4
+_MAX_RECORD = 16384
+_SERVER_NAME = 0  # extension type, RFC 6066, 3
+_HOST_NAME = 0
+
+
+class BadHello(Exception):
+    """The connection speaks TLS, and wrongly; the text says what is wrong."""
+
+
+@frozen
+class Hello:
+    """A complete ClientHello. `server_name` is lower case, and empty when the client names no server."""
+
+    server_name: str
+
+
+@frozen
+class More:
+    """Not decided yet: nothing new can be learnt before `size` bytes have been received in total."""
+
+    size: int
+
+
+@frozen
+class NotTls:
+    """The first byte is no TLS handshake; it may well be HTTP."""
+
+
+def parse_client_hello(data: bytes) -> Hello | More | NotTls:
+    """Look at all bytes received so far; raises `BadHello`."""
+    if not data:
+        return More(1)
+    if data[0] != _HANDSHAKE:
+        return NotTls()
+    message = bytearray()
+    start = 0
+    while True:
+        end = _record_end(data, start)
+        message += data[start + 5 : end]
+        size = _message_size(message)
+        if size is not None and len(message) >= size:
+            return Hello(_server_name(_Reader(bytes(message[4:size]))))
+        if end > len(data):
+            return _more(end)
+        start = end
+
+
+def _record_end(data: bytes, start: int) -> int:
+    """Where the record that begins at `start` ends; as far as its header is there, it is checked."""
+    header = data[start : start + 5]
+    if header[:1] not in (b"", b"\x16"):
+        raise BadHello("a record that is no handshake in the middle of the ClientHello")
+    if header[1:2] not in (b"", b"\x03"):
+        raise BadHello(f"no TLS version starts with {header[1]}")
+    if len(header) < 5:
+        return start + 5
+    length = int.from_bytes(header[3:5], "big")
+    if not 0 < length <= _MAX_RECORD:
+        raise BadHello(f"a record of {length} bytes")
+    return start + 5 + length
+
+
+def _message_size(message: bytearray) -> int | None:
+    """Size of the handshake message with its header of four bytes, None while that is unknown."""
+    if message and message[0] != _CLIENT_HELLO:
+        raise BadHello(f"handshake message {message[0]} in place of a ClientHello")
+    if len(message) < 4:
+        return None
+    size = 4 + int.from_bytes(message[1:4], "big")
+    if size > MAX_HELLO:
+        raise BadHello(f"a ClientHello of {size} bytes")
+    return size
+
+
+def _more(size: int) -> More:
+    if size > MAX_HELLO:
+        raise BadHello(f"a ClientHello of more than {MAX_HELLO} bytes")
+    return More(size)
+
+
+class _Reader:
+    """Takes length-prefixed pieces off a message; a piece that is cut short is a `BadHello`."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.position = 0
+
+    def take(self, size: int) -> bytes:
+        piece = self.data[self.position : self.position + size]
+        if len(piece) < size:
+            raise BadHello("a length that points past the end")
+        self.position += size
+        return piece
+
+    def integer(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def vector(self, prefix: int) -> bytes:
+        """A piece whose length stands before it in `prefix` bytes."""
+        return self.take(self.integer(prefix))
+
+    def __bool__(self) -> bool:
+        return self.position < len(self.data)
+
+
+def _server_name(body: _Reader) -> str:
+    body.take(2 + 32)  # legacy version, random
+    body.vector(1)  # session id
+    body.vector(2)  # cipher suites
+    body.vector(1)  # compression methods
+    if not body:
+        return ""  # TLS 1.0 without extensions
+    extensions = _Reader(body.vector(2))
+    while extensions:
+        kind, content = extensions.integer(2), extensions.vector(2)
+        if kind == _SERVER_NAME:
+            return _host_name(_Reader(_Reader(content).vector(2)))
+    return ""
+
+
+def _host_name(names: _Reader) -> str:
+    while names:
+        kind, name = names.integer(1), names.vector(2)
+        if kind == _HOST_NAME:
+            try:
+                return name.decode("ascii").lower()
+            except UnicodeDecodeError:
+                raise BadHello("a server name that is not ASCII") from None
+    return ""

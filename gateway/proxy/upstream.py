@@ -1,0 +1,147 @@
+"""One HTTP/1.1 or websocket exchange with a dashboard, over a stream that the caller owns.
+
+h11 and wsproto know the grammar; here are only the loops between them and a
+stream. Nothing is kept between exchanges: no pool, no cookies, so that nothing
+of one user can turn up in another's request.
+"""
+
+import h11
+import trio
+import wsproto
+from wsproto.connection import ConnectionState, ConnectionType
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    RejectConnection,
+    RejectData,
+    Request,
+    TextMessage,
+)
+from wsproto.utilities import ProtocolError
+
+from gateway.proxy.headers import Headers
+
+_CHUNK = 65536
+_MAX_HEAD = 65536
+
+
+class UpstreamError(Exception):
+    """The dashboard closed, or answered with something that is not HTTP."""
+
+
+class HttpExchange:
+    """One request and its answer. One task may send while another receives."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+
+    async def send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
+        """Send a part of the request. A peer that reads no more is no error: its answer says why.
+
+        Raises `h11.LocalProtocolError` for what cannot be said in HTTP/1.1.
+        """
+        try:
+            await self._stream.send_all(self._connection.send(event) or b"")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+
+    async def receive(self) -> h11.Response | h11.Data | h11.EndOfMessage:
+        """The next part of the answer, as soon as it is there; raises `UpstreamError`."""
+        while True:
+            try:
+                event = self._connection.next_event()
+                if event is h11.NEED_DATA:
+                    self._connection.receive_data(bytes(await self._stream.receive_some(_CHUNK)))
+                elif isinstance(event, h11.Response | h11.Data | h11.EndOfMessage):
+                    return event
+                elif not isinstance(event, h11.InformationalResponse):
+                    raise UpstreamError("the dashboard closed the connection before its answer was complete")
+            except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
+                raise UpstreamError(f"the dashboard broke off: {error}") from error
+
+
+class WebsocketExchange:
+    """A websocket connection to a dashboard. One task may send while another receives."""
+
+    def __init__(self, stream: trio.abc.Stream, max_size: int) -> None:
+        self._stream = stream
+        self._max_size = max_size
+        self._connection = wsproto.WSConnection(ConnectionType.CLIENT)
+        self._events = self._connection.events()
+        self._lock = trio.Lock()
+
+    async def open(self, target: str, headers: Headers, subprotocols: list[str]) -> AcceptConnection | RejectConnection:
+        """Shake hands; a refusal is returned as it came. Raises `UpstreamError`."""
+        host = next(value for name, value in headers if name == b"host").decode("ascii", "replace")
+        others = [(name, value) for name, value in headers if name != b"host"]
+        await self.send(Request(host=host, target=target, extra_headers=others, subprotocols=subprotocols))
+        event = await self._next()
+        if isinstance(event, AcceptConnection | RejectConnection):
+            return event
+        raise UpstreamError("the dashboard did not answer the websocket handshake")
+
+    async def rejection_body(self, rejected: RejectConnection) -> bytes:
+        """The body that came with a refusal, as far as it fits."""
+        body = b""
+        finished = not rejected.has_body
+        while not finished and len(body) <= _CHUNK:
+            event = await self._next()
+            if not isinstance(event, RejectData):
+                break
+            body += event.data
+            finished = event.body_finished
+        return body
+
+    async def send(self, event: Event) -> None:
+        """Send a message or a close; raises `UpstreamError` when the dashboard is gone."""
+        async with self._lock:
+            try:
+                await self._stream.send_all(self._connection.send(event))
+            except (trio.BrokenResourceError, trio.ClosedResourceError, ProtocolError) as error:
+                raise UpstreamError(f"the dashboard has closed the websocket: {error}") from error
+
+    async def receive(self) -> str | bytes | CloseConnection:
+        """The next whole message, or how the dashboard closed; raises `UpstreamError`."""
+        texts: list[str] = []
+        pieces: list[bytes] = []
+        size = 0
+        while True:
+            event = await self._next()
+            if isinstance(event, TextMessage | BytesMessage):
+                size += len(event.data)
+                if size > self._max_size:
+                    await self.send(CloseConnection(code=1009))
+                    raise UpstreamError(f"the dashboard sent a websocket message of more than {self._max_size} bytes")
+                if isinstance(event, TextMessage):
+                    texts.append(event.data)
+                else:
+                    pieces.append(bytes(event.data))
+                if event.message_finished:
+                    return "".join(texts) if isinstance(event, TextMessage) else b"".join(pieces)
+            elif isinstance(event, Ping):
+                await self.send(event.response())
+            elif isinstance(event, CloseConnection):
+                if self._connection.state is ConnectionState.REMOTE_CLOSING:
+                    await self.send(event.response())
+                return event
+            elif not isinstance(event, Pong):
+                raise UpstreamError("the dashboard sent something that is no websocket message")
+
+    async def _next(self) -> Event:
+        while True:
+            try:
+                # One iterator until it is exhausted: wsproto parses as it is iterated.
+                for event in self._events:
+                    return event
+                data = await self._stream.receive_some(_CHUNK)
+                if not data:
+                    raise UpstreamError("the dashboard closed the websocket's connection without a word")
+                self._connection.receive_data(bytes(data))
+                self._events = self._connection.events()
+            except (trio.BrokenResourceError, ProtocolError) as error:
+                raise UpstreamError(f"the dashboard broke off: {error}") from error

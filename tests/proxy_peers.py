@@ -1,0 +1,129 @@
+"""What stands on either side of the proxy in tests: a scheduler, a public port, a small web application."""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+
+from gateway.proxy.limits import Limits
+from gateway.proxy.listeners import open_listeners
+from gateway.proxy.routes import Routes
+from gateway.proxy.server import ServeHttp, serve_public
+from tests.hellos import openssl_hello
+
+NAME = "daskgateway-abc"
+HELLO = openssl_hello(NAME)
+LOCAL = "127.0.0.1"
+
+Handler = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+@asynccontextmanager
+async def peer(handler: Handler) -> AsyncIterator[int]:
+    """A server on loopback; yields its port."""
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, handler, 0, host=LOCAL))
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
+
+
+async def echo(stream: trio.SocketStream) -> None:
+    """Sends back what it hears, then ends its own direction."""
+    async for data in stream:
+        await stream.send_all(data)
+    await stream.send_eof()
+
+
+@asynccontextmanager
+async def public_port(
+    routes: Routes,
+    *,
+    serve_http: ServeHttp | None = None,
+    address: str = "127.0.0.1:0",
+    **options: Any,
+) -> AsyncIterator[Any]:
+    """The proxy on a free port; yields the address of its first listener."""
+    listeners = await open_listeners(address)
+    try:
+        async with trio.open_nursery() as nursery:
+            serve = partial(serve_public, listeners, routes=routes, serve_http=serve_http, **options)
+            await nursery.start(serve)
+            yield listeners[0].getsockname()
+            nursery.cancel_scope.cancel()
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def connect(address: Any) -> trio.SocketStream:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if len(address) == 4 else socket.AF_INET
+    sock = trio.socket.socket(family)
+    await sock.connect(address)
+    return trio.SocketStream(sock)
+
+
+async def receive_exactly(stream: trio.abc.ReceiveStream, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = await stream.receive_some(size - len(data))
+        assert piece, f"ended after {data!r}"
+        data += piece
+    return data
+
+
+async def receive_all(stream: trio.abc.ReceiveStream) -> bytes:
+    return b"".join([bytes(piece) async for piece in stream])
+
+
+def http_server(app: Any, config: Config | None = None) -> ServeHttp:
+    """An ASGI application as the public port serves it."""
+    wrapped, context = ASGIWrapper(app), WorkerContext(None)
+    config = config or Config()
+    config.errorlog = None
+
+    async def serve(stream: Any) -> None:
+        await TCPServer(wrapped, config, context, {}, stream).run()
+
+    return serve
+
+
+async def hello_app(scope: Any, receive: Any, send: Any) -> None:
+    """Reads the whole body, answers its size; takes every websocket and echoes one message."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        message = await receive()
+        if message["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message.get("text") or ""})
+        return
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size, more = size + len(message["body"]), message["more_body"]
+    body = f"{scope['scheme']} {size}".encode()
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def get(address: Any, path: str = "/", context: ssl.SSLContext | None = None) -> bytes:
+    """The whole answer to a GET."""
+    stream: Any = await connect(address)
+    if context:
+        stream = trio.SSLStream(stream, context, server_hostname="localhost", https_compatible=True)
+    async with stream:
+        await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        return await receive_all(stream)
+
+
+LIMITS = Limits(first_byte_timeout=20, hello_timeout=20, connect_timeout=5, shutdown_grace=0)

@@ -1,0 +1,129 @@
+"""Malformed input on the public port: each gets its proper status or a close, and the next good request is served."""
+
+import ssl
+
+import pytest
+import trio
+import trustme
+from hypercorn.config import Config
+
+from gateway.proxy.limits import Limits
+from gateway.proxy.routes import Routes
+from tests.hellos import openssl_hello
+from tests.proxy_peers import HELLO, LOCAL, connect, echo, get, hello_app, http_server, peer, public_port
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+CLOSE = b""
+
+#: name → (what is sent, how the answer begins; an empty one is a close)
+MALFORMED: dict[str, tuple[bytes, bytes | tuple[bytes, ...]]] = {
+    "chunk size that is no number": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+        b"HTTP/1.1 400",
+    ),
+    "chunk without its end": (POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n", b"HTTP/1.1 400"),
+    "chunk size of 30 digits": (POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 30 + b"\r\n", b"HTTP/1.1 400"),
+    "chunked body cut short": (POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel", (b"HTTP/1.1 400", CLOSE)),
+    "websocket upgrade with a trailing byte": (UPGRADE + b"\r\nx", (b"HTTP/1.1 400", b"HTTP/1.1 101", CLOSE)),
+    "websocket upgrade without a key": (UPGRADE.replace(b"Sec-WebSocket-Key", b"X") + b"\r\n", b"HTTP/1.1 400"),
+    "websocket of an unknown version": (UPGRADE.replace(b"13", b"99") + b"\r\n", b"HTTP/1.1 4"),
+    "websocket frame with reserved bits": (UPGRADE + b"\r\n", b"HTTP/1.1 101"),
+    "oversized header": (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 100_000 + b"\r\n\r\n", b"HTTP/1.1 431"),
+    "header without a colon": (b"GET / HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n", b"HTTP/1.1 400"),
+    "header with a control character": (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\x00c\r\n\r\n", b"HTTP/1.1 400"),
+    "space before the colon": (b"GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", b"HTTP/1.1 400"),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", b"HTTP/1.1 400"),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 400"),
+    "two content lengths": (POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc", b"HTTP/1.1 400"),
+    "negative content length": (POST + b"Content-Length: -1\r\n\r\n", b"HTTP/1.1 400"),
+    "content length that is no number": (POST + b"Content-Length: two\r\n\r\n", b"HTTP/1.1 400"),
+    "unknown transfer encoding": (POST + b"Transfer-Encoding: gzip\r\n\r\n", b"HTTP/1.1 501"),
+    "body shorter than promised": (POST + b"Content-Length: 100\r\n\r\nabc", (b"HTTP/1.1 400", CLOSE)),
+    "no HTTP version": (b"GET /\r\n\r\n", b"HTTP/1.1 400"),
+    "unknown HTTP version": (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", b"HTTP/1.1"),
+    "target with a space": (b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400"),
+    "target that is not ASCII": (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400"),
+    "binary": (bytes(range(256)) * 20, (b"HTTP/1.1 400", CLOSE)),
+    "only line ends": (b"\r\n" * 5000, (b"HTTP/1.1 4", CLOSE)),
+    "nothing at all": (b"", CLOSE),
+    "the HTTP/2 preface and garbage": (
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
+        (b"\x00\x00", b"HTTP/1.1 4", CLOSE),
+    ),
+    "pipelined garbage": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\x01\x02\x03", b"HTTP/1.1 200"),
+    "hello cut short": (HELLO[:50], CLOSE),
+    "hello in an unknown version": (b"\x16\x09\x01\x00\x05\x01\x00\x00\x01\x00", b"\x15\x03"),
+    "hello with a wrong length": (HELLO[:6] + b"\x00\x00\x09" + HELLO[9:], b"\x15\x03"),
+    "hello of 16 MiB": (b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + b"x" * 100, b"\x15\x03"),
+    "hello record that is too long": (b"\x16\x03\x01\xff\xff\x01", b"\x15\x03"),
+    "hello for an unknown cluster": (openssl_hello("daskgateway-nobody"), b"\x15\x03\x01\x00\x02\x02\x70"),
+    "a TLS alert in place of a hello": (b"\x15\x03\x01\x00\x02\x02\x28", (b"HTTP/1.1 400", CLOSE)),
+    "a hello of SSL 2": (b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10" + b"x" * 40, (b"HTTP/1.1 400", CLOSE)),
+    "an SSH client": (b"SSH-2.0-OpenSSH_9.2\r\n", (b"HTTP/1.1 400", CLOSE)),
+    "a proxy request": (b"CONNECT other:443 HTTP/1.1\r\nHost: other:443\r\n\r\n", b"HTTP/1.1"),
+    "frame after the upgrade: reserved opcode": (UPGRADE + b"\r\n", b"HTTP/1.1 101"),
+}
+
+
+#: name → what follows once the server has agreed to a websocket
+FRAMES = {
+    "websocket frame with reserved bits": b"\xf1\x80\x00\x00\x00\x00",
+    "frame after the upgrade: reserved opcode": b"\x83\x80\x00\x00\x00\x00",
+}
+
+
+@pytest.fixture
+def impatient() -> Config:
+    config = Config()
+    config.keep_alive_timeout = 1
+    return config
+
+
+async def answer_to(address: object, data: bytes, frame: bytes = b"") -> bytes:
+    stream = await connect(address)
+    answer = b""
+    async with stream:
+        try:
+            await stream.send_all(data)
+            if frame:
+                answer = bytes(await stream.receive_some())
+                await stream.send_all(frame)
+            await stream.send_eof()
+            async for piece in stream:
+                answer += piece
+        except trio.BrokenResourceError:
+            pass
+    return answer
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+async def test_malformed_input_harms_nobody(case: str, impatient: Config) -> None:
+    data, expected = MALFORMED[case]
+    limits = Limits(hello_timeout=1)
+    async with peer(echo) as port:
+        routes = Routes()
+        routes.add("abc", f"tls://{LOCAL}:{port}")
+        async with public_port(routes, serve_http=http_server(hello_app, impatient), limits=limits) as address:
+            with trio.fail_after(10):
+                answer = await answer_to(address, data, FRAMES.get(case, b""))
+            wanted = expected if isinstance(expected, tuple) else (expected,)
+            assert any(answer.startswith(start) if start else not answer for start in wanted), answer[:200]
+            assert (await get(address)).endswith(b"http 0")
+
+
+@pytest.mark.parametrize(
+    "data", [HELLO[:200], b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", openssl_hello("a.example") + b"\xff" * 500]
+)
+async def test_malformed_tls_where_tls_is_served(data: bytes, impatient: Config) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    serve = http_server(hello_app, impatient)
+    async with public_port(Routes(), serve_http=serve, ssl_context=context, limits=Limits(hello_timeout=1)) as address:
+        with trio.fail_after(10):
+            answer = await answer_to(address, data)
+        assert not answer.startswith(b"HTTP")
+        assert (await get(address)).endswith(b"http 0")

@@ -1,0 +1,74 @@
+"""The table of routes and its two kinds of callbacks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.proxy.routes import Route, Routes, parse_address
+
+
+def test_look_up_by_server_name_without_case() -> None:
+    routes = Routes()
+    routes.add("abc", "tls://10.0.0.1:8786", "http://10.0.0.1:8787")
+    assert routes.scheduler("daskgateway-abc") == ("10.0.0.1", 8786)
+    assert routes.scheduler(b"DASKGATEWAY-ABC") == ("10.0.0.1", 8786)
+    assert routes.dashboard("abc") == ("10.0.0.1", 8787)
+    for other in ("abc", "daskgateway-", "daskgateway-abcd", "", b"\xff"):
+        assert routes.scheduler(other) is None
+    assert routes.dashboard("abcd") is None
+    assert routes.get("abc") == Route("abc", ("10.0.0.1", 8786), ("10.0.0.1", 8787))
+    assert list(routes) == [routes.get("abc")]
+    assert len(routes) == 1
+
+
+def test_a_cluster_without_dashboard() -> None:
+    routes = Routes()
+    routes.add("abc", "tls://[::1]:8786")
+    assert routes.scheduler("daskgateway-abc") == ("::1", 8786)
+    assert routes.dashboard("abc") is None
+
+
+def test_removed_and_replaced_routes_are_told() -> None:
+    routes = Routes()
+    gone: list[Route] = []
+    with routes.on_gone(gone.append):
+        routes.add("abc", "tls://a:1")
+        routes.add("abc", "tls://a:1")
+        assert gone == []
+        routes.add("abc", "tls://b:1")
+        assert gone == [Route("abc", ("a", 1))]
+        routes.remove("abc")
+        routes.remove("abc")
+        assert gone == [Route("abc", ("a", 1)), Route("abc", ("b", 1))]
+    routes.add("abc", "tls://a:1")
+    routes.remove("abc")
+    assert len(gone) == 2
+
+
+def test_refused_connections_are_told() -> None:
+    routes = Routes()
+    told: list[str] = []
+    routes.refused("abc")
+    with routes.on_refused(told.append):
+        routes.refused("abc")
+    assert told == ["abc"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "host:1", "tls://:1", "tls://host", "tls://host:0", "tls://h:99999", "tls://[::1"]
+)
+def test_what_is_no_address(text: str) -> None:
+    routes = Routes()
+    with pytest.raises(ValueError, match="is not an address"):
+        routes.add("abc", text)
+    assert len(routes) == 0
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
+    try:
+        host, port = parse_address(text)
+    except ValueError:
+        return
+    assert host
+    assert 0 < port < 65536
