@@ -143,7 +143,6 @@ class Cluster:
         self._may_start_again = 0.0
         self._refusals = 0
         self._living = trio.CancelScope()
-        self._adopted = tuple(submission.group for submission in submissions if submission.role is Role.WORKER)
         self._log = _log.bind(cluster=record.name, user=record.username)
 
     # ---- what the API asks -------------------------------------------------
@@ -333,7 +332,7 @@ class Cluster:
             self._living.cancel()
 
     async def _start(self) -> None:
-        """Find or submit the scheduler's job, and find the workers of before a restart."""
+        """Find or submit the scheduler's job."""
         if self._draft.status is ClusterStatus.RUNNING:
             self._services.routes.add(self.name, self._draft.scheduler_address, self._draft.dashboard_address)
             self._clock = self._clock.heard(trio.current_time())
@@ -357,14 +356,6 @@ class Cluster:
         self._scheduler_job = jobs[0]
         self._clock = evolve(self._clock, queued_since=trio.current_time())
         self._watch.add(*jobs)
-        self._notify()
-        for group in self._adopted:
-            if jobs := await self._submissions.recover(group):
-                self.workers.submitted(group, jobs)
-                self._watch.add(*jobs)
-            else:
-                self.workers.drop_group(group)
-                await self._submissions.forget(group)
         self._notify()
 
     # ---- jobs --------------------------------------------------------------
@@ -430,6 +421,8 @@ class Cluster:
 
     async def _keep_workers(self) -> None:
         """Start and cancel workers whenever something has changed."""
+        for group in self.workers.nameless_groups():
+            await self._recover_workers(group)
         while True:
             seen = self.changes.count
             look_again = inf
@@ -437,6 +430,16 @@ class Cluster:
                 look_again = await self._balance_workers()
             with trio.move_on_at(look_again):
                 await self.changes.wait(seen)
+
+    async def _recover_workers(self, group: str) -> None:
+        """Find the jobs of workers of before a restart, of the gateway or of this task."""
+        if group in self._submissions and (jobs := await self._submissions.recover(group)):
+            self.workers.submitted(group, jobs)
+            self._watch.add(*jobs)
+        else:
+            self.workers.drop_group(group)
+            await self._submissions.forget(group)
+        self._notify()
 
     async def _balance_workers(self) -> float:
         """Bring the workers one step closer to what is wanted; returns when to look again at the latest."""
@@ -485,14 +488,17 @@ class Cluster:
 
     async def _cancel_workers(self, workers: Collection[Worker]) -> bool:
         """Cancel the jobs of these workers; False when that has to be tried again."""
+        # Marked before the batch system is asked: their ends may be reported before its answer is.
+        before = [(worker, worker.state, worker.since) for worker in workers]
+        for worker in workers:
+            self.workers.apply(worker, WorkerEvent.CANCELLED, trio.current_time())
         try:
             await self._driver.cancel(self.ref, [worker.job for worker in workers if worker.job is not None])
         except JobError as error:
             self._tell(f"Workers could not be cancelled: {error}")
+            for worker, state, since in before:
+                worker.state, worker.since = state, since
             return False
-        now = trio.current_time()
-        for worker in workers:
-            self.workers.apply(worker, WorkerEvent.CANCELLED, now)
         self._notify()
         return True
 

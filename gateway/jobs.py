@@ -39,7 +39,7 @@ def worker_spec(
         *config.worker_cmd,
         record.scheduler_address,
         *("--dashboard-address", f"{host}:0"),
-        *("--nthreads", str(config.nthreads)),
+        *("--nthreads", str(config.worker_threads or config.worker_cores)),
         *("--memory-limit", str(config.worker_memory)),
         *config.worker_arguments(),
     )

@@ -61,6 +61,10 @@ class Workers:
         """The groups that still have a worker."""
         return frozenset(worker.group for worker in self)
 
+    def nameless_groups(self) -> tuple[str, ...]:
+        """The groups whose jobs' ids are not known."""
+        return tuple(dict.fromkeys(worker.group for worker in self if worker.job is None))
+
     def count(self, state: WorkerState) -> int:
         """The number of workers in `state`."""
         return sum(worker.state is state for worker in self)
@@ -131,7 +135,7 @@ class Workers:
 
     def overdue(self, timeout: float, now: float) -> list[Worker]:
         """Workers whose jobs run for `timeout` seconds without having connected."""
-        return [worker for worker in self if worker.state is WorkerState.STARTING and now - worker.since >= timeout]
+        return [worker for worker in self if worker.state is WorkerState.STARTING and now >= worker.since + timeout]
 
     def next_overdue(self, timeout: float) -> float:
         """When the next worker will be overdue; infinity when none is starting."""
