@@ -8,6 +8,7 @@ users can run them although they cannot read this checkout.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 SOURCE = Path(__file__).resolve().parent / "pbssim"
@@ -31,6 +32,13 @@ sys.path.insert(0, "{lib}")
 from pbssim import {module}
 sys.exit({module}.main({first}sys.argv[1:]))' "$@"
 """
+
+
+def pbssim(module: str) -> ModuleType:
+    """A module of the simulation itself, for tests of its parts."""
+    if str(SOURCE.parent) not in sys.path:
+        sys.path.insert(0, str(SOURCE.parent))
+    return importlib.import_module(f"pbssim.{module}")
 
 
 class Simulation:
@@ -92,11 +100,8 @@ class Simulation:
 
     def control(self, **request: Any) -> dict[str, Any]:
         """A control of `pbssim/daemon.py`."""
-        if str(SOURCE.parent) not in sys.path:
-            sys.path.insert(0, str(SOURCE.parent))
-        from pbssim.wire import call
-
-        return call(self.home / "control.sock", request)
+        answer: dict[str, Any] = pbssim("wire").call(self.home / "control.sock", request)
+        return answer
 
     def set(self, **values: Any) -> None:
         """Change fields of Settings or Timing."""

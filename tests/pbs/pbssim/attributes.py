@@ -43,12 +43,9 @@ def attributes_of(job: Job, host: str) -> list[Attribute]:
     date("ctime", job.created)
     add("depend", job.depends)
     add("Error_Path", job.output_path("e"))
-    vnode = ":".join(
-        [f"ncpus={job.resources.ncpus}"] + [f"mem={job.resources.memory // 1024}kb"] * bool(job.resources.memory)
-    )
     if job.slot is not None:
         add("exec_host", f"{host}/{job.slot}")
-        add("exec_vnode", f"({host}:{vnode})")
+        add("exec_vnode", f"({job.placement})")
     date("Execution_Time", job.execution_time)
     add("Hold_Types", None if subjob else job.holds)
     add("Join_Path", request.joined)
@@ -71,9 +68,8 @@ def attributes_of(job: Job, host: str) -> list[Attribute]:
     if not array and job.started and (job.session or job.over):
         add("jobdir", _jobdir(job))
     add("substate", job.substate)
-    add(
-        "Variable_List", [list(pair) for pair in [*request.variables, ("PBS_O_QUEUE", job.queue), ("PBS_O_HOST", host)]]
-    )
+    variables = [*request.variables, ("PBS_O_QUEUE", job.queue), ("PBS_O_HOST", host)]
+    add("Variable_List", [list(pair) for pair in variables])
     add("comment", job.comment)
     date("etime", job.created if job.holds == "n" and job.state not in "HW" else None)
     add("run_count", job.run_count or None)

@@ -5,7 +5,7 @@
 prints `ready` when both sockets listen: `server.sock` for everybody and
 `control.sock` for the owner of the daemon. A control is one of
 
-    {"set": {"history": false, ...}}    Settings and Timing fields
+    {"set": {"history": false, ...}}    Settings and Timing fields, and `next`: the next job's number
     {"faults": {"hang": {"qdel": 1}}}   fields of Faults
     {"away": true | false}              the server stops or starts; jobs go on
     {"force": {"id": ..., "state": ...}}  attributes of a job
@@ -155,11 +155,7 @@ class Daemon:
         try:
             request, answer = json.loads(await reader.readline()), {}
             for name, value in request.get("set", {}).items():
-                if name == "history":
-                    self.server.set_history(value)
-                else:
-                    target = self.server.settings if hasattr(self.server.settings, name) else self.server.timing
-                    setattr(target, name, value)
+                self._set(name, value)
             for name, value in request.get("faults", {}).items():
                 setattr(self.faults, name, value)
             if "force" in request:
@@ -181,6 +177,15 @@ class Daemon:
             await writer.drain()
         finally:
             writer.close()
+
+    def _set(self, name: str, value: Any) -> None:
+        if name == "history":
+            self.server.set_history(value)
+        elif name == "next":
+            self.server.next = value
+        else:
+            target = self.server.settings if hasattr(self.server.settings, name) else self.server.timing
+            setattr(target, name, value)
 
     async def run(self) -> None:
         """Serve until told to stop."""

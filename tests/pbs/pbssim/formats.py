@@ -14,9 +14,8 @@ HEADER = (
     "Job id            Name             User              Time Use S Queue\n"
     "----------------  ---------------- ----------------  -------- - -----\n"
 )
-NUMBERS = {
-    "Priority", "substate", "session_id", "run_count", "Stageout_status", "Exit_status", "array_index", "history_timestamp",
-}  # fmt: skip
+COUNTS = {"Priority", "substate", "run_count", "Stageout_status", "Exit_status"}
+NUMBERS = COUNTS | {"session_id", "array_index", "history_timestamp"}  # attributes that are numbers by type
 _NUMBER = re.compile(r"\s*(-?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 

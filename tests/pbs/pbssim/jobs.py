@@ -180,6 +180,12 @@ class Job:
         return self.state in ENDED
 
     @property
+    def placement(self) -> str:
+        """Where it runs and on what: `pbs:ncpus=1:mem=262144kb`."""
+        memory = f":mem={self.resources.memory // 1024}kb" if self.resources.memory else ""
+        return f"{self.server.partition('.')[0]}:ncpus={self.resources.ncpus}{memory}"
+
+    @property
     def rerunnable(self) -> bool:
         """What `-r` said."""
         return self.request.option("r", "y") != "n"

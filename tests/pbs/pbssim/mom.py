@@ -34,9 +34,10 @@ class ProcessMom:
         account = _account(job)
         environment = self._environment(job, account)
         command, executable, stdin = self._command(job, account)
+        paths = self._outputs(job)
         with contextlib.ExitStack() as stack:
             with _as_user(account):
-                out, err = (stack.enter_context(path.open("ab")) for path in self._outputs(job))
+                out, err = (stack.enter_context(path.open("ab")) for path in paths)
             process = subprocess.Popen(
                 command,
                 executable=executable,
@@ -80,7 +81,8 @@ class ProcessMom:
 
     def note(self, job: Job, text: str) -> None:
         """Append a line of PBS's own to the job's error output."""
-        with contextlib.suppress(OSError), _as_user(_account(job)), self._outputs(job)[1].open("a") as file:
+        path = self._outputs(job)[1]
+        with contextlib.suppress(OSError), _as_user(_account(job)), path.open("a") as file:
             file.write(text)
 
     def stage_in(self, job: Job) -> bool:

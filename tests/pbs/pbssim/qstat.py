@@ -9,14 +9,14 @@ from pbssim import formats
 from pbssim.wire import Away, ask, complain, put, server_name
 
 USAGE = """\
-usage: 
+usage:\x20
 qstat [-f] [-J] [-p] [-t] [-x] [-E] [-F format | -w] [-D delim] [ job_identifier... | destination... ]
 qstat [-a|-i|-r|-H|-T] [-J] [-t] [-u user] [-n] [-s] [-G|-M] [-1] [-w]
 	[ job_identifier... | destination... ]
 qstat -Q [-f] [-F format] [-D delim] [ destination... ]
 qstat -q [-G|-M] [ destination... ]
 qstat -B [-f] [-F format] [-D delim] [ server_name... ]
-qstat --version"""  # fmt: skip
+qstat --version"""
 
 
 def main(argv: list[str]) -> int:

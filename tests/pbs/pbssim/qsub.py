@@ -15,7 +15,7 @@ usage: qsub [-a date_time] [-A account_string] [-c interval]
 	[-N jobname] [-o path] [-p priority] [-P project] [-q queue] [-r y|n]
 	[-R o|e|oe] [-S path] [-u user_list] [-W otherattributes=value...]
 	[-v variable_list] [-V ] [-z] [script | -- command [arg1 ...]]
-       qsub --version"""  # fmt: skip
+       qsub --version"""
 LETTERS = "a:A:c:C:e:fhIj:J:k:l:m:M:N:o:p:P:q:r:R:S:u:v:VW:Xz"
 LISTS = "lWv"  # options that may be given several times
 
@@ -172,7 +172,13 @@ def _split(text: str) -> list[str]:
 
 def _mangled(value: str) -> str:
     """What becomes of a value that `-v NAME` takes from the environment."""
-    if value.count('"') % 2 and value.count("'") % 2 == 0 or value.count("'") % 2 and '"' not in value:
+    quote = ""
+    for letter in value:
+        if letter == quote:
+            quote = ""
+        elif not quote and letter in "'\"":
+            quote = letter
+    if quote:
         raise Mistake("qsub: cannot send environment with the job", 1)
     if value.count('"') >= 4 and "," in value:
         raise Mistake("munmap_chunk(): invalid pointer", 134)

@@ -87,7 +87,7 @@ class Server:
         self.jobs: dict[int, Job] = {}
         self._mom = mom
         self._later = later
-        self._next = 1
+        self.next = 1
         self._away = False
         self._missed: list[Callable[[], None]] = []
 
@@ -107,8 +107,8 @@ class Server:
         indices = parse_range(request.option("J").partition("%")[0]) if "J" in request.options else None
         if indices is not None and len(indices) > settings.max_array_size:
             raise errors.ARRAY_TOO_LARGE
-        job = Job(self._next, settings.server, user, request, queue, resources)
-        self._next += 1
+        job = Job(self.next, settings.server, user, request, queue, resources)
+        self.next += 1
         if indices is not None:
             job.children = [Job(job.sequence, job.server, user, request, queue, resources, i, job) for i in indices]
         depends = [item.partition("=")[2] for item in request.options.get("W", []) if item.startswith("depend=")]
@@ -294,19 +294,19 @@ class Server:
         for job in self._each():
             limit = job.resources.walltime
             if (
-                job.state == "R"
-                and job.started
-                and limit is not None
-                and now - job.started > limit
-                and not job.deleted_by
+                job.state != "R"
+                or job.started is None
+                or limit is None
+                or job.deleted_by
+                or job.exit_status is not None
             ):
+                continue
+            if now - job.started > limit:
                 self._mom.note(job, f"=>> PBS: job killed: walltime {int(now - job.started)} exceeded limit {limit}\n")
                 job.exit_status = -29
                 self._end_process(job)
-        for job in [
-            job for job in self.jobs.values() if job.history and now - job.history > self.settings.history_duration
-        ]:
-            del self.jobs[job.sequence]
+        oldest = now - self.settings.history_duration
+        self.jobs = {sequence: job for sequence, job in self.jobs.items() if not job.history or job.history > oldest}
 
     def set_history(self, on: bool) -> None:
         """Switching the history off forgets everything that has ended."""
@@ -335,10 +335,7 @@ class Server:
             self._later(self.timing.stagein, lambda: self._stage_in_failed(job))
             return
         job.run_count += 1
-        where = f"{self.settings.host}:ncpus={job.resources.ncpus}"
-        if job.resources.memory:
-            where += f":mem={job.resources.memory // 1024}kb"
-        job.comment = f"Job run at {_when(now)} on ({where})"
+        job.comment = f"Job run at {_when(now)} on ({job.placement})"
         try:
             run = job.run_count
             pid = self._mom.start(job, lambda code: self._ended(job, run, code))
@@ -389,9 +386,7 @@ class Server:
 
     def _finish(self, job: Job) -> None:
         code = job.exit_status
-        if job.deleted_by:
-            substate, said = 91, ""
-        elif code is None:
+        if job.deleted_by or code is None:
             substate, said = 91, ""
         elif code == 0:
             substate, said = 92, " and finished"
@@ -412,9 +407,8 @@ class Server:
         if array.over or not all(child.over for child in children):
             return
         deleted = any(child.substate == 91 for child in children)
-        substate, said = (
-            (91, "terminated") if deleted else (93, "failed") if array.failed_children else (92, "finished")
-        )
+        natural = (93, "failed") if array.failed_children else (92, "finished")
+        substate, said = (91, "terminated") if deleted else natural
         if array.comment:
             array.comment += f" and {said}"
         array.ended = array.history = time.time()
@@ -464,7 +458,6 @@ class Server:
             job.slot = job.session = None
             job.comment = ""
             job.ended = time.time()
-            job.run_count += 0
             job.change("Q", 10)
             self._later(self.timing.start, self.schedule)
 
