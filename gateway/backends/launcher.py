@@ -268,9 +268,7 @@ def submit(request: dict[str, Any]) -> dict[str, Any]:
     directory = make_directory(staging(request), text(request, "cluster", CLUSTER))
     shown = directory.replace("%", "%%") if command == "sbatch" else directory
     argv.append(_LOG_OPTION[command] + os.path.join(shown, log))
-    # The job starts where the user would: at home. Where that is missing, the batch system says so itself.
-    home = os.path.expanduser("~")
-    return run(request, argv, script, extra, home if os.path.isdir(home) else "/")
+    return run(request, argv, script, extra, directory)  # which becomes the jobs' working directory
 
 
 def cancel(request: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import enum
 import getpass
 import hashlib
 import os
+import pwd
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -22,10 +24,12 @@ from attrs import evolve, frozen
 from gateway.backends.base import ClusterRef, Driver, JobSpec
 from gateway.backends.local import LocalBackend, LocalClusterConfig, UnsafeLocalBackend
 from gateway.backends.local_process import read_marked
+from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
 from gateway.cluster_config import ClusterConfig
 from gateway.errors import JobRefused
 from gateway.models import JobId
 from tests.fakes import FakeDriver, FakeJob, open_fake_driver
+from tests.slurm.real import ensure_slurm, needs_slurm, queue
 from tests.users import ensure_users, is_root
 
 
@@ -166,6 +170,32 @@ def _local(backend: LocalBackend) -> Iterator[Bench]:
     assert not left, f"processes are left: {left}"
 
 
+@contextmanager
+def slurm(folder: Path) -> Iterator[Bench]:
+    """The real Slurm, with jobs of two users."""
+    ensure_slurm()
+    backend = SlurmBackend(eager_poll_period=0.5)
+    users = ensure_users()
+    staging = {user: Path(pwd.getpwnam(user).pw_dir, ".dask-gateway") for user in users}
+    yield Bench(
+        open_driver=backend.open_driver,
+        users=users,
+        account=lambda user: user,
+        config=SlurmClusterConfig(worker_memory=100 * 2**20, scheduler_memory=100 * 2**20),
+        refused=lambda spec: (
+            evolve(spec, cluster=evolve(spec.cluster, config=evolve(spec.cluster.config, partition="nowhere"))),
+            "invalid partition specified: nowhere",
+        ),
+        unknown_job=JobId("99999999"),
+        files=lambda cluster: sorted((staging[cluster.username] / cluster.name).rglob("*")),
+        deadline=40,
+    )
+    left = queue(*users)
+    if left:
+        subprocess.run(["scancel", *left], check=False)
+    assert not left, f"jobs are left: {left}"
+
+
 #: Everything that has to keep the contract.
 BACKENDS = [
     pytest.param(fake, id="fake"),
@@ -175,4 +205,5 @@ BACKENDS = [
         id="local-as-root",
         marks=[pytest.mark.root, pytest.mark.skipif(not is_root(), reason="starts processes of other users")],
     ),
+    pytest.param(slurm, id="slurm", marks=needs_slurm),
 ]

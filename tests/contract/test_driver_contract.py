@@ -300,7 +300,7 @@ async def test_a_refusal_names_its_cause_and_nothing_is_left(bench, cluster):
             await driver.submit(spec)
         assert await driver.find(cluster, spec.role, spec.group, spec.count) == ()
         # The name is free for another attempt.
-        jobs = await driver.submit(evolve(spec, command=Program.SLEEP.command))
+        jobs = await driver.submit(evolve(spec, cluster=cluster, command=Program.SLEEP.command))
         await end(bench, driver, cluster, *jobs)
 
 
