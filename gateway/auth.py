@@ -1,0 +1,192 @@
+"""Who asks: authenticators, and the cookies that spare asking them every time.
+
+An authenticator is a config class with behaviour. A site may have one of its
+own: a subclass of `Authenticator` with an `async def authenticate(self, request)`
+that returns a `User`, or a pair of a `User` and a context for `pre_response`, and
+raises `Unauthorized` for everybody else. `request` is a Quart request.
+
+A session is a cookie and nothing but: the user with the time of its making,
+encrypted and signed (Fernet) with a key that lives as long as this process.
+So nothing is kept here that requests could make grow, a forged or outdated
+cookie does not open, and after a restart every client simply authenticates
+again. A cookie that does not open is as good as none: the request's own
+credentials decide then.
+
+Whatever the authenticator, a user's name is what an account may be called: it
+becomes a part of commands, paths and job names.
+"""
+
+import base64
+import binascii
+import json
+import re
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+from attrs import frozen
+from cryptography.fernet import Fernet, InvalidToken
+
+from gateway.configurable import configurable, setting, settings_of
+from gateway.errors import Unauthorized
+from gateway.models import User
+from gateway.same_secret import same_secret
+
+if TYPE_CHECKING:
+    from quart import Quart, Request, Response
+
+#: As POSIX and LDAP accounts are called. No leading dash (an option), no leading dot (`..`).
+_USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}")
+#: What RFC 6265 section 4.1.1 calls a token.
+_COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
+#: Characters of credentials or of a cookie that are looked at; clients drop cookies beyond 4096 bytes.
+_LONGEST = 4000
+
+
+def unauthorized(kind: str = "Basic") -> Unauthorized:
+    """The error for `authenticate` to raise; `kind` is the challenge (`Basic`, `Negotiate`, ...)."""
+    return Unauthorized(challenge=kind)
+
+
+def _check_cookie_name(name: str) -> None:
+    if not _COOKIE_NAME.fullmatch(name):
+        raise ValueError("must be a cookie's name: letters, digits and dashes")
+
+
+@configurable
+class Authenticator:
+    """Says which user a request comes from. A subclass may keep state in attributes that are no options."""
+
+    cookie_name: str = setting(
+        default="",
+        help="""The name of the cookie that stands for an authenticated user. Empty: one that begins with
+        "dask-gateway-", another one at each start, so that gateways on the same host do not share it.""",
+        validator=_check_cookie_name,
+    )
+    cache_max_age: int = setting(
+        default=300,
+        minimum=0,
+        unit="seconds",
+        help="How long a user is known by the cookie before they have to authenticate again; 0: each time.",
+    )
+
+    async def setup(self, app: "Quart") -> None:
+        """Called before the first request is served; `app` is the Quart application."""
+
+    async def cleanup(self) -> None:
+        """Called after the last request was served."""
+
+    async def authenticate(self, request: "Request") -> User | tuple[User, Any]:
+        """The user from whom this request comes, maybe with a context for `pre_response`. Raises `Unauthorized`."""
+        raise NotImplementedError
+
+    async def pre_response(self, request: "Request", response: "Response", context: Any = None) -> None:
+        """Called with the answer to a request that `authenticate` has seen; it may add headers."""
+
+
+def _set_state(self: Authenticator, name: str, value: object) -> None:
+    if name in settings_of(type(self)):
+        raise attrs.exceptions.FrozenAttributeError
+    object.__setattr__(self, name, value)
+
+
+# Options stay as configured; what `setup` opens (a session, a connection) needs a place in plain subclasses.
+Authenticator.__setattr__ = _set_state  # type: ignore[method-assign,assignment]
+
+
+@configurable
+class SimpleAuthenticator(Authenticator):
+    """HTTP Basic with one password for all, or none: for tests and trusted networks only."""
+
+    password: str | None = setting(
+        default=None,
+        secret=True,
+        help="The password of all users. Unset or empty: whoever names themselves is believed.",
+    )
+
+    async def authenticate(self, request: "Request") -> User:
+        """The user named in the Authorization header, when the password is right."""
+        name, password = _basic_credentials(request.headers.get("Authorization", ""))
+        if self.password and not same_secret(password, self.password):
+            raise Unauthorized
+        return User(name)
+
+
+def _basic_credentials(header: str) -> tuple[str, str]:
+    """User and password out of an Authorization header (RFC 7617, UTF-8). Raises `Unauthorized`."""
+    kind, _, encoded = header.partition(" ")
+    if kind.lower() != "basic" or len(encoded) > _LONGEST:
+        raise Unauthorized
+    try:
+        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError) as error:  # no base64, no ASCII, no UTF-8
+        raise Unauthorized from error
+    if not colon or not _USER_NAME.fullmatch(name):
+        raise Unauthorized
+    return name, password
+
+
+@frozen
+class Identity:
+    """Who asks. `new_cookie` is the value of a Set-Cookie header, or None.
+
+    `fresh` says that the authenticator has just been asked: the answer is
+    then to pass through its `pre_response`, with `context`.
+    """
+
+    user: User
+    context: Any = None
+    new_cookie: str | None = None
+    fresh: bool = True
+
+
+class Sessions:
+    """Makes and opens the cookies of authenticated users; keeps no list of them."""
+
+    def __init__(self, cookie_name: str, max_age: int) -> None:
+        """`cookie_name` may be empty, for a random one; `max_age` is in seconds, 0 for no cookies."""
+        self.cookie_name = cookie_name or f"dask-gateway-{secrets.token_hex(16)}"
+        self._max_age = max_age
+        self._fernet = Fernet(Fernet.generate_key())
+
+    def cookie(self, user: User, *, secure: bool) -> str | None:
+        """A Set-Cookie header's value for this user; None when it would be too long, or cookies are off."""
+        content = json.dumps([user.name, sorted(user.groups), user.admin])
+        value = self._fernet.encrypt_at_time(content.encode(), self._now()).decode()
+        if not self._max_age or len(value) > _LONGEST:
+            return None
+        attributes = f"{self.cookie_name}={value}; Max-Age={self._max_age}; Path=/; HttpOnly; SameSite=Lax"
+        return f"{attributes}; Secure" if secure else attributes
+
+    def user(self, value: str) -> User | None:
+        """The user for whom this cookie was made, None when it is forged, outdated, or another process's."""
+        if not self._max_age or len(value) > _LONGEST:
+            return None
+        try:
+            content = self._fernet.decrypt_at_time(value.encode("utf-8", "replace"), self._max_age, self._now())
+        except InvalidToken:
+            return None
+        name, groups, admin = json.loads(content)
+        return User(name, groups, admin)
+
+    @staticmethod
+    def _now() -> int:
+        return int(trio.current_time())  # no step of the wall clock makes a session shorter or longer
+
+
+async def identify(authenticator: Authenticator, sessions: Sessions, request: "Request") -> Identity:
+    """The user from whom a request comes: by its cookie, else by asking the authenticator.
+
+    Raises `Unauthorized`, and whatever a site's own authenticator raises.
+    """
+    user = sessions.user(request.cookies.get(sessions.cookie_name, ""))
+    if user is not None:
+        return Identity(user, fresh=False)
+    answer = await authenticator.authenticate(request)
+    user, context = answer if isinstance(answer, tuple) else (answer, None)
+    if not isinstance(user, User):
+        raise TypeError(f"{type(authenticator).__name__}.authenticate() returned a {type(user).__name__}, not a User")
+    if not _USER_NAME.fullmatch(user.name):
+        raise Unauthorized("This user name cannot be the name of an account.")
+    return Identity(user, context, sessions.cookie(user, secure=request.scheme == "https"))
