@@ -45,7 +45,8 @@ def create_api(manager: Manager, authenticator: Authenticator, sessions: Session
         response = _json(status, body)
         if identity.new_cookie is not None:
             response.headers.add("Set-Cookie", identity.new_cookie)
-        await authenticator.pre_response(request, response, identity.context)
+        if identity.fresh:
+            await authenticator.pre_response(request, response, identity.context)
         return response
 
     def owned(name: str, user: User, verb: str = "view") -> Cluster:

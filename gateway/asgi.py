@@ -21,7 +21,8 @@ Scope = dict[str, Any]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+#: Each library spells the types of ASGI in its own way; what they share is the call.
+App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Front:

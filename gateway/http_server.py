@@ -41,7 +41,7 @@ class HttpServer:
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
-        await TCPServer(self._app, self._config, self._context, self._state, stream).run()  # type: ignore[arg-type]
+        await TCPServer(self._app, self._config, self._context, self._state, stream).run()
 
     async def drain(self) -> None:
         """Let idle connections go; busy ones finish their request. For a shutdown that is under way."""

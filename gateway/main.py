@@ -11,7 +11,7 @@ ones are stopped where the configuration wants that, and the tree unwinds.
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 
@@ -20,7 +20,7 @@ import trio
 from attrs import frozen
 
 from gateway import __version__
-from gateway.addresses import parse_address
+from gateway.addresses import Address, parse_address
 from gateway.api import create_api
 from gateway.asgi import Front
 from gateway.auth import Sessions
@@ -56,33 +56,44 @@ class Ports:
     private: Sequence[socket.socket]
 
     @property
-    def port(self) -> int:
-        """The public port's number (interesting when port 0 was asked for); 0 for a Unix socket."""
+    def name(self) -> str:
+        """The public port as people write it, with its number where port 0 was asked for."""
         name = self.public[0].getsockname()
-        return int(name[1]) if isinstance(name, tuple) else 0
+        return str(Address(*name[:2])) if isinstance(name, tuple) else f"unix:{name}"
 
 
 def run(config: Config) -> int:
     """Serve until a signal says stop; returns the process's exit code (0 clean, 1 failure)."""
+    code = 1
     try:
-        trio.run(partial(serve, config), strict_exception_groups=True)
+        trio.run(serve, config)
+        code = 0
     except* GatewayError as group:
         _log.critical("the gateway cannot go on", reason=describe(group))
-        return 1
     except* Exception as group:  # noqa: BLE001 (the last boundary)
         _log.critical("the gateway failed", exc_info=group)
-        return 1
-    return 0
+    return code
 
 
-async def serve(config: Config, *, task_status: trio.TaskStatus[Ports] = trio.TASK_STATUS_IGNORED) -> None:
-    """Serve until SIGTERM or SIGINT. Calls `started` with the listening sockets once they answer.
+async def wait_signal() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            _log.info("stopping", signal=signal.Signals(number).name)
+            return
+
+
+async def serve(
+    config: Config,
+    *,
+    wait_stop: Callable[[], Awaitable[None]] = wait_signal,
+    task_status: trio.TaskStatus[Ports] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `wait_stop` returns. Calls `started` with the listening sockets once they answer.
 
     Raises `StartError` (a sentence) when it cannot start.
     """
     backend = config.backend
-    if not isinstance(backend, DBBackendBase):
-        raise StartError(f"c.DaskGateway.backend_class is {type(backend).__name__}, expected a DBBackendBase")
     _log.info("starting", version=__version__, backend=type(backend).__name__)
     for warning in config.warnings:
         _log.warning(warning)
@@ -100,9 +111,9 @@ async def serve(config: Config, *, task_status: trio.TaskStatus[Ports] = trio.TA
         stack.enter_context(routes.on_refused(manager.ask_about))
         async with _edges(config, context, ports, manager, routes, store):
             task_status.started(ports)
-            notify(READY="1", STATUS=f"serving at {config.proxy.address}")
-            _log.info("serving", address=config.proxy.address, port=ports.port, https=context is not None)
-            await _wait_signal()
+            notify(READY="1", STATUS=f"serving at {ports.name}")
+            _log.info("serving", address=ports.name, https=context is not None)
+            await wait_stop()
             notify(STOPPING="1")
             manager.close()
             if backend.stops_clusters:
@@ -201,10 +212,3 @@ def _api_url(config: Config, backend: DBBackendBase, ports: Ports) -> str:
         host = backend.default_host or socket.gethostname()
     prefix = "" if ports.private else config.proxy.prefix
     return f"http://{f'[{host}]' if ':' in host else host}:{name[1]}{prefix}/api"
-
-
-async def _wait_signal() -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            _log.info("stopping", signal=signal.Signals(number).name)
-            return

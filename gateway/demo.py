@@ -1,0 +1,66 @@
+"""`dask-gateway-server demo`: the whole thing on one machine, to be looked at.
+
+A gateway on a free loopback port with local jobs, and the published client in
+a process of its own (demo_client.py), which makes a cluster, computes and
+stops it. Everything is kept in a temporary directory and removed at the end.
+"""
+
+import signal
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from gateway.config import load
+from gateway.main import Ports, serve, wait_signal
+
+_NOTEBOOK = """
+The gateway stays up; Ctrl-C ends it. To paste into a notebook:
+
+    from dask_gateway import Gateway
+    gateway = Gateway("http://{name}")
+    cluster = gateway.new_cluster()
+    cluster.scale(2)
+    client = cluster.get_client()
+    print(cluster.dashboard_link)
+"""
+
+
+def run(keep: bool) -> int:
+    """Run the demo; `keep` leaves the gateway running until a signal. Returns the process's exit code."""
+    with tempfile.TemporaryDirectory(prefix="dask-gateway-demo-") as directory:
+        return trio.run(_demo, Path(directory), keep)
+
+
+async def _demo(directory: Path, keep: bool) -> int:
+    overrides = {
+        "Proxy.address": "127.0.0.1:0",
+        "DaskGateway.backend_class": "gateway.backends.local.UnsafeLocalBackend",
+        "LocalBackend.clusters_directory": str(directory / "clusters"),
+        "DBBackendBase.db_url": f"sqlite:///{directory / 'gateway.sqlite'}",
+        "ClusterConfig.worker_memory": "1 G",
+        "ClusterConfig.cluster_max_workers": "4",
+    }
+    config = load(None, [f"--{option}={value}" for option, value in overrides.items()])
+    finished = trio.Event()
+    code = 0
+    async with trio.open_nursery() as nursery:
+        _say("starting a gateway with local jobs")
+        ports: Ports = await nursery.start(partial(serve, config, wait_stop=finished.wait))
+        _say(f"it serves API, dashboards and scheduler traffic at http://{ports.name}")
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM):  # the client hears Ctrl-C too
+            client = [sys.executable, "-m", "gateway.demo_client", f"http://{ports.name}"]
+            code = (await trio.run_process(client, check=False)).returncode
+        if keep and code == 0:
+            print(_NOTEBOOK.format(name=ports.name), flush=True)
+            await wait_signal()
+        _say("stopping")
+        finished.set()
+    _say("done" if code == 0 else "the demo failed; what went wrong stands above")
+    return 1 if code else 0
+
+
+def _say(text: str) -> None:
+    print(f"[demo] {text}", flush=True)

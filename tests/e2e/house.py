@@ -1,0 +1,168 @@
+"""A real gateway as a process, and the real published client as another.
+
+A gateway is started with a configuration file of the test's own, tells its
+port over the notify socket that systemd would listen at, and is ended by its
+pid. A client is an `async def script(gateway, ...)` in a test: its source runs
+in a process of its own, with the asynchronous `dask_gateway.Gateway`, and what
+it returns comes back as JSON.
+"""
+
+import inspect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpcore
+
+PRELUDE = '''
+import asyncio, json, sys, warnings
+from pathlib import Path
+import dask
+from dask_gateway import BasicAuth, Gateway, GatewayCluster
+from dask_gateway.client import GatewayClusterError, GatewayWarning
+from distributed import Client
+
+dask.config.set({"distributed.comm.timeouts.connect": "30s"})
+
+def inc(x):
+    return x + 1
+
+async def _main():
+    settings = json.loads(sys.argv[1])
+    auth = BasicAuth(settings["user"], settings["password"])
+    async with Gateway(settings["address"], proxy_address=settings["proxy_address"], auth=auth, asynchronous=True) as gateway:
+        result = await script(gateway, *settings["arguments"])
+    Path(settings["answer"]).write_text(json.dumps(result))
+'''
+
+BASE_CONFIG = """
+c.Proxy.address = "127.0.0.1:0"
+c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBackend"
+c.LocalBackend.clusters_directory = {directory!r} + "/clusters"
+c.ClusterConfig.worker_memory = "512 M"
+"""
+
+
+class ClientFailed(AssertionError):
+    """A client script raised; the text is what it printed."""
+
+
+class House:
+    """A running gateway. `url` is where its API is."""
+
+    def __init__(self, directory, process, address, *, scheme="http", prefix="", proxy_port=None, environment=None):
+        self.directory = Path(directory)
+        self.process = process
+        self.address = address
+        self.url = f"{scheme}://{address}{prefix}"
+        self.proxy_port = proxy_port
+        self.environment = environment or {}
+        self._answers = 0
+
+    @property
+    def log(self):
+        return (self.directory / "gateway.log").read_text()
+
+    def client(self, script, *arguments, user="alice", password="", timeout=90):
+        """Run `script(gateway, *arguments)` in a process of its own; returns its result or raises `ClientFailed`."""
+        self._answers += 1
+        answer = self.directory / f"answer-{self._answers}.json"
+        source = textwrap.dedent(inspect.getsource(script)).replace(f"async def {script.__name__}(", "async def script(")
+        settings = {
+            "address": self.url,
+            "proxy_address": self.proxy_port,
+            "user": user,
+            "password": password,
+            "arguments": arguments,
+            "answer": str(answer),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", f"{PRELUDE}\n{source}\nasyncio.run(_main())", json.dumps(settings)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **self.environment},
+            cwd=self.directory,
+            check=False,
+        )
+        if done.returncode:
+            raise ClientFailed(f"{done.stdout}\n{done.stderr}\n--- gateway ---\n{self.log[-6000:]}")
+        return json.loads(answer.read_text())
+
+    def request(self, method, path, *, headers=(), body=None):
+        """One plain HTTP request: (status, headers, body)."""
+        with httpcore.ConnectionPool() as pool:
+            response = pool.request(method, self.url + path, headers=list(headers), content=body)
+            names = {name.decode().lower(): value.decode() for name, value in response.headers}
+            return response.status, names, response.content
+
+    def stop(self, number=signal.SIGTERM, timeout=60):
+        """End the gateway; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+
+@contextmanager
+def open_gateway(directory, config="", *, base=BASE_CONFIG, arguments=(), user=None, timeout=30, **house):
+    """Start a gateway with this configuration; it is stopped at the end, and killed if it does not stop."""
+    directory = Path(directory)
+    directory.mkdir(exist_ok=True)
+    file = directory / "dask_gateway_config.py"
+    file.write_text(base.format(directory=str(directory)) + textwrap.dedent(config))
+    with open_notify_socket(directory / "notify") as channel, open(directory / "gateway.log", "a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "-f", str(file), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=directory,
+            user=user,
+            env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
+        )
+        running = House(directory, process, "", **house)
+        try:
+            address = wait_ready(channel, process, timeout)
+            if address is None:
+                raise AssertionError(f"the gateway did not start:\n{running.log}")
+            yield House(directory, process, address, **house)
+        finally:
+            try:
+                running.stop()
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+
+
+@contextmanager
+def open_notify_socket(path):
+    """What systemd is to a service of Type=notify."""
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(path))
+        path.chmod(0o666)
+        channel.settimeout(0.2)
+        yield channel
+
+
+def wait_ready(channel, process, timeout):
+    """The address in the first READY message; None when the process ended or the time is over."""
+    for _ in range(int(timeout / 0.2)):
+        try:
+            message = channel.recv(4096).decode()
+        except TimeoutError:
+            if process.poll() is not None:
+                return None
+            continue
+        fields = dict(line.split("=", 1) for line in message.splitlines())
+        if fields.get("READY") == "1":
+            return fields["STATUS"].removeprefix("serving at ")
+    return None
