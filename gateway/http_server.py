@@ -7,6 +7,8 @@ is hypercorn's: `TCPServer`, which is not in its documented API (setup.cfg
 pins the minor version, tests/test_proxy_malformed.py holds it to this).
 """
 
+from typing import cast
+
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
@@ -35,13 +37,14 @@ class HttpServer:
         config.websocket_ping_interval = 30.0
         self._config = config
         self._context = WorkerContext(None)
-        self._app = ASGIWrapper(app)  # type: ignore[arg-type]  # the same protocol, spelt with plain dicts
+        self._app = ASGIWrapper(app)
         self._state = ConnectionState(LifespanState())
 
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
-        await TCPServer(self._app, self._config, self._context, self._state, stream).run()
+        tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", stream)
+        await TCPServer(self._app, self._config, self._context, self._state, tls_or_plain).run()
 
     async def drain(self) -> None:
         """Let idle connections go; busy ones finish their request. For a shutdown that is under way."""

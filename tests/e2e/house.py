@@ -20,7 +20,7 @@ from pathlib import Path
 
 import httpcore
 
-PRELUDE = '''
+PRELUDE = """
 import asyncio, json, sys, warnings
 from pathlib import Path
 import dask
@@ -39,7 +39,7 @@ async def _main():
     async with Gateway(settings["address"], proxy_address=settings["proxy_address"], auth=auth, asynchronous=True) as gateway:
         result = await script(gateway, *settings["arguments"])
     Path(settings["answer"]).write_text(json.dumps(result))
-'''
+"""
 
 BASE_CONFIG = """
 c.Proxy.address = "127.0.0.1:0"
@@ -69,11 +69,13 @@ class House:
     def log(self):
         return (self.directory / "gateway.log").read_text()
 
-    def client(self, script, *arguments, user="alice", password="", timeout=90):
+    def client(self, script, *arguments, user="alice", password="", timeout=60):
         """Run `script(gateway, *arguments)` in a process of its own; returns its result or raises `ClientFailed`."""
         self._answers += 1
         answer = self.directory / f"answer-{self._answers}.json"
-        source = textwrap.dedent(inspect.getsource(script)).replace(f"async def {script.__name__}(", "async def script(")
+        source = textwrap.dedent(inspect.getsource(script)).replace(
+            f"async def {script.__name__}(", "async def script("
+        )
         settings = {
             "address": self.url,
             "proxy_address": self.proxy_port,
@@ -82,18 +84,22 @@ class House:
             "arguments": arguments,
             "answer": str(answer),
         }
-        done = subprocess.run(
-            [sys.executable, "-c", f"{PRELUDE}\n{source}\nasyncio.run(_main())", json.dumps(settings)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env={**os.environ, **self.environment},
-            cwd=self.directory,
-            check=False,
-        )
-        if done.returncode:
-            raise ClientFailed(f"{done.stdout}\n{done.stderr}\n--- gateway ---\n{self.log[-6000:]}")
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", f"{PRELUDE}\n{source}\nasyncio.run(_main())", json.dumps(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=timeout,
+                env={**os.environ, **self.environment},
+                cwd=self.directory,
+                check=True,
+            )
+        except subprocess.SubprocessError as error:
+            raise ClientFailed(f"{error.stdout}\n{error}\n--- gateway ---\n{self.log[-6000:]}") from None
+        if not answer.exists():
+            raise ClientFailed(done.stdout)
         return json.loads(answer.read_text())
 
     def request(self, method, path, *, headers=(), body=None):
