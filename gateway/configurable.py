@@ -17,8 +17,8 @@ Nothing here knows of configuration files; see config.py.
 
 import difflib
 import enum
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, dataclass_transform
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeGuard, TypeVar, dataclass_transform
 
 import attrs
 
@@ -31,11 +31,16 @@ __all__ = [
     "SettingError",
     "SettingErrors",
     "configurable",
+    "default_of",
     "dump",
+    "is_configurable",
+    "is_incomplete",
     "nearest",
     "restore",
     "setting",
+    "setting_of",
     "settings_of",
+    "structure_setting",
     "with_overrides",
 ]
 
@@ -130,71 +135,93 @@ def setting(
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
 def configurable(cls: type[T]) -> type[T]:
     """Make a class (that same object) a config class. Raises TypeError for an option without help."""
-    return attrs.frozen(kw_only=True, slots=False, field_transformer=_complete)(cls)
+    return attrs.frozen(auto_attribs=True, kw_only=True, slots=False, field_transformer=_complete)(cls)
 
 
 def _complete(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
-    """The fields of a class with inherited help and limits, and with a converter that refuses wrong values."""
+    """The fields of a class with inherited help and limits, and with a converter that refuses wrong values.
+
+    A plain attribute of the class with the name of an inherited option is that option's default here.
+    """
     inherited = {f.name: f.metadata[_KEY] for base in cls.__mro__[:0:-1] if attrs.has(base) for f in attrs.fields(base)}
     completed = []
     for field in fields:
         about = field.metadata.get(_KEY)
         if about is None or isinstance(field.type, str):
-            raise TypeError(
-                f"{cls.__name__}.{field.name} must be made by setting(), its annotation must not be a string"
-            )
+            reason = "must be made by setting(), with an annotation that is not a string"
+            raise TypeError(f"{cls.__name__}.{field.name} {reason}")
         about = about if about.help else inherited.get(field.name, about)
         if not about.help:
             raise TypeError(f"{cls.__name__}.{field.name} needs help")
-        converter = attrs.Converter(_read, takes_field=True)
+        if field.name in vars(cls) and field.name not in cls.__annotations__:
+            field = field.evolve(default=vars(cls)[field.name])
+        converter = attrs.Converter(structure_setting, takes_field=True)
         completed.append(field.evolve(converter=converter, metadata={_KEY: about}, repr=not about.secret))
     return completed
 
 
-def _read(value: object, field: "attrs.Attribute[Any]") -> Any:
-    about: Setting = field.metadata[_KEY]
+def structure_setting(value: object, field: "attrs.Attribute[Any]") -> Any:
+    """An option's value, structured and checked. Raises SettingError."""
+    about = setting_of(field)
     try:
         return about.check(structure(value, field.type))
     except ValueError as error:
-        shown = attrs.NOTHING if about.secret else value
-        raise SettingError(field.name, str(error), value=shown) from None
+        raise SettingError(field.name, str(error), value=attrs.NOTHING if about.secret else value) from None
+
+
+def setting_of(field: "attrs.Attribute[Any]") -> Setting:
+    """What is known of an option, from its field."""
+    about: Setting = field.metadata[_KEY]
+    return about
+
+
+def is_configurable(cls: object) -> TypeGuard[type]:
+    """Whether this is a config class, or a plain subclass of one."""
+    return isinstance(cls, type) and attrs.has(cls) and all(_KEY in field.metadata for field in attrs.fields(cls))
+
+
+def is_incomplete(cls: type) -> bool:
+    """Whether a plain subclass of a config class declares options or defaults, so that it has to be one itself."""
+    own = vars(cls)
+    return "__attrs_attrs__" not in own and any(
+        name in settings_of(cls) or isinstance(value, type(attrs.field())) for name, value in own.items()
+    )
 
 
 def settings_of(cls: type) -> Mapping[str, "attrs.Attribute[Any]"]:
-    """All options of a config class by name, inherited ones included; `.metadata["setting"]` is the `Setting`."""
+    """All options of a config class by name, inherited ones included."""
     return attrs.fields_dict(cls)
 
 
-def nearest(name: str, names: "Mapping[str, object] | list[str]") -> str:
-    """A question for people, " (did you mean 'x'?)", or nothing when no name is near."""
-    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+def default_of(field: "attrs.Attribute[Any]") -> Any:
+    """An option's default as it stands in the source, before it is structured; lists and mappings are new."""
+    factory = getattr(field.default, "factory", None)
+    return field.default if factory is None else factory()
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint for people, " (did you mean 'x'?)"; nothing when there are no names."""
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
-
-
-def read_settings(cls: type, values: Mapping[str, object]) -> dict[str, Any]:
-    """The values structured and checked, not yet against each other. Raises SettingErrors with all mistakes."""
-    fields = settings_of(cls)
-    errors, result = [], {}
-    for name, value in values.items():
-        if name not in fields:
-            errors.append(SettingError(str(name), f"is no option of {cls.__name__}{nearest(str(name), fields)}"))
-            continue
-        try:
-            result[name] = _read(value, fields[name])
-        except SettingError as error:
-            errors.append(error)
-    if errors:
-        raise SettingErrors(*errors)
-    return result
 
 
 def with_overrides(instance: T, overrides: Mapping[str, object]) -> T:
     """The instance with other values for some options. Raises SettingErrors that name every bad one."""
-    values = read_settings(type(instance), overrides)
-    try:
-        return attrs.evolve(instance, **values)  # type: ignore[misc]
-    except SettingError as error:
-        raise SettingErrors(error) from None
+    fields = settings_of(type(instance))
+    errors, values = [], {}
+    for name, value in overrides.items():
+        try:
+            if name not in fields:
+                raise SettingError(str(name), f"is no option of {type(instance).__name__}{nearest(str(name), fields)}")
+            values[name] = structure_setting(value, fields[name])
+        except SettingError as error:
+            errors.append(error)
+    if not errors:
+        try:
+            return attrs.evolve(instance, **values)  # type: ignore[misc]
+        except SettingError as error:
+            errors.append(error)
+    raise SettingErrors(*errors)
 
 
 def dump(instance: object) -> dict[str, Any]:

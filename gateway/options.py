@@ -277,6 +277,12 @@ class Options:
             raise TypeError(f"the handler of the cluster options must return a dictionary, got {shown(result)}")
         return result
 
+    def __repr__(self) -> str:
+        parts = [f"{type(field).__name__}({field.field!r})" for field in self.fields]
+        if self.handler is not None:
+            parts.append(f"handler={getattr(self.handler, '__qualname__', self.handler)}")
+        return f"Options({', '.join(parts)})"
+
     # The names of the original, for configuration files that subclass or call it.
     get_specification = specification
     parse_options = parse

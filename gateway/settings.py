@@ -1,7 +1,7 @@
 """Options of the server itself and of its public port."""
 
 from gateway.addresses import parse_address
-from gateway.backends.settings import Backend
+from gateway.backends.settings import DBBackendBase
 from gateway.configurable import SettingError, configurable, setting
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -45,9 +45,9 @@ class DaskGateway:
         default="gateway.auth.SimpleAuthenticator",
         help="Who is who: a subclass of Authenticator, or its dotted name.",
     )
-    backend_class: type[Backend] = setting(
+    backend_class: type[DBBackendBase] = setting(
         default="gateway.backends.local.UnsafeLocalBackend",
-        help="What runs the clusters: a subclass of Backend, or its dotted name.",
+        help="What runs the clusters: a subclass of DBBackendBase, or its dotted name.",
     )
     log_level: int | str = setting(
         default="INFO", help=f"What is logged at least: {', '.join(LOG_LEVELS)}.", convert=_log_level

@@ -1,0 +1,46 @@
+"""Addresses to listen at."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.addresses import Address, parse_address
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        (":8000", "", 8000),
+        ("0.0.0.0:0", "0.0.0.0", 0),
+        ("edge-1.example.org:65535", "edge-1.example.org", 65535),
+        ("[::]:8000", "::", 8000),
+        ("[::1]:1", "::1", 1),
+        ("[fe80::1%eth0]:1", "fe80::1%eth0", 1),
+    ],
+)
+def test_addresses(text: str, host: str, port: int) -> None:
+    assert parse_address(text) == Address(host, port)
+    assert str(parse_address(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "8000", "host", "host:", ":x", ":65536", "::1:80", "[::1]", "a b:1", "a:1\n", "http://a:1", ":٣"]
+)
+def test_not_addresses(text: str) -> None:
+    with pytest.raises(ValueError, match="must be HOST:PORT"):
+        parse_address(text)
+
+
+@given(st.text())
+def test_any_text_is_an_address_that_reads_back_or_refused(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except ValueError:
+        return
+    assert parse_address(str(address)) == address
+    assert 0 <= address.port <= 65535
+
+
+@given(st.ip_addresses(v=6), st.integers(0, 65535))
+def test_every_v6_address(ip: object, port: int) -> None:
+    assert parse_address(f"[{ip}]:{port}") == Address(str(ip), port)

@@ -1,0 +1,181 @@
+"""Commands: what they print, and their exit codes."""
+
+import logging
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import structlog
+
+import gateway
+from gateway.cli import run
+from gateway.config import Config
+from gateway.errors import StartError
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    handlers, level = logging.root.handlers, logging.root.level
+    yield
+    logging.captureWarnings(False)
+    logging.root.handlers, logging.root.level = handlers, level
+    structlog.reset_defaults()
+
+
+class Server:
+    """Stands for gateway.main: takes the configuration instead of serving."""
+
+    def __init__(self) -> None:
+        self.config: Config | None = None
+        self.kept: bool | None = None
+        self.code = 0
+        self.error: Exception | None = None
+
+    def run(self, config: Config) -> int:
+        if self.error:
+            raise self.error
+        self.config = config
+        return self.code
+
+    def demo(self, keep: bool) -> int:
+        self.kept = keep
+        return self.code
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    server = Server()
+    for name, function in (("main", server.run), ("demo", server.demo)):
+        module = ModuleType(f"gateway.{name}")
+        module.run = function  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, f"gateway.{name}", module)
+    return server
+
+
+def test_serve_with_a_file(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("c.Proxy.address = ':1'\n")
+    assert run(["-f", "a.py", "--Proxy.prefix=/x", "--log-level", "warning"]) == 0
+    assert server.config is not None
+    assert (server.config.proxy.address, server.config.proxy.prefix) == (":1", "/x")
+    assert server.config.gateway.log_level == "WARNING"
+
+
+def test_serve_with_defaults_says_so(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "no configuration file, defaults are used" in capsys.readouterr().err
+    (tmp_path / "dask_gateway_config.py").write_text("c.Proxy.address = ':2'\n")
+    assert run([]) == 0
+    assert server.config is not None
+    assert server.config.proxy.address == ":2"
+    assert "configuration read" in capsys.readouterr().err
+
+
+def test_the_servers_exit_code_is_ours(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.code = 1
+    assert run([]) == 1
+    server.error = StartError("The port is in use")
+    assert run([]) == 1
+    assert capsys.readouterr().err.endswith("The port is in use\n")
+    server.error = KeyboardInterrupt()  # type: ignore[assignment]
+    assert run([]) == 1
+
+
+def test_a_named_file_must_be_there(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-f", "none.py"]) == 2
+    assert "cannot read" in capsys.readouterr().err
+    assert server.config is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-f", "a.py", "show-config"],
+        ["show-config", "-f", "a.py"],
+        ["show-config", "--config=a.py"],
+        ["-f", "none.py", "show-config", "-f", "a.py"],
+    ],
+)
+def test_options_stand_before_or_after_the_subcommand(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.py").write_text("c.Proxy.address = ':1'\nc.Proxy.max_events = 1\n")
+    assert run([*arguments, "--Proxy.prefix=/x", "--log-level=debug"]) == 0
+    out, err = capsys.readouterr()
+    assert f"c.Proxy.address = ':1'  # {tmp_path}/a.py:1\n" in out
+    assert "c.Proxy.prefix = '/x'  # command line\n" in out
+    assert "c.DaskGateway.log_level = 'DEBUG'  # command line\n" in out
+    assert err.startswith(f"Warning: {tmp_path}/a.py:2: c.Proxy.max_events has no effect")
+
+
+def test_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "good.py").write_text("c.Proxy.externally_managed = True\n")
+    assert run(["check-config", "-f", "good.py"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].startswith("Warning: ")
+    assert out.splitlines()[1:] == ["good.py: no mistakes"]
+    (tmp_path / "bad.py").write_text("c.Proxy.a = True\nc.Proxy.b = 1\n")
+    assert run(["check-config", "-f", "bad.py"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[0] == "The configuration has 2 mistakes:"
+    assert run(["check-config"]) == 0
+    assert capsys.readouterr().out == "The defaults: no mistakes\n"
+
+
+def test_generate_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["generate-config"]) == 0
+    path = tmp_path / "dask_gateway_config.py"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert run(["check-config", "-f", str(path)]) == 0
+    assert run(["generate-config"]) == 2
+    assert "--force" in capsys.readouterr().err
+    path.write_text("")
+    assert run(["generate-config", "--force"]) == 0
+    assert path.read_text()
+    assert run(["generate-config", "--output", "none/x.py"]) == 2
+    assert "cannot write none/x.py: No such file or directory" in capsys.readouterr().err
+    assert run(["generate-config", "--output", "x.py"]) == 0
+
+
+def test_demo(server: Server) -> None:
+    assert run(["demo"]) == 0
+    assert server.kept is False
+    assert run(["demo", "--keep"]) == 0
+    assert server.kept is True
+    assert run(["-f", "x.py", "demo"]) == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["--nonsense"], ["--Proxy.address"], ["--log-level=loud"], ["-f"], ["demo", "x"]]
+)
+def test_wrong_usage(arguments: list[str], server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert server.config is None
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"dask-gateway-server {gateway.__version__}\n"
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    for command in ("demo", "check-config", "show-config", "generate-config", "--Class.option=value"):
+        assert command in out
+
+
+def test_the_command_as_a_process(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("c.Proxy.a = True\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "gateway", "-f", "bad.py"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(gateway.__file__).parent.parent)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.endswith("Proxy has no option 'a' (did you mean 'address'?)\n")

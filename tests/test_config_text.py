@@ -1,0 +1,94 @@
+"""Configuration as text: the generated file, what is in force, the manual."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.cluster_config import ClusterConfig
+from gateway.config import load
+from gateway.config_classes import builtin_classes
+from gateway.config_text import effective, generated_file, manual, render_value
+from gateway.configurable import Memory, settings_of
+from gateway.options import Options
+
+
+def test_the_generated_file_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text(generated_file())
+    assert effective(load(path)) == effective(load(None))
+
+
+@pytest.mark.parametrize("name", [name for name, cls in builtin_classes().items() if "open_driver" in vars(cls)])
+def test_every_line_of_the_generated_file_is_a_default(tmp_path: Path, name: str) -> None:
+    if name in ("Backend", "DBBackendBase", "JobQueueBackend"):
+        pytest.skip("a base only")
+    path = tmp_path / "config.py"
+    text, count = re.subn("^# c", "c", generated_file(), flags=re.MULTILINE)
+    assert count > 50
+    path.write_text(text)
+    cls = builtin_classes()[name]
+    backend = f"--DaskGateway.backend_class={cls.__module__}.{name}"
+
+    def values(text: str) -> list[str]:
+        return [line.partition("  # ")[0] for line in text.splitlines()]
+
+    assert values(effective(load(path, [backend]))) == values(effective(load(None, [backend])))
+
+
+def test_the_generated_file_has_every_option_with_its_help() -> None:
+    text = generated_file()
+    for name, cls in builtin_classes().items():
+        assert f"\n## {name}\n" in text
+        for option in settings_of(cls):
+            assert any(f".\n# c.{base.__name__}.{option} = " in text.replace(")\n", ".\n") for base in cls.__mro__)
+    assert "\n## Memory of one worker. (bytes, at least 1)\n# c.ClusterConfig.worker_memory = '2 G'\n" in text
+
+
+def test_what_is_in_force_masks_secrets() -> None:
+    text = effective(
+        load(
+            None,
+            [
+                "--SimpleAuthenticator.password=hunter2",
+                "--DBBackendBase.db_url=postgresql://u:p@h/d",
+                "--ClusterConfig.worker_memory=1536 M",
+                "--ClusterConfig.idle_timeout=1.5",
+            ],
+        )
+    )
+    assert "hunter2" not in text
+    assert "u:p@h" not in text
+    assert "c.SimpleAuthenticator.password = ********  # command line\n" in text
+    assert "c.LocalClusterConfig.worker_memory = '1536 M'  # command line (--ClusterConfig.worker_memory)\n" in text
+    assert "c.LocalClusterConfig.idle_timeout = 1.5  # command line (--ClusterConfig.idle_timeout)\n" in text
+    assert "c.Proxy.address = ':8000'  # default\n" in text
+    assert "c.UnsafeLocalBackend.db_url = 'sqlite:///dask_gateway.sqlite'  # default\n" in effective(load(None))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        ("a", str, "'a'"),
+        (("a",), None, "['a']"),
+        (3, int, "3"),
+        (2.0, float, "2"),
+        (2.5, float, "2.5"),
+        (True, bool, "True"),
+        (None, Memory | None, "None"),
+        (0, Memory, "0"),
+        (1000, Memory, "1000"),
+        (1 << 40, Memory | None, "'1 T'"),
+        (3 << 20, Memory, "'3 M'"),
+        (ClusterConfig, None, "'gateway.cluster_config.ClusterConfig'"),
+        (Options(), None, "Options()"),
+        (test_the_generated_file_changes_nothing, None, "test_the_generated_file_changes_nothing"),
+    ],
+)
+def test_values(value: object, kind: object, text: str) -> None:
+    assert render_value(value, kind) == text
+
+
+def test_the_manual_is_up_to_date() -> None:
+    path = Path(__file__).parent.parent / "docs" / "configuration.md"
+    assert path.read_text() == manual(), "run: python -m gateway.config_text > docs/configuration.md"

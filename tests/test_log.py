@@ -1,0 +1,69 @@
+"""Log lines."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from gateway import log
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    handlers, level = logging.root.handlers, logging.root.level
+    yield
+    logging.captureWarnings(False)
+    logging.root.handlers, logging.root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def test_lines_for_programs() -> None:
+    stream = io.StringIO()
+    log.set_up("INFO", stream)
+    logger = structlog.get_logger()
+    logger.debug("not this")
+    logger.info("serving", address=":8000", secure=True, text='say "a b"', evil="a\x1b[31m\nlevel=info")
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("timestamp=20")
+    assert line.split(" ", 1)[0].endswith("Z")
+    assert ' level=info event=serving address=:8000 secure=true text="say \\"a b\\""' in line
+    assert "\x1b" not in line
+
+
+def test_lines_for_people() -> None:
+    stream = Terminal()
+    log.set_up("INFO", stream)
+    try:
+        raise ValueError("a\x1b]0;b")
+    except ValueError:
+        structlog.get_logger().exception("it failed", job="c\x1b[1m")
+    text = stream.getvalue()
+    assert "it failed" in text
+    assert "Traceback (most recent call last):\n" in text
+    assert "a\\x1b]0;b" in text
+    assert "c\\x1b" in text or "c\\\\x1b" in text
+
+
+def test_loggers_of_the_standard_library_end_in_the_same_lines() -> None:
+    stream = io.StringIO()
+    log.set_up("WARNING", stream)
+    logging.getLogger("hypercorn.error").info("not this")
+    logging.getLogger("hypercorn.error").warning("from %s", "below\nlevel=error")
+    (line,) = stream.getvalue().splitlines()
+    assert "level=warning" in line
+    assert "from below" in line
+
+
+def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    log.set_up("DEBUG")
+    structlog.get_logger().debug("said")
+    assert "event=said" in capsys.readouterr().err

@@ -1,0 +1,124 @@
+"""Options of the server, the proxy, and what backends share."""
+
+import base64
+
+import pytest
+from cryptography.fernet import Fernet
+
+from gateway.backends.settings import Backend, DBBackendBase
+from gateway.configurable import SettingError, configurable
+from gateway.settings import DaskGateway, Proxy
+
+
+def test_prefixes() -> None:
+    assert Proxy(prefix="").prefix == ""
+    assert Proxy(prefix="/").prefix == ""
+    assert Proxy(prefix="/a/b//").prefix == "/a/b"
+    with pytest.raises(SettingError, match="prefix must begin with '/'"):
+        Proxy(prefix="a")
+
+
+def test_both_halves_of_a_key_pair_or_none() -> None:
+    assert Proxy(tls_key="k", tls_cert="c").tls_cert == "c"
+    with pytest.raises(SettingError, match="tls_key needs tls_cert"):
+        Proxy(tls_key="k")
+    with pytest.raises(SettingError, match="tls_cert needs tls_key"):
+        Proxy(tls_cert="c")
+
+
+def test_addresses_are_checked() -> None:
+    Proxy(address="[::]:8000", tcp_address="")
+    for option in ("address", "tcp_address"):
+        with pytest.raises(SettingError, match="must be HOST:PORT"):
+            Proxy(**{option: "8000"})
+
+
+def test_levels() -> None:
+    assert [DaskGateway(log_level=level).log_level for level in ("debug", 30, "INFO")] == ["DEBUG", "WARNING", "INFO"]
+    for level in ("loud", 11):
+        with pytest.raises(SettingError, match="must be one of DEBUG, INFO"):
+            DaskGateway(log_level=level)
+
+
+def test_a_backend_is_a_backend() -> None:
+    with pytest.raises(SettingError, match="must be a subclass of DBBackendBase"):
+        DaskGateway(backend_class=Backend)
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"), [("", ""), ("http://edge:8000/api/", "http://edge:8000/api"), ("https://a/b", "https://a/b")]
+)
+def test_api_urls(url: str, normal: str) -> None:
+    assert Backend(api_url=url).api_url == normal
+
+
+def test_what_is_no_api_url() -> None:
+    for url in ("edge:8000", "http://", "http:///api"):
+        with pytest.raises(SettingError, match="must begin with http"):
+            Backend(api_url=url)
+
+
+def test_keys_of_both_kinds_of_base64_serve_fernet() -> None:
+    raw = bytes(range(224, 256))
+    keys = (base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode() + "\n")
+    normal = DBBackendBase(db_encrypt_keys=keys).db_encrypt_keys
+    assert normal[0] == normal[1]
+    Fernet(normal[0])
+    assert DBBackendBase(db_encrypt_keys=normal).db_encrypt_keys == normal
+
+
+@pytest.mark.parametrize("key", ["", "hunter2", base64.b64encode(b"short").decode(), "é" * 44])
+def test_wrong_keys_are_refused_without_repeating_them(key: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        DBBackendBase(db_encrypt_keys=[base64.b64encode(bytes(32)).decode(), key])
+    assert str(caught.value).endswith("(key 2)")
+    assert not key or key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "in_memory"),
+    [
+        ("sqlite://", True),
+        ("sqlite:///:memory:", True),
+        ("sqlite:///", True),
+        ("sqlite:///a.sqlite", False),
+        ("sqlite:////var/a.sqlite", False),
+        ("postgresql+psycopg://u:p@h/d", False),
+    ],
+)
+def test_databases(url: str, in_memory: bool) -> None:
+    backend = DBBackendBase(db_url=url)
+    assert backend.database_in_memory is in_memory
+    assert backend.stops_clusters is in_memory
+    assert "db_url" not in repr(backend)
+
+
+def test_what_is_no_database() -> None:
+    for url in ("dask.sqlite", "mysql://h/d"):
+        with pytest.raises(SettingError, match="db_url must begin with sqlite"):
+            DBBackendBase(db_url=url)
+
+
+def test_who_decides_whether_clusters_are_stopped() -> None:
+    @configurable
+    class Local(DBBackendBase):
+        stops_clusters_by_default = True
+
+    assert not DBBackendBase().stops_clusters
+    assert Local().stops_clusters
+    assert DBBackendBase(stop_clusters_on_shutdown=True).stops_clusters
+    assert not Local(stop_clusters_on_shutdown=False).stops_clusters
+    with pytest.raises(SettingError, match="must be True for a database in memory"):
+        DBBackendBase(stop_clusters_on_shutdown=False, db_url="sqlite://")
+
+
+def test_heartbeat_timeout() -> None:
+    assert DBBackendBase(cluster_heartbeat_period=10).heartbeat_timeout == 20
+    assert DBBackendBase(cluster_heartbeat_timeout=100).heartbeat_timeout == 100
+    with pytest.raises(SettingError, match="must be more than cluster_heartbeat_period"):
+        DBBackendBase(cluster_heartbeat_timeout=15)
+
+
+def test_a_base_cannot_be_opened() -> None:
+    with pytest.raises(NotImplementedError):
+        DBBackendBase().open_driver()
