@@ -13,8 +13,8 @@ A submission goes on when its caller is cancelled, as in a batch system: either
 all of a group starts, or nothing of it is left. `find` waits for that.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from shutil import which
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
@@ -31,13 +31,12 @@ from gateway.backends.local_jobs import (
     CLUSTER_MARK,
     Account,
     MarkedProcess,
-    ProcessId,
     describe_exit,
     find_jobs,
     job_environment,
     parse_job_id,
 )
-from gateway.backends.local_process import Process, boot_id, read_marked, read_sessions, start_process
+from gateway.backends.local_process import Process, read_marked, read_sessions, start_process
 from gateway.backends.local_sessions import Census, end_processes, send_signal
 from gateway.backends.log_tail import READ_BYTES, log_tail
 from gateway.backends.watch import Watch, WatchBoard
@@ -130,8 +129,9 @@ class LocalDriver:
             account = await _look(self._options.account_of, cluster.username)
         except JobRefused:
             return ()
-        marked = await _look(read_marked, self._directory.path)
-        return find_jobs(marked, cluster.name, role, group, count, uid=account.uid, boot=boot_id())
+        with _unavailable_on_errors():
+            marked = await _look(read_marked, self._directory.path)
+        return find_jobs(marked, cluster.name, role, group, count, uid=account.uid)
 
     async def cancel(self, cluster: ClusterRef, jobs: Collection[JobId]) -> None:
         """Begin to end these jobs; see `Driver.cancel`."""
@@ -143,7 +143,8 @@ class LocalDriver:
             (SIGKILL, options.sigkill_timeout),
         )
         for id in jobs:
-            job = self._jobs.get(id) or self._take_back(cluster.name, id)
+            with _unavailable_on_errors():
+                job = self._jobs.get(id) or self._take_back(cluster.name, id)
             if job is not None:
                 self._end(job, steps)
                 self._board.deliver({id: JobReport(JobState.ENDING)})
@@ -157,7 +158,8 @@ class LocalDriver:
 
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
         """Remove the cluster's folder, and end what its jobs have left running in sessions of their own."""
-        await self._end_marked(lambda process: process.marks.get(CLUSTER_MARK) == cluster.name)
+        with _unavailable_on_errors():
+            await self._end_marked(lambda process: process.marks.get(CLUSTER_MARK) == cluster.name)
         # Not abandoned when cancelled: the directory's descriptor must not be closed meanwhile.
         remove = partial(self._directory.remove, cluster.name, keep_logs=keep_logs)
         for problem in await trio.to_thread.run_sync(remove):
@@ -254,11 +256,8 @@ class LocalDriver:
             directory=self._directory.path,
         )
         argv = with_fallback(spec.argv(name), partial(which, path=environment["PATH"]))
-        try:
-            with self._directory.open_log(spec.cluster.name, name, account) as output:
-                return start_process(argv, directory=folder, environment=environment, output=output, account=account)
-        except OSError as error:
-            raise BackendUnavailable(f"Job {name} cannot be started: {error}.") from error
+        with self._directory.open_log(spec.cluster.name, name, account) as output:
+            return start_process(argv, directory=folder, environment=environment, output=output, account=account)
 
     # ---- following ---------------------------------------------------------
 
@@ -279,9 +278,9 @@ class LocalDriver:
     async def _run_job(self, job: _Job) -> None:
         try:
             await supervise(f"job {job.id}", partial(self._wait_session_ended, job), limit=_FOR_EVER)
+        finally:
             # A child that has ended is reaped only now: until then its session's number is not used again.
             code = job.process.reap()
-        finally:
             job.process.close()
             del self._jobs[job.id]
         how = TAKEN_BACK if code is None else describe_exit(code)
@@ -318,12 +317,11 @@ class LocalDriver:
         clusters: set[str] = set()
         for number, timeout in ((SIGTERM, self._options.sigterm_timeout), (SIGKILL, self._options.sigkill_timeout)):
             found = list(filter(chosen, await _look(read_marked, self._directory.path)))
+            if not found:
+                break
             clusters.update(process.marks.get(CLUSTER_MARK, "") for process in found)
-            boot = boot_id()
             with trio.move_on_after(timeout):
-                await end_processes([ProcessId(p.status.pid, p.status.start, boot) for p in found], number)
-                if not found:
-                    break
+                await end_processes([process.id for process in found], number)
         return frozenset(clusters)
 
 
@@ -339,6 +337,15 @@ class _LocalWatch(Watch):
         super().add(*jobs)
         for job in jobs:
             self._driver.tell(self._ref, job)
+
+
+@contextmanager
+def _unavailable_on_errors() -> Iterator[None]:
+    """The system's errors in looking for processes, mapped once: it is out of something, file descriptors as a rule."""
+    try:
+        yield
+    except OSError as error:
+        raise BackendUnavailable(f"This machine's processes cannot be looked at: {error.strerror}.") from error
 
 
 async def _look(question: Callable[[*Arguments], Answer], *arguments: *Arguments) -> Answer:

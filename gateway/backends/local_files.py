@@ -108,20 +108,20 @@ class ClustersDirectory:
         return problems
 
     @contextmanager
-    def _open_folder(self, *names: str) -> Iterator[tuple[int, int]]:
-        """A folder below this one: its descriptor and its owner. No name may be a link."""
-        fd = os.dup(self._fd)
+    def _open_folder(self, cluster: str, *names: str) -> Iterator[tuple[int, int]]:
+        """A cluster's folder, or one below it: its descriptor, and the owner of both. No name may be a link."""
+        fd = os.open(cluster, _FOLDER, dir_fd=self._fd)
         try:
+            owner = os.fstat(fd).st_uid
             for name in names:
-                parent, fd = fd, -1
-                try:
-                    fd = os.open(name, _FOLDER, dir_fd=parent)
-                finally:
-                    os.close(parent)
-            yield fd, os.fstat(fd).st_uid
-        finally:
-            if fd >= 0:
+                below = os.open(name, _FOLDER, dir_fd=fd)
                 os.close(fd)
+                fd = below
+                if os.fstat(fd).st_uid != owner:
+                    raise OSError(f"its folder {name} does not belong to the user")
+            yield fd, owner
+        finally:
+            os.close(fd)
 
 
 def _give_logs(folder: int, account: Account) -> None:

@@ -12,7 +12,7 @@ gateway at a time holds it), and find the job again when its id was lost.
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from attrs import frozen
 
@@ -67,16 +67,15 @@ class ProcessStatus:
 
 @frozen
 class MarkedProcess:
-    """A process that carries the marks of a job, or inherited them from one."""
+    """A process that carries the marks of a job, or inherited them from one.
 
-    status: ProcessStatus
+    `leads` is true for a job itself: each is started as the leader of its own session.
+    """
+
+    id: ProcessId
+    leads: bool
     uid: int
     marks: Mapping[str, str]
-
-    @property
-    def leads(self) -> bool:
-        """True for a job itself: each is started as the leader of its own session."""
-        return self.status.pid == self.status.session
 
 
 def parse_job_id(job: JobId) -> ProcessId | None:
@@ -108,7 +107,7 @@ def parse_marks(data: bytes, directory: str) -> Mapping[str, str] | None:
 
 
 def find_jobs(
-    processes: list[MarkedProcess], cluster: str, role: Role, group: str, count: int, *, uid: int, boot: str
+    processes: Iterable[MarkedProcess], cluster: str, role: Role, group: str, count: int, *, uid: int
 ) -> tuple[JobId, ...]:
     """The jobs of a submission among these processes: one id for each, or none at all.
 
@@ -117,10 +116,9 @@ def find_jobs(
     """
     submission = submission_name(cluster, group)
     leaders: dict[str, ProcessId] = {}
-    for process in sorted(processes, key=lambda process: process.status.start, reverse=True):
+    for process in sorted(processes, key=lambda process: process.id.start, reverse=True):
         if process.leads and process.uid == uid and process.marks.get(SUBMISSION_MARK) == submission:
-            status = process.status
-            leaders[process.marks.get(JOB_MARK, "")] = ProcessId(status.pid, status.start, boot)
+            leaders[process.marks.get(JOB_MARK, "")] = process.id
     names = job_names(role, group, count)
     if leaders.keys().isdisjoint(names):
         return ()

@@ -63,7 +63,8 @@ class Process:
     def reap(self) -> int | None:
         """The exit code of a child that has ended (minus the signal's number when one killed it), once.
 
-        None for a process that runs, or that is no child of ours.
+        Only whoever started the process, or took it over, asks: afterwards nobody can. None for a process that
+        runs, or that is no child of ours.
         """
         try:
             ended = os.waitid(os.P_PIDFD, self.fd, os.WEXITED | os.WNOHANG)
@@ -74,8 +75,7 @@ class Process:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def close(self) -> None:
-        """Let go of the process, and of what is left of it when it is a child that has ended."""
-        self.reap()
+        """Let go of the process, whatever becomes of it."""
         os.close(self.fd)
 
 
@@ -158,6 +158,7 @@ def read_marked(directory: str) -> list[MarkedProcess]:
     in it, empty ones are read again. Kernel threads, which have none, belong to no session.
     """
     found = []
+    boot = boot_id()
     processes = [status for status in _statuses() if status.alive and status.session]
     for pause in _PAUSES:
         time.sleep(pause)
@@ -172,7 +173,8 @@ def read_marked(directory: str) -> list[MarkedProcess]:
                 continue
             marks = parse_marks(environment, directory)
             if marks is not None:
-                found.append(MarkedProcess(status, uid, marks))
+                id = ProcessId(status.pid, status.start, boot)
+                found.append(MarkedProcess(id, status.pid == status.session, uid, marks))
             elif not environment:
                 empty.append(status)
         processes = empty

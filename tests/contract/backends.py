@@ -73,6 +73,8 @@ class Bench:
     files: Callable[[ClusterRef], list[Path]]
     #: Whether jobs are processes of this machine, so that /proc shows what they show to others.
     real: bool = True
+    #: Whether what a job leaves behind ends with it; not all sites have their batch system see to that.
+    sweeps: bool = True
     #: Seconds that any step may take.
     deadline: float = 20.0
 
@@ -166,7 +168,7 @@ def _local(backend: LocalBackend) -> Iterator[Bench]:
     finally:
         left = read_marked(directory)
         for process in left:  # of a test that failed
-            os.kill(process.status.pid, signal.SIGKILL)
+            os.kill(process.id.pid, signal.SIGKILL)
     assert not left, f"processes are left: {left}"
 
 

@@ -186,6 +186,8 @@ async def test_a_death_is_explained_with_the_signal_and_log(bench, cluster):
 
 async def test_what_a_job_leaves_behind_ends_with_it(bench, cluster):
     # The bench itself looks for processes that are left when the test is over.
+    if not bench.sweeps:
+        pytest.skip("this batch system is not set up to end them")
     async with bench.open_driver() as driver:
         _, text = await explain_end(bench, driver, a_spec(cluster, Program.LEAVE))
         assert "left" in text
