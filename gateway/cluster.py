@@ -176,7 +176,7 @@ class Cluster:
             self._draft.dashboard_address,
         )
         self._clock = self._clock.heard(now)
-        self._demand = self._demand.heard(heartbeat.count, now)
+        self._demand = self._demand.hear(heartbeat.count, now)
         self.workers.hear(heartbeat, now)
         if self.workers.count(WorkerState.ACTIVE):
             self._refusals = 0
@@ -208,8 +208,8 @@ class Cluster:
             count = limit
         await self._tell_scheduler({"op": "scale", "count": count})
         until = trio.current_time() + self._rules.limits.heartbeat_period + 5
-        self._demand = self._demand.asked(count, until)
-        self._change(count=count)
+        self._demand = self._demand.ask(count, until)
+        self._change(count=self._demand.count)
         waiting = self.workers.waiting_reason()
         if waiting and not message:
             message = f"{self.workers.count(WorkerState.QUEUED)} workers wait in the queue: {waiting}"
@@ -228,7 +228,7 @@ class Cluster:
                 )
             minimum, maximum = low, high
         await self._tell_scheduler({"op": "adapt", "minimum": minimum, "maximum": maximum, "active": active})
-        self._demand = self._demand.freed()
+        self._demand = self._demand.free()
         return message
 
     async def stop(self) -> None:

@@ -2,37 +2,46 @@
 
 Two voices say how many workers are wanted. The user says so in `scale`, which
 the gateway forwards to the scheduler; the scheduler says so in every heartbeat
-(it has its own mind when it adapts). A heartbeat that was already under way
-when the user asked still carries the old number, and believing it would cancel
-what was just started. `Demand` therefore holds to what was asked until a
-heartbeat repeats it, or until the scheduler has had time enough to agree.
+(it has its own mind when it adapts). `Demand` weighs them:
+
+- More workers are started as soon as the user asks.
+- Fewer are not acted upon before the scheduler's heartbeat, which follows at
+  once: only it knows who has connected in the meantime, and whom it retires.
+- A heartbeat that was already under way when the user asked still carries the
+  old number, and believing it would cancel what was just started. So until a
+  heartbeat repeats what was asked (or the scheduler has had time enough to),
+  another number is old news.
 """
 
 from collections.abc import Mapping
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from gateway.lifecycle import COMING_STATES, LIVE_STATES, WorkerState
 
 
 @frozen
 class Demand:
-    """The number of workers wanted. `asked_until` is the time until which a user's word holds (None: no word)."""
+    """The number of workers to have now, and what a user has asked for that no heartbeat has confirmed (None: nothing).
+
+    Until the time `until`, heartbeats that say another number than `asked` are late.
+    """
 
     count: int = 0
-    asked_until: float | None = None
+    asked: int | None = None
+    until: float = 0.0
 
-    def asked(self, count: int, until: float) -> "Demand":
-        """A user asked for `count`; contradicting heartbeats before the time `until` are late."""
-        return Demand(count, until)
+    def ask(self, count: int, until: float) -> "Demand":
+        """A user asks for `count`."""
+        return Demand(max(self.count, count), count, until)
 
-    def freed(self) -> "Demand":
+    def free(self) -> "Demand":
         """From now on the scheduler decides (adaptive scaling)."""
-        return evolve(self, asked_until=None)
+        return Demand(self.count)
 
-    def heard(self, count: int, now: float) -> "Demand":
-        """A heartbeat said `count`."""
-        late = self.asked_until is not None and count != self.count and now < self.asked_until
+    def hear(self, count: int, now: float) -> "Demand":
+        """A heartbeat says `count`."""
+        late = self.asked not in (None, count) and now < self.until
         return self if late else Demand(count)
 
 

@@ -197,6 +197,9 @@ async def test_queued_workers_are_cancelled_when_not_wanted_any_more(autojump_cl
         await house.cluster.scale(5)
         await house.driver.wait_submissions(2)
         await house.cluster.scale(2)
+        await settle()
+        assert house.driver.cancelled == []  # perhaps they have connected: the scheduler knows
+        await house.beat(2)
         await house.driver.wait_until(lambda: bool(house.driver.cancelled))
         await settle()
         assert len(house.driver.cancelled) == 1

@@ -61,20 +61,28 @@ def test_a_plan_never_overshoots(wanted, states, limit):
 
 
 def test_a_late_heartbeat_does_not_undo_what_a_user_asked():
-    demand = Demand().asked(20, until=25.0)
-    assert demand.heard(0, now=10.0) == demand
-    confirmed = demand.heard(20, now=11.0)
-    assert confirmed.heard(5, now=12.0).count == 5
+    demand = Demand().ask(20, until=25.0)
+    assert demand.count == 20
+    assert demand.hear(0, now=10.0) == demand
+    confirmed = demand.hear(20, now=11.0)
+    assert confirmed.hear(5, now=12.0).count == 5
+
+
+def test_fewer_workers_wait_for_the_schedulers_word():
+    demand = Demand(20).ask(3, until=25.0)
+    assert demand.count == 20
+    assert demand.hear(20, now=10.0).count == 20
+    assert demand.hear(3, now=11.0) == Demand(3)
 
 
 def test_a_users_word_does_not_hold_for_ever():
-    assert Demand().asked(20, until=25.0).heard(0, now=25.0) == Demand(0)
+    assert Demand().ask(20, until=25.0).hear(0, now=25.0) == Demand(0)
 
 
 def test_adaptive_scaling_frees_the_scheduler():
-    demand = Demand().asked(20, until=25.0).freed()
+    demand = Demand().ask(20, until=25.0).free()
     assert demand.count == 20
-    assert demand.heard(3, now=10.0) == Demand(3)
+    assert demand.hear(3, now=10.0) == Demand(3)
 
 
 def test_delays_double_up_to_the_maximum():

@@ -35,8 +35,9 @@ def inc(x):
 
 async def _main():
     settings = json.loads(sys.argv[1])
+    where = {"address": settings["address"], "proxy_address": settings["proxy_address"]}
     auth = BasicAuth(settings["user"], settings["password"])
-    async with Gateway(settings["address"], proxy_address=settings["proxy_address"], auth=auth, asynchronous=True) as gateway:
+    async with Gateway(**where, auth=auth, asynchronous=True) as gateway:
         result = await script(gateway, *settings["arguments"])
     Path(settings["answer"]).write_text(json.dumps(result))
 """

@@ -65,7 +65,7 @@ def test_compute_scale_and_stop(house):
                     await asyncio.sleep(0.1)
             report = (await gateway.list_clusters())[0]
             name = cluster.name
-        ended = (await gateway.list_clusters(status="stopping,stopped".split(",")))[0]
+        ended = (await gateway.list_clusters(status=["stopping", "stopped"]))[0]
         return [total, greeting, threads, report.status.name, report.name == name == ended.name, report.dashboard_link]
 
     total, greeting, threads, status, same, link = house.client(script)
