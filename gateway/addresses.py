@@ -1,10 +1,16 @@
-"""Addresses to listen at, as people write them: `host:port`, `:port` for all interfaces, `[v6]:port`."""
+"""Addresses to listen at, as people write them.
+
+`host:port`, `:port` for all interfaces and `[v6]:port` are addresses in the
+narrow sense. A listener may also be a Unix socket (`unix:/path`), a file
+descriptor (`fd://3`) or what systemd hands over (`systemd`, `systemd:NAME`).
+"""
 
 import re
 
 from attrs import frozen
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
+_OTHER = re.compile(r"unix:/[^\0]{1,106}|fd://[0-9]{1,9}|systemd(:[^\s:]+)?")  # unix(7): 108 bytes, one is a NUL
 
 
 @frozen
@@ -24,3 +30,12 @@ def parse_address(text: str) -> Address:
     if match is None or (port := int(match["port"])) > 65535:
         raise ValueError("must be HOST:PORT, :PORT for all interfaces, or [IPV6]:PORT, with a port up to 65535")
     return Address(match["v6"] or match["host"], port)
+
+
+def check_listener(text: str) -> None:
+    """Raises ValueError for what no listener can be made of."""
+    if not _OTHER.fullmatch(text):
+        try:
+            parse_address(text)
+        except ValueError as error:
+            raise ValueError(f"{error}; or unix:/PATH, fd://NUMBER, systemd or systemd:NAME") from None
