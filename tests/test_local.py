@@ -28,13 +28,21 @@ SLEEP = "exec sleep 600"
 
 
 @pytest.fixture
-def backend(tmp_path):
+def backend(tmp_path, interruptible):
     backend = UnsafeLocalBackend(clusters_directory=str(tmp_path / "clusters"), sigint_timeout=20, sigterm_timeout=20)
     yield backend
     left = read_marked(backend.clusters_directory)
     for process in left:
         os.kill(process.id.pid, signal.SIGKILL)
     assert not left
+
+
+@pytest.fixture
+def interruptible():
+    """Jobs inherit what is ignored, and a test run in the background of a script ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -305,10 +313,11 @@ async def test_ending_is_reported_at_once_and_asked_for_once(backend, pipe):
         await wait_gone(driver, job)
 
 
-async def test_a_job_that_cannot_be_killed_may_be_cancelled_again(backend, monkeypatch):
+async def test_a_job_that_cannot_be_killed_may_be_cancelled_again(backend, pipe, monkeypatch):
     impatient = evolve(backend, sigint_timeout=0, sigterm_timeout=0, sigkill_timeout=0)
     async with impatient.open_driver() as driver:
-        (job,) = await driver.submit(a_spec(SLEEP))
+        (job,) = await driver.submit(a_spec("trap '' INT; " + READY + SLEEP, pipe=pipe))
+        await wait_ready(pipe)
         with monkeypatch.context() as patch:
             patch.setattr(local_driver, "send_signal", lambda processes, number: None)
             await driver.cancel(CLUSTER, [job])

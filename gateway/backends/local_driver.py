@@ -2,7 +2,7 @@
 
     open_local_driver ─ nursery ┬ a task for each submission, until its processes are started
                                 ├ a task for each job: its pidfd is readable → kill the rest of its session → GONE
-                                └ a task for each job being ended: SIGINT, SIGTERM, SIGKILL, each with its time
+                                └ a task for each job being ended: SIGINT to its leader, SIGTERM and SIGKILL to all
 
 Nothing polls. Closing the driver ends no job: the next driver on the same
 clusters directory takes the jobs back by their ids, or finds them by the marks
@@ -305,7 +305,12 @@ class LocalDriver:
     async def _run_steps(self, job: _Job) -> None:
         while job.steps:
             number, timeout = job.steps[0]
-            send_signal(await self._census.members(job.process.id.pid), number)
+            if number is SIGINT:
+                # The leader alone: it tells its children what to do. A worker's process that is interrupted
+                # behind its nanny's back cannot answer it any more, and the nanny waits for that in vain.
+                job.process.send(number)
+            else:
+                send_signal(await self._census.members(job.process.id.pid), number)
             with trio.move_on_after(timeout):
                 await job.gone.wait()
                 return
