@@ -82,12 +82,8 @@ class Resolution:
         return None
 
     def refuse(self, section: str, option: str, reason: str) -> None:
-        """Record that the value of an option cannot be used, for a reason found elsewhere."""
-        given = self._given.get((section, option))
-        if given is None:
-            self._mistake(f"{section}.{option} {reason}")
-        else:
-            self._wrong(given, reason)
+        """Record that the value given to an option cannot be used, for a reason found elsewhere."""
+        self._wrong(self._given[section, option], reason)
 
     def _adopt(self, cls: type) -> None:
         """Know a class and its parents by name; of two with one name, the subclass of the other wins."""

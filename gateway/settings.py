@@ -1,15 +1,15 @@
 """Options of the server itself and of its public port."""
 
-from gateway.addresses import parse_address
+from gateway.addresses import check_listener
 from gateway.backends.settings import DBBackendBase
 from gateway.configurable import SettingError, configurable, setting
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
-def _optional_address(text: str) -> None:
+def _optional_listener(text: str) -> None:
     if text:
-        parse_address(text)
+        check_listener(text)
 
 
 def _prefix(text: str) -> str:
@@ -39,7 +39,7 @@ class DaskGateway:
         inside. Empty: none, everything goes through Proxy.address. (In the original server, the private API
         server behind its proxy.)""",
         unit="host:port",
-        validator=_optional_address,
+        validator=_optional_listener,
     )
     authenticator_class: type = setting(
         default="gateway.auth.SimpleAuthenticator",
@@ -60,15 +60,18 @@ class Proxy:
 
     address: str = setting(
         default=":8000",
-        help="Where to listen; no host means all interfaces, [::]:8000 is for an IPv6 address.",
+        help="""Where to listen: HOST:PORT, [IPV6]:PORT, or :PORT for all interfaces; unix:/PATH for a socket
+        that a fronting server connects to; fd://NUMBER for an inherited socket; systemd or systemd:NAME for those
+        that systemd hands over.""",
         unit="host:port",
-        validator=parse_address,
+        validator=check_listener,
     )
     tcp_address: str = setting(
         default="",
-        help="Where to listen for the traffic between clients and schedulers. Empty: at `address`, with all else.",
+        help="""Where to listen for the traffic between clients and schedulers, written like `address`. Empty: at
+        `address`, with all else.""",
         unit="host:port",
-        validator=_optional_address,
+        validator=_optional_listener,
     )
     prefix: str = setting(
         default="",
@@ -87,8 +90,3 @@ class Proxy:
         if bool(self.tls_key) != bool(self.tls_cert):
             there, missing = ("tls_key", "tls_cert") if self.tls_key else ("tls_cert", "tls_key")
             raise SettingError(there, f"needs {missing}: HTTPS takes both", value=getattr(self, there))
-
-    @property
-    def scheduler_address(self) -> str:
-        """Where to listen for the traffic between clients and schedulers."""
-        return self.tcp_address or self.address

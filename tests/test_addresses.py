@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.addresses import Address, parse_address
+from gateway.addresses import Address, check_listener, parse_address
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,16 @@ def test_any_text_is_an_address_that_reads_back_or_refused(text: str) -> None:
 @given(st.ip_addresses(v=6), st.integers(0, 65535))
 def test_every_v6_address(ip: object, port: int) -> None:
     assert parse_address(f"[{ip}]:{port}") == Address(str(ip), port)
+
+
+@pytest.mark.parametrize("text", [":8000", "[::]:1", "unix:/run/gateway.sock", "fd://3", "systemd", "systemd:public"])
+def test_listeners(text: str) -> None:
+    check_listener(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "unix:relative", f"unix:/{'a' * 107}", "fd://", "fd://x", "systemd:", "tcp://a:1"]
+)
+def test_not_listeners(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must be HOST:PORT.* or unix:/PATH"):
+        check_listener(text)

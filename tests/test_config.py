@@ -249,7 +249,7 @@ def test_classes_by_dotted_name(config: Load, tmp_path: Path, monkeypatch: pytes
     )
     assert loaded.authenticator.realm == "here"  # type: ignore[attr-defined]
     assert loaded.authenticator.password == "x"  # type: ignore[attr-defined]
-    # The built-in backend gives its own default, which is more specific than Backend.
+    # What is set on a parent counts more than the default of a child.
     assert type(loaded.cluster_config).__name__ == "OurConfig"
     assert loaded.cluster_config.queue == "q"  # type: ignore[attr-defined]
     del sys.modules["our_site"]
@@ -264,6 +264,7 @@ def test_a_class_under_the_name_of_its_parent(config: Load) -> None:
         "c.DaskGateway.backend_class = UnsafeLocalBackend\n"
         "c.UnsafeLocalBackend.more = 2\n"
         "c.UnsafeLocalBackend.parallelism = 3\n"
+        "class Further(UnsafeLocalBackend): pass\n"
     )
     assert (loaded.backend.more, loaded.backend.parallelism) == (2, 3)  # type: ignore[attr-defined]
 
@@ -367,7 +368,7 @@ def test_mistakes_on_the_command_line(mistakes: Mistakes) -> None:
     ) == [
         "config.py:1: c.Proxy.a = 1: Proxy has no option 'a' (did you mean 'address'?)",
         "command line: --Proxy.address = 'x': must be HOST:PORT, :PORT for all interfaces, or [IPV6]:PORT, "
-        "with a port up to 65535",
+        "with a port up to 65535; or unix:/PATH, fd://NUMBER, systemd or systemd:NAME",
         "command line: --Porxy.address = ':1': there is no class 'Porxy' (did you mean 'Proxy'?)",
         "command line: --ClusterConfig.worker_cores = '2.5': must be an integer",
     ]
@@ -390,9 +391,10 @@ def test_a_file_that_is_no_python(tmp_path: Path, data: bytes) -> None:
 
 def test_mistakes_in_classes_of_the_site(mistakes: Mistakes) -> None:
     head = "from gateway.backends.local import UnsafeLocalBackend\nfrom gateway.configurable import setting\n"
-    assert mistakes(f"{head}class Ours(UnsafeLocalBackend):\n    a: int = setting(default=1)\n") == [
-        "class Ours (dask_gateway_config): Ours.a needs help"
-    ]
+    # Once, though the class is met twice.
+    assert mistakes(
+        f"{head}class Ours(UnsafeLocalBackend):\n    a: int = setting(default=1)\nc.DaskGateway.backend_class = Ours\n"
+    ) == ["class Ours (dask_gateway_config): Ours.a needs help"]
     assert mistakes(f"{head}class Ours(UnsafeLocalBackend):\n    a = setting(default=1, help='x')\n") == [
         "class Ours (dask_gateway_config): The following `attr.ib`s lack a type annotation: a."
     ]
@@ -406,6 +408,12 @@ def test_mistakes_in_classes_of_the_site(mistakes: Mistakes) -> None:
     ) == [
         "Ours: cluster_heartbeat_timeout must be more than cluster_heartbeat_period (15 seconds), got 1.0",
     ]
+
+
+def test_an_installation_without_its_own_defaults(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("gateway.auth.SimpleAuthenticator")
+    (line,) = mistakes("")
+    assert line.startswith("DaskGateway: authenticator_class cannot be imported: AttributeError")
 
 
 def test_classes_that_are_no_classes(mistakes: Mistakes) -> None:

@@ -28,6 +28,8 @@ def test_both_halves_of_a_key_pair_or_none() -> None:
 
 def test_addresses_are_checked() -> None:
     Proxy(address="[::]:8000", tcp_address="")
+    Proxy(address="unix:/run/gateway.sock", tcp_address="systemd:schedulers")
+    DaskGateway(address="127.0.0.1:8001")
     for option in ("address", "tcp_address"):
         with pytest.raises(SettingError, match="must be HOST:PORT"):
             Proxy(**{option: "8000"})
