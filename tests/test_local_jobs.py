@@ -121,6 +121,7 @@ def test_a_job_gets_its_own_inherited_and_secret_variables():
     assert variables["DASK_GATEWAY_API_TOKEN"] == "t0ken"
     assert (variables["USER"], variables["LOGNAME"], variables["HOME"]) == ("alice", "alice", "/home/alice")
     assert variables["PATH"] == "/usr/bin:/venv/bin"
+    assert variables["DASK_TEMPORARY_DIRECTORY"] == "/clusters/c1"
 
 
 def test_the_configured_environment_wins_over_the_inherited_but_not_over_the_marks():

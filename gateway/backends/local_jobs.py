@@ -142,6 +142,8 @@ def job_environment(
         # Without it, setproctitle (which distributed uses where it is installed) overwrites the memory that
         # /proc/PID/environ shows, and with it the marks. See "Environment variables" in py-setproctitle's README.
         "SPT_NOENV": "1",
+        # What workers spill to disk goes with the cluster's folder, even when they are killed.
+        "DASK_TEMPORARY_DIRECTORY": f"{directory}/{spec.cluster.name}",
         **spec.environment,
         **spec.secrets,
         DIRECTORY_MARK: directory,
