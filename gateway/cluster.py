@@ -72,7 +72,7 @@ class _Persistence(TypedDict):
     max_delay: float
 
 
-_FOR_EVER: Final[_Persistence] = {"limit": 1_000_000, "max_delay": 30.0}
+_FOR_EVER: Final[_Persistence] = {"limit": 1_000_000, "max_delay": 3.0}
 
 
 class Routing(Protocol):

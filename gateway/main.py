@@ -202,12 +202,13 @@ def _api_url(config: Config, backend: DBBackendBase, ports: Ports) -> str:
 
     Plain HTTP even when the public port has TLS (asgi.py says why).
     """
-    sockets = ports.private or ports.public
-    address = parse_address(config.gateway.address or config.proxy.address)
-    name = sockets[0].getsockname()
+    name = (ports.private or ports.public)[0].getsockname()
     if not isinstance(name, tuple):
         raise StartError("The public port is a Unix socket: set c.Backend.api_url, so that jobs find the gateway")
-    host = address.host
+    try:
+        host = parse_address(config.gateway.address or config.proxy.address).host
+    except ValueError:  # a socket that somebody else has opened (fd://, systemd)
+        host = name[0]
     if host in ("", "0.0.0.0", "::"):  # noqa: S104
         host = backend.default_host or socket.gethostname()
     prefix = "" if ports.private else config.proxy.prefix

@@ -59,9 +59,9 @@ def test_compute_scale_and_stop(house):
                 await client.wait_for_workers(2, timeout=60)
                 total = await client.gather(client.map(inc, range(10)))
                 greeting = await client.submit(lambda: __import__("os").environ["GREETING"])
-                threads = [worker["nthreads"] for worker in client.scheduler_info()["workers"].values()]
+                threads = list((await client.nthreads()).values())
                 await cluster.scale(1)
-                while len(client.scheduler_info()["workers"]) != 1:
+                while len(await client.nthreads()) != 1:
                     await asyncio.sleep(0.1)
             report = (await gateway.list_clusters())[0]
             name = cluster.name
