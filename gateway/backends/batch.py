@@ -43,11 +43,11 @@ SITE_PERIOD = 60.0
 class BatchDriver:
     """A batch system at work; see `gateway.backends.base.Driver` for what its methods promise."""
 
-    def __init__(self, backend: JobQueueBackend, dialect: Dialect, launcher: Launcher) -> None:
+    def __init__(self, backend: JobQueueBackend, launcher: Launcher, queue: Queue) -> None:
         self._backend = backend
-        self._dialect = dialect
+        self._dialect = queue.dialect
         self._launcher = launcher
-        self._queue = Queue(dialect=dialect, command_timeout=backend.command_timeout)
+        self._queue = queue
         self._board = WatchBoard()
         self._site = Site()
         self._secrets: dict[str, tuple[str, ...]] = {}
@@ -246,7 +246,7 @@ async def open_batch_driver(backend: JobQueueBackend, dialect: Dialect) -> Async
         impersonate=backend.impersonation == "sudo",
         own_name=own_account(),
     )
-    driver = BatchDriver(backend, dialect, launcher)
+    driver = BatchDriver(backend, launcher, Queue(dialect=dialect, command_timeout=backend.command_timeout))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         yield driver

@@ -163,8 +163,8 @@ def unsafe(path: str) -> str:
 
 def run(request: dict[str, Any], argv: list[str], stdin: str, extra: dict[str, str], folder: str) -> dict[str, Any]:
     """Run a batch command within the request's deadline (`seconds`); all of its processes end with it."""
-    user = pwd.getpwuid(os.getuid())
-    process = subprocess.Popen(
+    user, seconds = pwd.getpwuid(os.getuid()), number(request, "seconds", 60.0, MAX_SECONDS)
+    with subprocess.Popen(
         argv,
         # This is also what a job starts with, hence the names that every program expects.
         env={
@@ -180,13 +180,12 @@ def run(request: dict[str, Any], argv: list[str], stdin: str, extra: dict[str, s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-    )
-    seconds = number(request, "seconds", 60.0, MAX_SECONDS)
-    try:
-        stdout, stderr = process.communicate(stdin.encode("utf-8", "surrogateescape"), timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise Lost(f"{os.path.basename(argv[0])} did not answer within {seconds:g} seconds") from None
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(stdin.encode(), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise Lost(f"{os.path.basename(argv[0])} did not answer within {seconds:g} seconds") from None
     return {
         "ok": True,
         "returncode": process.returncode,
@@ -330,10 +329,15 @@ def known_command(request: dict[str, Any], action: str) -> str:
     return command
 
 
+def is_root() -> bool:
+    """Whether this program has root's rights, by whichever way."""
+    return 0 in (os.getuid(), os.geteuid())
+
+
 def answer(raw: bytes) -> dict[str, Any]:
     """The answer to a request, whatever it holds."""
     try:
-        if os.getuid() == 0 or os.geteuid() == 0:
+        if is_root():
             raise Refused("jobs are not run as root; log in to the gateway as somebody else")
         if len(raw) > MAX_REQUEST:
             raise Refused(f"the launcher's request has more than {MAX_REQUEST} bytes")
@@ -343,13 +347,15 @@ def answer(raw: bytes) -> dict[str, Any]:
             raise Refused("the launcher's request is not JSON") from None
         actions = {"submit": submit, "cancel": cancel, "tail": tail, "clean": clean}
         action = request.get("action") if isinstance(request, dict) else None
-        if action not in actions:
+        if not isinstance(action, str) or action not in actions:
             raise Refused(f"the launcher knows the actions {', '.join(actions)}, not {action!r:.100}")
         return actions[action](request)
     except Refused as refusal:
         return {"ok": False, "error": str(refusal), "lost": isinstance(refusal, Lost)}
     except OSError as error:
         return {"ok": False, "error": f"the launcher failed: {reason(error)}", "lost": False}
+    except ValueError as error:  # text that no file name or variable can hold
+        return {"ok": False, "error": f"the launcher failed: {error}", "lost": False}
 
 
 def main() -> int:

@@ -47,36 +47,50 @@ async def run_command(argv: Sequence[str], *, environment: Mapping[str, str], st
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        stdout, stderr = bytearray(), bytearray()
+        output = _Output(2)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_feed, process.stdin, stdin)
-            readers = _Readers(2)
-            nursery.start_soon(readers.read, process.stdout, stdout)
-            nursery.start_soon(readers.read, process.stderr, stderr)
-            returncode = await process.wait()
+            nursery.start_soon(output.read, process.stdout, nursery.cancel_scope)
+            nursery.start_soon(output.read, process.stderr, nursery.cancel_scope)
+            await process.wait()
             with trio.move_on_after(GRACE):
-                await readers.done.wait()
+                await output.complete.wait()
             nursery.cancel_scope.cancel()
-        return Answer(returncode, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+        if output.size > MAX_OUTPUT:
+            raise OutputTooLong(f"it printed more than {MAX_OUTPUT} bytes")
+        assert process.returncode is not None
+        return Answer(process.returncode, output.text(process.stdout), output.text(process.stderr))
     finally:
         await _end(process, argv[0])
 
 
-class _Readers:
-    """Counts the readers that have come to the end of their stream."""
+class _Output:
+    """What comes out of a number of streams."""
 
-    def __init__(self, count: int) -> None:
-        self._left = count
-        self.done = trio.Event()
+    def __init__(self, streams: int) -> None:
+        self._open = streams
+        self._chunks: dict[trio.abc.ReceiveStream, bytearray] = {}
+        self.complete = trio.Event()
 
-    async def read(self, stream: trio.abc.ReceiveStream, into: bytearray) -> None:
+    @property
+    def size(self) -> int:
+        """Bytes of all streams so far."""
+        return sum(len(chunks) for chunks in self._chunks.values())
+
+    def text(self, stream: trio.abc.ReceiveStream) -> str:
+        """What came out of one stream."""
+        return self._chunks[stream].decode("utf-8", "replace")
+
+    async def read(self, stream: trio.abc.ReceiveStream, scope: trio.CancelScope) -> None:
+        """Read to the end of the stream; give up on the scope when all is too long."""
+        into = self._chunks[stream] = bytearray()
         async for chunk in stream:
             into += chunk
-            if len(into) > MAX_OUTPUT:
-                raise OutputTooLong(f"more than {MAX_OUTPUT} bytes")
-        self._left -= 1
-        if not self._left:
-            self.done.set()
+            if self.size > MAX_OUTPUT:
+                scope.cancel()
+        self._open -= 1
+        if not self._open:
+            self.complete.set()
 
 
 async def _feed(stream: trio.abc.SendStream, data: bytes) -> None:

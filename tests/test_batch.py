@@ -1,0 +1,311 @@
+"""The driver with Slurm's dialect, on a virtual clock; launcher and queue are played by the test."""
+
+from collections import deque
+
+import pytest
+import trio
+import trio.testing
+from attrs import evolve
+
+from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.batch import BatchDriver, open_batch_driver
+from gateway.backends.dialect import Answer, Site, StatusFailed
+from gateway.backends.poller import Queue
+from gateway.backends.slurm import Slurm
+from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
+from gateway.cluster_config import ClusterConfig
+from gateway.errors import AnswerLost, BackendUnavailable, JobRefused
+from gateway.models import JobId, JobState, Role
+
+TOKEN = "0123456789abcdef"
+DOWN = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+
+
+class PlayedLauncher:
+    """Remembers requests; answers with what is next in `answers`."""
+
+    def __init__(self):
+        self.requests = []
+        self.answers = deque()
+        self.busy = self.most_busy = 0
+        self.gate = trio.Event()
+        self.gate.set()
+
+    async def ask(self, username, request, *, seconds):
+        self.requests.append({"user": username, "seconds": seconds, **request})
+        self.busy += 1
+        self.most_busy = max(self.busy, self.most_busy)
+        try:
+            await self.gate.wait()
+        finally:
+            self.busy -= 1
+        answer = self.answers.popleft() if self.answers else {"returncode": 0, "stdout": "4711\n", "stderr": ""}
+        if isinstance(answer, Exception):
+            raise answer
+        return {"ok": True, **answer}
+
+
+@pytest.fixture
+def launcher():
+    return PlayedLauncher()
+
+
+def play_queue(monkeypatch, **answers):
+    """Let commands print this; a list is used up one by one, None is a question without answer."""
+    asked = []
+
+    async def answer(self, command):
+        await trio.lowlevel.checkpoint()
+        asked.append(command)
+        text = answers.get(command[0], "")
+        if isinstance(text, list):
+            text = text.pop(0) if text else ""
+        if text is None:
+            raise StatusFailed("slurmctld is away")
+        return Answer(0, text, "")
+
+    monkeypatch.setattr(Queue, "answer", answer)
+    return asked
+
+
+def a_driver(launcher, **options):
+    return BatchDriver(SlurmBackend(**options), launcher, Queue(dialect=Slurm(), command_timeout=30))
+
+
+@pytest.fixture
+def cluster():
+    return ClusterRef(name="c1", username="alice", config=SlurmClusterConfig())
+
+
+def a_spec(cluster, **changes):
+    spec = JobSpec(
+        cluster=cluster,
+        role=Role.WORKER,
+        group="w1",
+        count=1,
+        command=("dask", "worker"),
+        environment={"COLOR": "blue"},
+        secrets={"DASK_GATEWAY_API_TOKEN": TOKEN},
+    )
+    return evolve(spec, **changes)
+
+
+async def test_a_submission_is_one_request(launcher, cluster):
+    driver = a_driver(launcher, submit_command="/opt/slurm/bin/sbatch", command_timeout=20)
+    assert await driver.submit(a_spec(cluster, count=2)) == ("4711_0", "4711_1")
+    (request,) = launcher.requests
+    assert request["user"] == "alice"
+    assert request["seconds"] == 20
+    assert request["action"] == "submit"
+    assert request["command"] == "sbatch"
+    assert request["path"] == "/opt/slurm/bin/sbatch"
+    assert request["cluster"] == "c1"
+    assert request["staging_directory"] == "{home}/.dask-gateway/"
+    assert request["environment"] == {"DASK_GATEWAY_API_TOKEN": TOKEN}
+    assert request["log"] == "w1-%a.log"
+    assert "export COLOR=blue" in request["script"]
+
+
+async def test_logs_may_have_a_directory_of_their_own(launcher, cluster):
+    config = SlurmClusterConfig(log_directory="/scratch/{username}/logs")
+    await a_driver(launcher).submit(a_spec(evolve(cluster, config=config)))
+    assert launcher.requests[0]["staging_directory"] == "/scratch/{username}/logs"
+
+
+async def test_the_gateway_s_own_variables_are_passed_on_where_they_are_asked_for(launcher, cluster, monkeypatch):
+    monkeypatch.setenv("SITE", "here")
+    monkeypatch.setenv("COLOR", "red")
+    monkeypatch.delenv("ABSENT", raising=False)
+    config = SlurmClusterConfig(pass_environment=["SITE", "COLOR", "ABSENT"])
+    await a_driver(launcher).submit(a_spec(evolve(cluster, config=config)))
+    script = launcher.requests[0]["script"]
+    assert "export SITE=here\n" in script
+    assert "export COLOR=blue\n" in script
+    assert "ABSENT" not in script
+
+
+@pytest.mark.parametrize(
+    ("stderr", "error", "words"),
+    [
+        (
+            "sbatch: error: invalid partition specified: x\nsbatch: error: failed",
+            JobRefused,
+            "specified: x sbatch: error",
+        ),
+        (DOWN, BackendUnavailable, "does not answer"),
+        ("sbatch: error: Socket timed out on send/recv operation", AnswerLost, "was lost"),
+    ],
+)
+async def test_a_failed_submission_says_what_kind(launcher, cluster, stderr, error, words):
+    launcher.answers.append({"returncode": 1, "stdout": "", "stderr": stderr})
+    with pytest.raises(error, match=words):
+        await a_driver(launcher).submit(a_spec(cluster))
+
+
+async def test_an_answer_without_an_id_is_lost(launcher, cluster):
+    launcher.answers.append({"returncode": 0, "stdout": "hello", "stderr": ""})
+    with pytest.raises(AnswerLost, match="no job id"):
+        await a_driver(launcher).submit(a_spec(cluster))
+
+
+async def test_submissions_at_once_are_limited_and_do_not_hold_up_cancellations(launcher, cluster, nursery):
+    driver = a_driver(launcher, parallelism=2)
+    launcher.gate = trio.Event()
+    for number in range(5):
+        nursery.start_soon(driver.submit, a_spec(cluster, group=f"w{number}"))
+    nursery.start_soon(driver.cancel, cluster, ["1"])
+    await trio.testing.wait_all_tasks_blocked()
+    assert sorted(request["action"] for request in launcher.requests) == ["cancel", "submit", "submit"]
+    launcher.gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(launcher.requests) == 6
+    assert launcher.most_busy == 3
+
+
+async def test_a_user_with_many_jobs_waiting_is_refused(launcher, cluster, monkeypatch):
+    driver = a_driver(launcher, max_pending_jobs_per_user=2)
+    text = "1|PENDING|None\n2|PENDING|None\n3|RUNNING|None\n"
+    async with open_played(driver, monkeypatch, squeue=text):
+        with driver.watch(cluster) as watch:
+            watch.add(JobId("1"), JobId("2"), JobId("3"))
+            await watch.wait_changes()
+            with pytest.raises(JobRefused, match="2 jobs of alice wait in the queue already; the site's limit is 2"):
+                await driver.submit(a_spec(cluster))
+            await driver.submit(a_spec(evolve(cluster, username="bob")))
+            watch.discard(JobId("1"))
+            await driver.submit(a_spec(cluster))
+
+
+async def test_another_kind_of_cluster_is_a_bug(launcher, cluster):
+    with pytest.raises(TypeError, match="JobQueueClusterConfig"):
+        await a_driver(launcher).submit(a_spec(evolve(cluster, config=ClusterConfig())))
+
+
+async def test_find_looks_a_second_time_before_it_believes_in_nothing(launcher, cluster, monkeypatch, autojump_clock):
+    asked = play_queue(monkeypatch, squeue=["", "30_1|RUNNING|None\n"])
+    assert await a_driver(launcher).find(cluster, Role.WORKER, "w1", 2) == ("30_0", "30_1")
+    assert "--name=dask-gateway-c1-w1" in asked[0]
+    assert trio.current_time() > 2
+    assert await a_driver(launcher).find(cluster, Role.WORKER, "w1", 2) == ()
+
+
+async def test_find_without_an_answer(launcher, cluster, monkeypatch):
+    play_queue(monkeypatch, squeue=None)
+    with pytest.raises(BackendUnavailable, match="slurmctld is away"):
+        await a_driver(launcher).find(cluster, Role.WORKER, "w1", 2)
+
+
+async def test_one_cancel_for_many(launcher, cluster):
+    await a_driver(launcher).cancel(cluster, [JobId(f"30_{index}") for index in range(20)])
+    (request,) = launcher.requests
+    assert (request["action"], request["command"], request["arguments"]) == ("cancel", "scancel", ("30_[0-19]",))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"returncode": 8, "stdout": "", "stderr": DOWN}, BackendUnavailable),
+        ({"returncode": 1, "stdout": "", "stderr": "Socket timed out"}, BackendUnavailable),
+        ({"returncode": 210, "stdout": "", "stderr": "error: Access/permission denied"}, JobRefused),
+        (AnswerLost("no answer"), BackendUnavailable),
+    ],
+)
+async def test_a_cancel_that_has_to_be_repeated(launcher, cluster, answer, error):
+    launcher.answers.append(answer)
+    with pytest.raises(error):
+        await a_driver(launcher).cancel(cluster, [JobId("1")])
+
+
+ENDED = "JobId=6\n   JobState=FAILED Reason=NonZeroExitCode Dependency=(null)\n   Requeue=0 ExitCode=3:0\n"
+
+
+async def test_an_end_is_explained_with_its_log_and_without_secrets(launcher, cluster, monkeypatch):
+    play_queue(monkeypatch, scontrol=ENDED)
+    driver = a_driver(launcher)
+    await driver.submit(a_spec(cluster))
+    launcher.answers.append({"path": "/x", "text": f"token {TOKEN}\nno such file\n"})
+    assert await driver.explain(cluster, JobId("6"), "w1-0") == (
+        "Job 6: FAILED (NonZeroExitCode), exit code 3.\n"
+        "The last lines of its log (w1-0):\ntoken [redacted]\nno such file"
+    )
+    assert launcher.requests[-1]["log"] == "w1-0.log"
+
+
+async def test_when_nobody_remembers_the_last_report_explains(launcher, cluster, monkeypatch):
+    play_queue(monkeypatch, scontrol=None, sacct="")
+    launcher.answers += [JobRefused("no log")] * 2
+    driver = a_driver(launcher)
+    assert await driver.explain(cluster, JobId("6"), "w1-0") == ""
+    async with open_played(driver, monkeypatch, squeue="6|TIMEOUT|TimeLimit\n", scontrol=None):
+        with driver.watch(cluster) as watch:
+            watch.add(JobId("6"))
+            watch.eager = True
+            await watch.wait_changes()
+            assert await driver.explain(cluster, JobId("6"), "w1-0") == "Job 6: TIMEOUT (TimeLimit)."
+
+
+async def test_an_explanation_does_not_take_for_ever(launcher, cluster, monkeypatch, autojump_clock):
+    play_queue(monkeypatch, scontrol=ENDED)
+    launcher.gate = trio.Event()
+    text = await a_driver(launcher).explain(cluster, JobId("6"), "w1-0")
+    assert text == "Job 6: FAILED (NonZeroExitCode), exit code 3."
+
+
+async def test_cleaning(launcher, cluster):
+    driver = a_driver(launcher, log_retention=60)
+    await driver.clean(cluster, keep_logs=True)
+    (request,) = launcher.requests
+    assert (request["action"], request["keep_logs"], request["retention"]) == ("clean", True, 60)
+    launcher.answers.append(JobRefused("cannot be removed"))
+    await driver.clean(cluster, keep_logs=False)  # is only logged
+
+
+# --- at work ----------------------------------------------------------------------------------------------------------
+
+
+class open_played:
+    """The driver's tasks on played commands."""
+
+    def __init__(self, driver, monkeypatch, **answers):
+        self.driver = driver
+        self.asked = play_queue(monkeypatch, **answers)
+        self.manager = trio.open_nursery()
+
+    async def __aenter__(self):
+        self.nursery = await self.manager.__aenter__()
+        self.nursery.start_soon(self.driver.run)
+        return self
+
+    async def __aexit__(self, *error):
+        self.nursery.cancel_scope.cancel()
+        return await self.manager.__aexit__(*error)
+
+
+async def test_limits_of_the_site_bound_the_groups(launcher, cluster, monkeypatch, autojump_clock):
+    driver = a_driver(launcher)
+    assert driver.max_group_size(cluster) == 500
+    assert a_driver(launcher, worker_job_arrays=False).max_group_size(cluster) == 1
+    async with open_played(driver, monkeypatch, scontrol=[None, "MaxArraySize = 101\nPrivateData = jobs\n"]):
+        await trio.sleep(1)
+        assert driver.max_group_size(cluster) == 500
+        await trio.sleep(60)
+        assert driver.max_group_size(cluster) == 101
+        with driver.watch(cluster) as watch:
+            watch.add(JobId("1"))
+            watch.eager = True
+            report = (await watch.wait_changes())[JobId("1")]
+            assert report.state is JobState.UNKNOWN
+            assert "PrivateData" in report.reason
+
+
+async def test_a_driver_is_opened_and_closed(monkeypatch, cluster):
+    play_queue(monkeypatch, scontrol="MaxArraySize = 5\n")
+    async with open_batch_driver(SlurmBackend(), Slurm()) as driver:
+        await trio.testing.wait_all_tasks_blocked()
+        assert driver.max_group_size(cluster) == 5
+    async with SlurmBackend(status_command="/opt/slurm/bin/squeue").open_driver() as driver:
+        assert driver.max_group_size(cluster) == 500
+
+
+def test_a_site_is_unknown_at_first():
+    assert Site() == Site(max_array_size=None, hides_jobs="")

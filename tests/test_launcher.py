@@ -1,0 +1,438 @@
+"""The launcher, as a function from a request to an answer, with batch commands of our own making."""
+
+import errno
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.backends import launcher
+
+# A batch command that tells how it was called.
+TELL = """#!{python}
+import json, os, sys
+print(json.dumps(dict(argv=sys.argv[1:], env=dict(os.environ), stdin=sys.stdin.read(), cwd=os.getcwd())))
+print("and on stderr", file=sys.stderr)
+sys.exit(int(os.environ.get("DASK_TEST_EXIT", "0")))
+"""
+
+
+@pytest.fixture
+def batch(tmp_path, monkeypatch):
+    """A folder of batch commands that is searched, and believed to be root's; we count as an ordinary user."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sbatch", "scancel", "qsub", "qdel"):
+        (folder / name).write_text(TELL.format(python=sys.executable))
+        (folder / name).chmod(0o755)
+    monkeypatch.setattr(launcher, "PATH", f"/nowhere:{folder}")
+    monkeypatch.setattr(launcher, "unsafe", lambda path: "")
+    monkeypatch.setattr(launcher, "is_root", lambda: False)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    user = SimpleNamespace(pw_dir=str(tmp_path / "home"), pw_name="alice", pw_shell="/bin/bash")
+    monkeypatch.setattr(launcher.pwd, "getpwuid", lambda uid: user)
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def ask(**request):
+    return launcher.answer(json.dumps(request).encode())
+
+
+def submit(**changes):
+    request = {
+        "action": "submit",
+        "cluster": "c1",
+        "staging_directory": "{home}/.dask-gateway/",
+        "command": "sbatch",
+        "arguments": ["--parsable", "--time=5"],
+        "script": "#!/bin/sh\n'ü'\n",
+        "environment": {"DASK_GATEWAY_API_TOKEN": "t0p"},
+        "log": "w1-%a.log",
+    }
+    return ask(**{**request, **changes})
+
+
+def told(answer):
+    assert answer["ok"], answer
+    return json.loads(answer["stdout"])
+
+
+# --- submit and cancel -----------------------------------------------------------------------------------------------
+
+
+def test_submit_makes_the_directory_and_runs_the_command_in_it(batch, home):
+    answer = submit()
+    call = told(answer)
+    directory = home / ".dask-gateway" / "c1"
+    assert call["argv"] == ["--parsable", "--time=5", f"--output={directory}/w1-%a.log"]
+    assert call["stdin"] == "#!/bin/sh\n'ü'\n"
+    assert call["cwd"] == str(directory)
+    env = {name: value for name, value in call["env"].items() if name not in ("LC_CTYPE", "PYTHONUTF8")}
+    assert env == {
+        "DASK_GATEWAY_API_TOKEN": "t0p",
+        "PATH": launcher.PATH,
+        "HOME": str(home),
+        "USER": "alice",
+        "LOGNAME": "alice",
+        "SHELL": "/bin/bash",
+    }
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE(directory.parent.stat().st_mode) == 0o700
+    assert (answer["returncode"], answer["stderr"]) == (0, "and on stderr\n")
+
+
+def test_a_second_submission_uses_the_directory_again(batch, home):
+    told(submit())
+    assert told(submit(log="w2-%a.log"))["argv"][-1].endswith("c1/w2-%a.log")
+
+
+def test_exit_codes_are_passed_on(batch, home):
+    assert submit(environment={"DASK_TEST_EXIT": "3"})["returncode"] == 3
+
+
+def test_qsub_gets_the_log_its_way(batch, home):
+    call = told(submit(command="qsub", arguments=["-koed"], log="w1-^array_index^.log"))
+    assert call["argv"] == ["-koed", f"-o{home}/.dask-gateway/c1/w1-^array_index^.log"]
+
+
+def test_a_percent_sign_in_the_directory_is_no_pattern_of_sbatch(batch, home):
+    call = told(submit(staging_directory="{home}/100%j/{username}"))
+    assert call["argv"][-1] == f"--output={home}/100%%j/alice/c1/w1-%a.log"
+    assert (home / "100%j" / "alice" / "c1").is_dir()
+
+
+def test_cancel_needs_no_directory(batch, home):
+    home.rmdir()
+    call = told(ask(action="cancel", command="scancel", arguments=["12", "30_[0-4]"]))
+    assert call["argv"] == ["12", "30_[0-4]"]
+    assert call["cwd"] == "/"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"command": "scancel"}, "does not run 'scancel' to submit"),
+        ({"command": "bash"}, "does not run 'bash'"),
+        ({"command": 1}, "bad value of 'command'"),
+        ({"arguments": ["--wrap=id"]}, "does not pass the argument '--wrap=id'"),
+        ({"arguments": ["--output=/home/alice/.bashrc"]}, "does not pass the argument"),
+        ({"arguments": [1]}, "does not pass the argument"),
+        ({"arguments": "--parsable"}, "no list of arguments"),
+        ({"environment": {"LD_PRELOAD": "/tmp/x.so"}}, "does not pass the variable 'LD_PRELOAD'"),
+        ({"environment": {"SLURM_CONF": "/tmp/x"}}, "does not pass the variable"),
+        ({"environment": {"DASK_A": 1}}, "does not pass the variable"),
+        ({"environment": {"DASK_A": "\0"}}, "does not pass the variable"),
+        ({"environment": []}, "is no object"),
+        ({"log": "../x.log"}, "bad value of 'log'"),
+        ({"log": ".bashrc"}, "bad value of 'log'"),
+        ({"log": "w1-%j.log"}, "bad value of 'log'"),
+        ({"cluster": "../.ssh"}, "bad value of 'cluster'"),
+        ({"cluster": ".ssh"}, "bad value of 'cluster'"),
+        ({"cluster": ""}, "bad value of 'cluster'"),
+        ({"cluster": "a\n"}, "bad value of 'cluster'"),
+        ({"script": None}, "bad value of 'script'"),
+        ({"script": "a\0b"}, "bad value of 'script'"),
+        ({"staging_directory": "relative"}, "must be an absolute path"),
+        ({"staging_directory": "/a\nb"}, "must be an absolute path"),
+        ({"staging_directory": "/a\\b"}, "must be an absolute path"),
+        ({"seconds": -1}, "bad value of 'seconds'"),
+        ({"seconds": True}, "bad value of 'seconds'"),
+        ({"seconds": 1e9}, "bad value of 'seconds'"),
+        ({"path": "/bin/bash"}, "only runs an absolute path that ends in /sbatch"),
+        ({"path": "bin/sbatch"}, "only runs an absolute path"),
+        ({"action": "run"}, "knows the actions submit, cancel, tail, clean"),
+        ({"action": ["submit"]}, "knows the actions"),
+    ],
+)
+def test_what_is_refused(batch, home, change, words):
+    answer = submit(**change)
+    assert answer["ok"] is False
+    assert words in answer["error"]
+    assert not (home / ".dask-gateway").exists() or not list((home / ".dask-gateway").glob("*/*.log"))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)
+    )
+)
+def test_any_request_gets_an_answer(value):
+    answer = launcher.answer(json.dumps(value).encode())
+    assert answer["ok"] is False
+    assert answer["error"]
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_what_is_not_json_gets_an_answer(batch, raw):
+    assert launcher.answer(raw)["error"] == "the launcher's request is not JSON"
+
+
+@pytest.mark.parametrize(
+    "change", [{"script": "\ud800"}, {"environment": {"DASK_A": "\ud800"}}, {"staging_directory": "/\ud800"}]
+)
+def test_text_that_cannot_be_encoded_gets_an_answer(batch, home, change):
+    assert submit(**change)["error"].startswith("the launcher failed: ")
+
+
+def test_a_request_without_end_gets_an_answer(batch, monkeypatch):
+    monkeypatch.setattr(launcher, "MAX_REQUEST", 10)
+    assert "more than 10 bytes" in launcher.answer(b" " * 11)["error"]
+
+
+def test_root_gets_nothing(batch, home, monkeypatch):
+    monkeypatch.setattr(launcher, "is_root", lambda: True)
+    assert submit()["error"] == "jobs are not run as root; log in to the gateway as somebody else"
+
+
+def test_a_command_that_does_not_answer_is_ended_and_may_have_worked(batch, home):
+    (batch / "sbatch").write_text("#!/bin/sh\n/bin/sleep 600 & wait\n")
+    answer = submit(seconds=0.1)
+    assert answer == {"ok": False, "error": "sbatch did not answer within 0.1 seconds", "lost": True}
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "your disk quota is used up"),
+        (errno.EACCES, "Permission denied"),
+    ],
+)
+def test_a_directory_that_cannot_be_made_is_named_with_the_reason(batch, home, monkeypatch, number, words):
+    def fail(*args, **more):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "mkdir", fail)
+    answer = submit()
+    assert answer["error"] == f"the directory {home}/.dask-gateway/c1 cannot be made: {words}"
+
+
+def test_a_directory_of_somebody_else_s_is_left_alone(batch, home):
+    (home / ".dask-gateway" / "c1").mkdir(parents=True)
+    assert "was not made by the gateway" in submit()["error"]
+
+
+def test_other_errors_of_the_system_are_sentences(batch, home, monkeypatch):
+    (batch / "sbatch").write_text("#!/no/such/interpreter\n")
+    assert submit()["error"] == "the launcher failed: No such file or directory"
+
+
+# --- which commands ---------------------------------------------------------------------------------------------------
+
+
+def test_a_command_that_is_nowhere(batch, home):
+    (batch / "sbatch").unlink()
+    assert "sbatch was not found in /nowhere:" in submit()["error"]
+
+
+def test_a_command_that_others_could_change(batch, home, monkeypatch):
+    monkeypatch.setattr(launcher, "unsafe", lambda path: "/tmp can be changed by others than root")
+    answer = submit(path=str(batch / "sbatch"))
+    assert answer["error"] == f"{batch}/sbatch is not run as a user: /tmp can be changed by others than root"
+
+
+DIRECTORY, FILE, LINK = 0o40755, 0o100755, 0o120777
+TREE = {
+    "/": (0, DIRECTORY),
+    "/usr": (0, DIRECTORY),
+    "/usr/bin": (0, DIRECTORY),
+    "/usr/bin/sbatch": (0, FILE),
+    "/bin": (0, LINK, "usr/bin"),
+    "/abs": (0, LINK, "/usr/./bin"),
+    "/up": (0, LINK, "usr/../usr/bin/sbatch"),
+    "/loop": (0, LINK, "loop"),
+    "/tmp": (0, 0o41777),
+    "/tmp/root": (0, DIRECTORY),
+    "/tmp/root/sbatch": (0, FILE),
+    "/tmp/user": (1000, DIRECTORY),
+    "/tmp/user/sbatch": (0, FILE),
+    "/tmp/link": (1000, LINK, "/usr/bin"),
+    "/group": (0, 0o40775),
+    "/group/sbatch": (0, FILE),
+    "/usr/bin/mine": (1000, FILE),
+    "/usr/bin/writable": (0, 0o100775),
+    "/usr/bin/sticky": (0, 0o101777),
+    "/usr/bin/text": (0, 0o100644),
+}
+
+
+@pytest.fixture
+def tree(monkeypatch):
+    def lstat(path):
+        if path not in TREE:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return SimpleNamespace(st_uid=TREE[path][0], st_mode=TREE[path][1])
+
+    fake = SimpleNamespace(lstat=lstat, readlink=lambda path: TREE[path][2], path=os.path)
+    monkeypatch.setattr(launcher, "os", fake)
+
+
+@pytest.mark.parametrize(
+    "path", ["/usr/bin/sbatch", "/bin/sbatch", "/abs/sbatch", "/up", "/tmp/root/sbatch", "//usr//bin/./sbatch"]
+)
+def test_root_alone_can_change_these(tree, path):
+    assert launcher.unsafe(path) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/usr/bin/mine", "/usr/bin/mine does not belong to root"),
+        ("/usr/bin/writable", "/usr/bin/writable can be changed by others than root"),
+        ("/usr/bin/sticky", "/usr/bin/sticky can be changed by others than root"),
+        ("/usr/bin/text", "/usr/bin/text is no program"),
+        ("/usr/bin", "/usr/bin is no program"),
+        ("/tmp/user/sbatch", "/tmp/user does not belong to root"),
+        ("/tmp/link/sbatch", "/tmp/link does not belong to root"),
+        ("/group/sbatch", "/group can be changed by others than root"),
+        ("/loop/sbatch", "/loop: too many symbolic links"),
+        ("/usr/bin/absent", "/usr/bin/absent: No such file or directory"),
+        ("/tmp/root/../user/sbatch", "/tmp/user does not belong to root"),
+    ],
+)
+def test_others_could_change_these(tree, path, why):
+    assert launcher.unsafe(path) == why
+
+
+def test_the_system_s_own_commands_are_safe():
+    assert launcher.unsafe("/usr/bin/env") == ""
+
+
+# --- logs and directories ---------------------------------------------------------------------------------------------
+
+
+def tail(**changes):
+    request = {"action": "tail", "cluster": "c1", "staging_directory": "{home}/.dask-gateway", "log": "w1-0.log"}
+    return ask(**{**request, **changes})
+
+
+@pytest.fixture
+def directory(batch, home):
+    told(submit())
+    return home / ".dask-gateway" / "c1"
+
+
+def test_the_tail_of_a_log(directory):
+    (directory / "w1-0.log").write_bytes(b"x" * 100 + b"\xffend\n")
+    assert tail(size=6)["text"] == "x\ufffdend\n"
+    assert tail()["path"] == str(directory / "w1-0.log")
+
+
+def test_a_log_that_is_missing_is_empty(directory):
+    assert tail()["text"] == ""
+    assert tail(cluster="c2")["text"] == ""
+
+
+@pytest.mark.parametrize("log", ["../../.ssh/id_rsa", ".dask-gateway", "id_rsa", "w1-%a.log", "a/b.log"])
+def test_no_other_file_is_read(directory, log):
+    assert "bad value" in tail(log=log)["error"]
+
+
+def test_a_link_is_not_followed(directory, tmp_path):
+    (tmp_path / "secret").write_text("s3cret")
+    (directory / "w1-0.log").symlink_to(tmp_path / "secret")
+    assert tail()["text"] == ""
+
+
+def test_a_pipe_does_not_hang_the_launcher(directory):
+    os.mkfifo(directory / "w1-0.log")
+    assert "is no ordinary file" in tail()["error"]
+
+
+def test_a_directory_that_is_not_ours_is_not_read(home, batch):
+    elsewhere = home / ".dask-gateway" / "documents"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "w1-0.log").write_text("private")
+    assert tail(cluster="documents")["text"] == ""
+
+
+def clean(**changes):
+    return ask(**{"action": "clean", "cluster": "c1", "staging_directory": "{home}/.dask-gateway", **changes})
+
+
+def test_clean_removes_the_directory(directory):
+    (directory / "w1-0.log").write_text("x")
+    (directory / "left").mkdir()
+    assert clean()["ok"]
+    assert not directory.exists()
+    assert clean()["ok"]
+
+
+def test_clean_may_keep_logs(directory):
+    (directory / "w1-0.log").write_text("x")
+    assert clean(keep_logs=True)["ok"]
+    assert (directory / "w1-0.log").exists()
+
+
+def test_clean_removes_old_directories_of_ours_alone(directory, home):
+    parent = directory.parent
+    for name in ("old", "young"):
+        told(submit(cluster=name))
+        (parent / name / "w1-0.log").write_text("x")
+    (parent / "foreign").mkdir()
+    (parent / "file").write_text("x")
+    long_ago = time.time() - 8 * 86400
+    for path in [*(parent / "old").iterdir(), parent / "foreign", directory / ".dask-gateway"]:
+        os.utime(path, (long_ago, long_ago))
+    assert clean(keep_logs=True, retention=7 * 86400)["ok"]
+    assert sorted(path.name for path in parent.iterdir()) == ["c1", "file", "foreign", "young"]
+
+
+def test_clean_follows_no_link_and_touches_nothing_foreign(directory, home, tmp_path):
+    elsewhere = tmp_path / "documents"
+    elsewhere.mkdir()
+    (elsewhere / "thesis").write_text("x")
+    (directory.parent / "documents").symlink_to(elsewhere)
+    assert clean(cluster="documents")["ok"]
+    assert (elsewhere / "thesis").exists()
+    (home / "work").mkdir()
+    assert clean(cluster="work", staging_directory="{home}")["ok"]
+    assert (home / "work").exists()
+
+
+def test_clean_tells_why_it_cannot(directory, monkeypatch):
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(launcher, "remove", fail)
+    assert clean()["error"].endswith("cannot be removed: Permission denied")
+
+
+# --- as a program -----------------------------------------------------------------------------------------------------
+
+
+def test_main_reads_one_request_and_writes_one_answer(batch, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"{}")))
+    assert launcher.main() == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_the_program_needs_nothing_but_the_standard_library():
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", launcher.__file__.replace("launcher.py", "launcher_rules.py")], check=False
+    )
+    assert done.returncode == 0
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import gateway.backends.launcher;"
+        " print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names - {'__main__', 'gateway'})"
+    )
+    root = launcher.__file__.removesuffix("/gateway/backends/launcher.py")
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", program, root], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+
+
+def test_the_real_user_decides_who_is_root():
+    assert launcher.is_root() is (0 in (os.getuid(), os.geteuid()))

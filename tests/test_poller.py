@@ -1,0 +1,200 @@
+"""The poller on a virtual clock, with a queue that a test plays."""
+
+from itertools import pairwise
+
+import pytest
+import trio
+import trio.testing
+
+from gateway.backends.base import ClusterRef
+from gateway.backends.dialect import Answer, Site, StatusFailed
+from gateway.backends.poller import Poller, Queue
+from gateway.backends.slurm import Slurm
+from gateway.backends.watch import WatchBoard
+from gateway.cluster_config import ClusterConfig
+from gateway.errors import BackendUnavailable
+from gateway.models import JobId, JobState
+
+JOB = JobId("7")
+
+
+class PlayedQueue:
+    """Answers like squeue; `text` is what it prints, None means that it fails."""
+
+    def __init__(self):
+        self.dialect = Slurm()
+        self.text = "7|RUNNING|None\n"
+        self.stderr = ""
+        self.asked = []
+
+    async def status(self, users):
+        await trio.lowlevel.checkpoint()
+        self.asked.append((trio.current_time(), sorted(users)))
+        if self.text is None:
+            raise StatusFailed("the controller is away")
+        return self.dialect.parse_status([Answer(0, self.text, self.stderr)])
+
+
+@pytest.fixture
+def queue():
+    return PlayedQueue()
+
+
+@pytest.fixture
+def board():
+    return WatchBoard()
+
+
+@pytest.fixture
+async def poller(queue, board, nursery):
+    poller = Poller(queue=queue, board=board, period=15, eager_period=2, site=Site)
+    nursery.start_soon(poller.run)
+    return poller
+
+
+def open_watch(board, user="alice", name="c1"):
+    return board.open(ClusterRef(name=name, username=user, config=ClusterConfig()))
+
+
+async def test_nothing_is_asked_while_nothing_is_watched(autojump_clock, poller, queue):
+    await trio.sleep(100)
+    assert queue.asked == []
+
+
+async def test_one_question_a_period_for_all_clusters(autojump_clock, poller, queue, board):
+    queue.text = "7|RUNNING|None\n8|RUNNING|None\n"
+    with open_watch(board) as one, open_watch(board, "bob", "c2") as two:
+        one.add(JOB)
+        two.add(JobId("8"))
+        start = trio.current_time()
+        await trio.sleep(61)
+    times = [time - start for time, _ in queue.asked]
+    assert {tuple(users) for _, users in queue.asked[1:]} == {("alice", "bob")}
+    # The first question may have been asked before both clusters were there.
+    assert {round(later - earlier) for earlier, later in pairwise(times[1:])} == {15}
+
+
+async def test_eager_clusters_are_asked_for_at_once_and_often(autojump_clock, poller, queue, board):
+    await trio.testing.wait_all_tasks_blocked()
+    with open_watch(board) as watch:
+        await trio.sleep(5)
+        watch.add(JOB)
+        watch.eager = True
+        start = trio.current_time()
+        changes = await watch.wait_changes()
+        assert changes[JOB].state is JobState.RUNNING
+        assert trio.current_time() == start
+        await trio.sleep(6.1)
+    assert [time - start for time, _ in queue.asked] == [0, 2, 4, 6]
+
+
+async def test_an_urgent_question_is_asked_at_once_but_not_endlessly(autojump_clock, poller, queue, board):
+    with open_watch(board) as watch:
+        watch.add(JOB)
+        await trio.sleep(20)
+        del queue.asked[:]
+        start = trio.current_time()
+        for _ in range(10):
+            watch.ask()
+            await trio.sleep(0.1)
+        await trio.sleep(1)
+    assert [round(time - start, 1) for time, _ in queue.asked] == [0, 0.5, 1.0]
+
+
+async def test_a_failure_makes_jobs_unknown_and_nothing_is_lost(autojump_clock, poller, queue, board):
+    with open_watch(board) as watch:
+        watch.add(JOB)
+        watch.eager = True
+        await watch.wait_changes()
+        queue.text = None
+        del queue.asked[:]
+        report = (await watch.wait_changes())[JOB]
+        assert report.state is JobState.UNKNOWN
+        assert report.reason == "Slurm does not answer: the controller is away."
+        await trio.sleep(100)
+        gaps = [later[0] - earlier[0] for earlier, later in pairwise(queue.asked)]
+        assert gaps[:5] == [2, 4, 8, 15, 15]
+        queue.text = "7|PENDING|Priority\n"
+        assert (await watch.wait_changes())[JOB].state is JobState.QUEUED
+
+
+async def test_a_job_that_vanishes_is_gone_after_two_looks(autojump_clock, poller, queue, board):
+    with open_watch(board) as watch:
+        watch.add(JOB)
+        watch.eager = True
+        await watch.wait_changes()
+        queue.text = ""
+        del queue.asked[:]
+        assert (await watch.wait_changes())[JOB].state is JobState.GONE
+        assert len(queue.asked) == 2
+        await trio.sleep(30)
+    assert trio.current_time() - queue.asked[-1][0] >= 28  # nothing is left to ask for
+
+
+async def test_a_job_that_was_added_during_the_question_is_not_missed(autojump_clock, queue, board, nursery):
+    queue.text = ""
+    gate = trio.Event()
+    status = queue.status
+
+    async def slow_status(users):
+        answer = await status(users)
+        await gate.wait()
+        return answer
+
+    queue.status = slow_status
+    nursery.start_soon(Poller(queue=queue, board=board, period=15, eager_period=2).run)
+    with open_watch(board) as watch:
+        watch.add(JobId("1"))
+        watch.eager = True
+        await trio.sleep(1)
+        watch.add(JOB)  # submitted after squeue was asked
+        gate.set()
+        queue.text = "7|PENDING|None\n"
+        await trio.sleep(30)
+        assert watch.jobs[JOB].state is JobState.QUEUED
+        assert watch.jobs[JobId("1")].state is JobState.GONE
+
+
+async def test_hidden_jobs_are_unknown(autojump_clock, queue, board, nursery):
+    queue.text = ""
+    site = Site(hides_jobs="hidden by the site")
+    nursery.start_soon(Poller(queue=queue, board=board, period=15, eager_period=2, site=lambda: site).run)
+    with open_watch(board) as watch:
+        watch.add(JOB)
+        watch.eager = True
+        assert (await watch.wait_changes())[JOB].reason == "hidden by the site"
+
+
+# --- commands of the queue -------------------------------------------------------------------------------------------
+
+
+def fake_folder(tmp_path, **programs):
+    for name, text in programs.items():
+        (tmp_path / name).write_text("#!/bin/sh\n" + text)
+        (tmp_path / name).chmod(0o755)
+    return Queue(dialect=Slurm(folder=str(tmp_path)), command_timeout=20)
+
+
+async def test_answers_come_from_the_commands(tmp_path):
+    queue = fake_folder(tmp_path, squeue='echo "7|RUNNING|None"', scontrol='echo "MaxArraySize = 101"')
+    assert set((await queue.status(["alice"])).reports) == {"7"}
+    assert (await queue.site()).max_array_size == 101
+
+
+async def test_commands_that_fail(tmp_path):
+    queue = fake_folder(tmp_path, squeue="echo slurm is sad >&2; exit 1", scontrol="echo no >&2; exit 1")
+    with pytest.raises(StatusFailed, match="slurm is sad"):
+        await queue.status(["alice"])
+    with pytest.raises(BackendUnavailable, match="no"):
+        await queue.site()
+
+
+async def test_a_command_that_is_missing(tmp_path):
+    with pytest.raises(StatusFailed, match="cannot be run"):
+        await fake_folder(tmp_path).status(["alice"])
+
+
+async def test_a_command_that_hangs_is_ended(tmp_path):
+    queue = fake_folder(tmp_path, squeue="exec sleep 600")
+    with pytest.raises(StatusFailed, match=r"squeue did not answer within 0.1 seconds"):
+        await Queue(dialect=queue.dialect, command_timeout=0.1).status(["alice"])
