@@ -20,6 +20,7 @@ What differs from run to run (dates, numbers of jobs, places, sizes) is
 replaced by the same words in the recorded and the new answer.
 """
 
+import difflib
 import os
 import pwd
 import re
@@ -218,4 +219,5 @@ def assert_same(wanted: str, answer: str, title: str) -> None:
         same = answer.startswith(head) and answer.endswith(tail)
     else:
         same = wanted == answer
-    assert same, f"{title}\n=== recorded\n{wanted}\n=== answered\n{answer}"
+    difference = difflib.unified_diff(wanted.split("\n"), answer.split("\n"), "recorded", "answered", lineterm="")
+    assert same, "\n".join([title, *difference])

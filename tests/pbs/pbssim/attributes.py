@@ -32,7 +32,7 @@ def attributes_of(job: Job, host: str) -> list[Attribute]:
 
     add("Job_Name", request.name)
     add("Job_Owner", f"{job.owner}@{host}")
-    if job.session is not None or (job.over and job.started is not None and not array):
+    if job.session is not None or (job.over and job.started is not None and not array and not job.wiped):
         for resource, value in _used(job).items():
             add("resources_used", value, resource)
     add("job_state", job.state)
@@ -88,7 +88,7 @@ def attributes_of(job: Job, host: str) -> list[Attribute]:
         add("array_state_count", _count(job.children))
         add("array_indices_submitted", request.option("J").partition("%")[0])
         add("array_indices_remaining", _remaining(job.children))
-    if job.parent is not None:
+    if job.parent is not None and job.state != "Q":
         add("array_id", job.parent.id)
         add("array_index", job.index)
     add("history_timestamp", job.history and int(job.history))
@@ -98,7 +98,7 @@ def attributes_of(job: Job, host: str) -> list[Attribute]:
 
 
 def _used(job: Job) -> dict[str, str]:
-    wall = int((job.ended or time.time()) - (job.started or 0))
+    wall = int((job.ended if job.over and job.ended else time.time()) - (job.started or 0))
     clock = f"{wall // 3600:02}:{wall // 60 % 60:02}:{wall % 60:02}"
     return {
         "cpupercent": "0",

@@ -162,6 +162,7 @@ class Job:
     session: int | None = None
     deleted_by: str = ""
     failed_children: bool = False
+    wiped: bool = False  # PBS forgot what it used
 
     @property
     def id(self) -> str:

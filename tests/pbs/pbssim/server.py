@@ -113,8 +113,7 @@ class Server:
             job.children = [Job(job.sequence, job.server, user, request, queue, resources, i, job) for i in indices]
         depends = [item.partition("=")[2] for item in request.options.get("W", []) if item.startswith("depend=")]
         if depends:
-            job.holds, job.depends = "s", f"{depends[0]}@{settings.host}"
-            job.change("H", 22)
+            self._depend(job, depends[0])
         elif "h" in request.options:
             job.holds = "u"
             job.change("H", 20)
@@ -252,11 +251,12 @@ class Server:
         self._away = False
         for job in self._each():
             if job.state == "R":
+                kept, job.comment = job.comment, ""
                 job.substate, job.session = 41, None
-                self._later(self.timing.back, lambda job=job: self._session(job))
+                self._later(self.timing.back, lambda job=job, kept=kept: self._session(job, comment=kept))
         missed, self._missed = self._missed, []
         for event in missed:
-            self._later(self.timing.back, event)
+            self._later(self.timing.back * 1.1, event)
         self._later(self.timing.back, self.schedule)
 
     # Events -----------------------------------------------------------------
@@ -269,6 +269,8 @@ class Server:
         ncpus = self.settings.ncpus - sum(job.resources.ncpus for job in used)
         memory = self.settings.memory - sum(job.resources.memory for job in used)
         for job in self._waiting():
+            if job.comment.startswith("Can Never Run"):
+                continue
             need = job.resources
             for name, asked, free, total in (
                 ("ncpus", need.ncpus, ncpus, self.settings.ncpus),
@@ -324,7 +326,7 @@ class Server:
         now = time.time()
         taken = {other.slot for other in self._each() if other.running}
         job.slot = next(slot for slot in range(len(self.jobs) + 20_000) if slot not in taken)
-        job.started, job.ended, job.session, job.exit_status, job.deleted_by = now, None, None, None, ""
+        job.started, job.session, job.exit_status, job.deleted_by = now, None, None, ""
         job.change("R", 41)
         if job.parent is not None and job.parent.state == "Q":
             job.parent.started = now
@@ -349,7 +351,9 @@ class Server:
         else:
             self._later(self.timing.session, lambda: self._session(job, pid))
 
-    def _session(self, job: Job, pid: int | None = None) -> None:
+    def _session(self, job: Job, pid: int | None = None, comment: str | None = None) -> None:
+        if comment is not None:
+            job.comment = comment + job.comment
         if job.state == "R" and job.substate == 41 and not self._away:
             job.session = pid or job.session or 1
             job.substate = 42
@@ -380,7 +384,7 @@ class Server:
         if job.exit_status is None:
             job.exit_status = code
         job.ended = time.time()
-        job.change("E", 50)
+        job.change("E", 51)
         delay = self.timing.exit if self._mom.deliver(job) else self.timing.undelivered
         self._later(delay, lambda: self._finish(job))
 
@@ -424,6 +428,9 @@ class Server:
         if not purge and jobs[0].state == "F":
             raise errors.FINISHED
         self._authorize(user, jobs[0])
+        for job in [each for one in jobs for each in (one.children or [one])]:
+            if job.over:  # as recorded: what a finished subjob used is forgotten when it is deleted again
+                job.wiped, job.session = True, None
         if all(job.over for job in jobs):
             if purge and jobs[0].parent is None:
                 self.jobs.pop(jobs[0].sequence, None)
@@ -446,6 +453,7 @@ class Server:
         if job.state == "S":
             self._mom.signal(job, 18)
         if job.substate == 15:
+            job.started = None
             self._finish(job)
             return
         run = job.run_count
@@ -460,6 +468,13 @@ class Server:
             job.ended = time.time()
             job.change("Q", 10)
             self._later(self.timing.start, self.schedule)
+
+    def _depend(self, job: Job, dependency: str) -> None:
+        """`-W depend=afterok:ID`: it is held, and both say so. (Nothing here ever releases it.)"""
+        job.holds, job.depends = "s", f"{dependency}@{self.settings.host}"
+        job.change("H", 22)
+        for other in self._find_or_none(parse_id(dependency.partition(":")[2], self.settings.server)) or ():
+            other.depends = f"beforeok:{job.id}@{self.settings.host}"
 
     def _authorize(self, user: str, job: Job) -> None:
         if user != job.owner and user not in self.settings.operators:
