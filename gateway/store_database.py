@@ -77,7 +77,7 @@ class Database:
         (store_keys.py); `debug` prints every statement, without parameters.
         """
         parsed = _parse(url)
-        name = parsed.render_as_string(hide_password=True)
+        name = parsed.set(query={}).render_as_string(hide_password=True)  # a query may hold a password too
         with ExitStack() as cleanup:
             if parsed.get_backend_name() == "postgresql":
                 cipher = open_cipher(keys, environment, None, new=False)
@@ -86,8 +86,9 @@ class Database:
                 cipher = new_cipher()
                 engine = _sqlite_engine(parsed, debug)
             else:
-                cipher = _open_files(Path(str(parsed.database)), keys, environment, cleanup)
-                engine = _sqlite_engine(parsed, debug)
+                path = Path(str(parsed.database)).resolve()  # one lock, whatever links lead to the file
+                cipher = _open_files(path, keys, environment, cleanup)
+                engine = _sqlite_engine(parsed.set(database=str(path)), debug)
             cleanup.callback(engine.dispose)
             tables = Tables(cipher)
             try:
@@ -130,20 +131,30 @@ def _attempt(connection: sa.Connection, change: Change) -> Exception | None:
     try:
         change(connection)
         savepoint.commit()
-    except Exception as error:  # noqa: BLE001 - it is handed to the one who wanted this change
-        savepoint.rollback()  # raises when the whole transaction is gone: a full disk, a lost connection
+    except SQLAlchemyError as error:
+        if connection.invalidated or not _undo(savepoint):
+            raise  # the whole transaction is gone: a lost connection, a full disk
         return _translate(error)
+    except Exception as error:  # noqa: BLE001 - it is handed to the one who wanted this change
+        savepoint.rollback()
+        return error
     return None
 
 
-def _translate(error: Exception) -> Exception:
-    translated = error
+def _undo(savepoint: sa.NestedTransaction) -> bool:
+    try:
+        savepoint.rollback()
+    except SQLAlchemyError:  # SQLite gives up a whole transaction by itself when the disk is full
+        return False
+    return True
+
+
+def _translate(error: SQLAlchemyError) -> StoreError:
     if isinstance(error, OperationalError):
-        translated = _unavailable(error)
-    elif isinstance(error, SQLAlchemyError):
+        translated: StoreError = _unavailable(error)
+    else:
         translated = StoreError(f"The gateway's database does not accept this: {_reason(error)}.")
-    if translated is not error:
-        translated.__cause__ = error
+    translated.__cause__ = error
     return translated
 
 

@@ -71,9 +71,14 @@ def open_cipher(keys: Sequence[str], environment: Mapping[str, str], key_file: P
     return _cipher([_read_key_file(key_file)], f"the key file {key_file}")
 
 
+def new_key() -> str:
+    """A fresh key, as it may stand in a configuration."""
+    return Fernet.generate_key().decode()
+
+
 def new_cipher() -> Cipher:
     """A cipher with a fresh key, for a database that nobody will read again."""
-    return Cipher([Fernet.generate_key()])
+    return Cipher([new_key().encode()])
 
 
 def _cipher(keys: Sequence[str], source: str) -> Cipher:
@@ -120,7 +125,7 @@ def _make_key_file(path: Path) -> None:
         draft.unlink(missing_ok=True)  # of a start that was interrupted
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "wb") as file:
-            file.write(Fernet.generate_key() + b"\n")
+            file.write(new_key().encode() + b"\n")
             file.flush()
             os.fsync(descriptor)
         draft.rename(path)

@@ -9,6 +9,7 @@ All names begin with `dask_gateway`, so that the tables can live in a database
 with others. Everything here runs inside a transaction of the caller.
 """
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ _info = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("schema_version", sa.Integer, nullable=False),
     sa.Column("key_check", sa.LargeBinary, nullable=False),
+    sa.Column("probes", sa.Integer, nullable=False),
 )
 _clusters = sa.Table(
     "dask_gateway_clusters",
@@ -74,7 +76,7 @@ class Tables:
         row = connection.execute(sa.select(_info)).one_or_none()
         if row is None:
             check = self._cipher.encrypt(_KEY_CHECK)
-            connection.execute(_info.insert().values(id=1, schema_version=SCHEMA_VERSION, key_check=check))
+            connection.execute(_info.insert().values(id=1, schema_version=SCHEMA_VERSION, key_check=check, probes=0))
             return
         if row.schema_version > SCHEMA_VERSION:
             raise StartError(
@@ -87,8 +89,8 @@ class Tables:
         """Insert these records, or replace what is stored of them."""
         clusters = [self._cluster_row(record) for record in records if isinstance(record, ClusterRecord)]
         submissions = [_submission_row(record) for record in records if isinstance(record, SubmissionRecord)]
-        _execute_each(connection, _upsert(connection, _clusters), clusters)
-        _execute_each(connection, _upsert(connection, _submissions), submissions)
+        _execute_each(connection, _upsert(connection.dialect.name, _clusters), clusters)
+        _execute_each(connection, _upsert(connection.dialect.name, _submissions), submissions)
 
     def forget_clusters(self, connection: sa.Connection, names: Sequence[str]) -> None:
         """Delete clusters with all their submissions; unknown ones are fine."""
@@ -103,8 +105,9 @@ class Tables:
         _execute_each(connection, statement, [{"group": group} for group in groups])
 
     def probe(self, connection: sa.Connection) -> None:
-        """Write something that changes nothing, to learn whether writing works."""
-        connection.execute(_info.update().values(schema_version=_info.c.schema_version))
+        """Write something that means nothing, to learn whether writing works."""
+        # SQLite would not write a row that stays the same.
+        connection.execute(_info.update().values(probes=_info.c.probes + 1))
 
     def load(self, connection: sa.Connection) -> list[StoredCluster]:
         """All clusters, the oldest first, each with its submissions. Raises `StartError`."""
@@ -177,8 +180,9 @@ def _execute_each(connection: sa.Connection, statement: sa.Executable, rows: Seq
         connection.execute(statement, rows)
 
 
-def _upsert(connection: sa.Connection, table: sa.Table) -> sa.Insert:
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+@functools.cache  # making the statement takes longer than executing it
+def _upsert(dialect: str, table: sa.Table) -> sa.Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = insert(table)
     values = {column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key}
     return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=values)
