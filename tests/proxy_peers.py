@@ -1,5 +1,6 @@
 """What stands on either side of the proxy in tests: a scheduler, a public port, a small web application."""
 
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +23,7 @@ from tests.hellos import openssl_hello
 NAME = "daskgateway-abc"
 HELLO = openssl_hello(NAME)
 LOCAL = "127.0.0.1"
+LIMITS = Limits(connect_timeout=5, shutdown_grace=0)
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -36,10 +38,11 @@ async def peer(handler: Handler) -> AsyncIterator[int]:
 
 
 async def echo(stream: trio.SocketStream) -> None:
-    """Sends back what it hears, then ends its own direction."""
-    async for data in stream:
-        await stream.send_all(data)
-    await stream.send_eof()
+    """Sends back what it hears, then ends its own direction; does not mind to be cut off."""
+    with contextlib.suppress(trio.BrokenResourceError):
+        async for data in stream:
+            await stream.send_all(data)
+        await stream.send_eof()
 
 
 @asynccontextmanager
@@ -48,13 +51,14 @@ async def public_port(
     *,
     serve_http: ServeHttp | None = None,
     address: str = "127.0.0.1:0",
+    limits: Limits = LIMITS,
     **options: Any,
 ) -> AsyncIterator[Any]:
     """The proxy on a free port; yields the address of its first listener."""
     listeners = await open_listeners(address)
     try:
         async with trio.open_nursery() as nursery:
-            serve = partial(serve_public, listeners, routes=routes, serve_http=serve_http, **options)
+            serve = partial(serve_public, listeners, routes=routes, serve_http=serve_http, limits=limits, **options)
             await nursery.start(serve)
             yield listeners[0].getsockname()
             nursery.cancel_scope.cancel()
@@ -124,6 +128,3 @@ async def get(address: Any, path: str = "/", context: ssl.SSLContext | None = No
     async with stream:
         await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         return await receive_all(stream)
-
-
-LIMITS = Limits(first_byte_timeout=20, hello_timeout=20, connect_timeout=5, shutdown_grace=0)

@@ -103,7 +103,7 @@ async def answer_to(address: object, data: bytes, frame: bytes = b"") -> bytes:
 @pytest.mark.parametrize("case", MALFORMED)
 async def test_malformed_input_harms_nobody(case: str, impatient: Config) -> None:
     data, expected = MALFORMED[case]
-    limits = Limits(hello_timeout=1)
+    limits = Limits(hello_timeout=1, shutdown_grace=0)
     async with peer(echo) as port:
         routes = Routes()
         routes.add("abc", f"tls://{LOCAL}:{port}")
@@ -122,7 +122,9 @@ async def test_malformed_tls_where_tls_is_served(data: bytes, impatient: Config)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("localhost").configure_cert(context)
     serve = http_server(hello_app, impatient)
-    async with public_port(Routes(), serve_http=serve, ssl_context=context, limits=Limits(hello_timeout=1)) as address:
+    async with public_port(
+        Routes(), serve_http=serve, ssl_context=context, limits=Limits(hello_timeout=1, shutdown_grace=0)
+    ) as address:
         with trio.fail_after(10):
             answer = await answer_to(address, data)
         assert not answer.startswith(b"HTTP")

@@ -1,38 +1,48 @@
-"""The public port: one accept loop, and for each connection a look at its first bytes.
-
-The bytes are looked at with MSG_PEEK, so that they stay in the kernel and
-whoever owns the connection next sees an untouched socket:
+"""The public port: for each connection a look at its first bytes, and then the right way.
 
     ClientHello for `daskgateway-<cluster>`  → relay to that cluster's scheduler, TLS untouched
     any other ClientHello                    → TLS with us, then HTTP
     anything else                            → HTTP
 
-Nothing that a client sends can leave its connection: each has one boundary
-(`_serve_connection`) where exceptions end as a log line.
+Whatever has no need of a task has none: listeners, arrivals, dials and relays
+are watchers in one `EpollLoop` (front.py, relay.py). A task begins where HTTP
+begins (web.py). Nothing that a client sends can leave its connection: watchers
+have their boundary in the loop, web connections in the door.
 """
 
+import contextlib
+import select
 import socket
-import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from typing import Any
 
-import structlog
 import trio
 
-from gateway.proxy.client_hello import MAX_HELLO, BadHello, Hello, More, NotTls, parse_client_hello
+from gateway.proxy.accepting import Acceptor
+from gateway.proxy.admission import Admission
+from gateway.proxy.client_hello import MAX_HELLO
+from gateway.proxy.deadlines import Deadlines
+from gateway.proxy.dialing import expect_life
+from gateway.proxy.epoll_loop import EpollLoop
+from gateway.proxy.front import Arrival
+from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS, Limits
-from gateway.proxy.relay import relay, reset
-from gateway.proxy.routes import SERVER_NAME_PREFIX, Route, Routes
+from gateway.proxy.routes import SERVER_NAME_PREFIX, Routes
+from gateway.proxy.switchboard import Switchboard
+from gateway.proxy.traffic import Traffic
+from gateway.proxy.trust import Trust
+from gateway.proxy.web import Context, HttpStream, ServeHttp, WebDoor
 
-log = structlog.get_logger()
+__all__ = ["HttpStream", "PublicPort", "ServeHttp", "serve_public"]
 
-HttpStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
-ServeHttp = Callable[[HttpStream], Awaitable[None]]
-
-# Alerts, RFC 8446, 6.2: a record of type 21 in the oldest version's clothes, level fatal.
+# Fatal alerts, RFC 8446, 6: what OpenSSL clients print as "unrecognized name", and so on.
 _UNRECOGNIZED_NAME = b"\x15\x03\x01\x00\x02\x02\x70"
 _DECODE_ERROR = b"\x15\x03\x01\x00\x02\x02\x32"
 _HANDSHAKE_FAILURE = b"\x15\x03\x01\x00\x02\x02\x28"
+_INTERNAL_ERROR = b"\x15\x03\x01\x00\x02\x02\x50"
+
+#: How long a listener rests when file descriptors or memory are used up, in seconds.
+_PAUSE = 0.1
 
 
 async def serve_public(
@@ -41,122 +51,226 @@ async def serve_public(
     routes: Routes,
     serve_http: ServeHttp | None,
     schedulers: bool = True,
-    ssl_context: ssl.SSLContext | None = None,
+    ssl_context: Context | None = None,
+    trusted_proxies: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus["PublicPort"] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve connections from `listeners` (which stay the caller's to close) until cancelled.
 
     `serve_http(stream)` serves HTTP on a connection whose TLS handshake, if any, is done; without it only
     scheduler traffic is taken. Without `schedulers` no connection is relayed. With `ssl_context` TLS connections
-    are taken for HTTP too; plain ones are handed to `serve_http` as before, which decides what they may ask for.
+    are taken for HTTP too (a `ReloadingContext` follows renewed files); plain ones are handed to `serve_http` as
+    before, which decides what they may ask for. Connections from `trusted_proxies` (addresses, networks, or `unix`)
+    must begin with a PROXY protocol header. `task_status` gets the `PublicPort`.
+
+    When cancelled, no more connections are taken, open ones have `limits.shutdown_grace` seconds to end by
+    themselves, and then are closed.
     """
-    server = _Server(routes, serve_http, schedulers, ssl_context, limits)
-    with routes.on_gone(server.end_route):
-        async with trio.open_nursery() as nursery:
-            for listener in listeners:
-                own = trio.SocketListener(trio.socket.fromfd(listener.fileno(), listener.family, listener.type))
-                nursery.start_soon(partial(trio.serve_listeners, server.serve_connection, [own]))
-            task_status.started()
+    log = HushedLog()
+    door = WebDoor(serve_http, ssl_context, limits, log) if serve_http else None
+    async with trio.open_nursery() as outer:
+        # Shielded, and with a deadline as soon as the cancellation that is waited for outside has come.
+        with trio.CancelScope(shield=True) as life:
+            async with trio.open_nursery() as nursery:
+                port = PublicPort(nursery, routes, door, schedulers, Trust(trusted_proxies), limits, log)
+                with routes.on_gone(port.switchboard.end_route):
+                    try:
+                        port.listen(listeners)
+                        for run in (port.loop.run, port.silent.run, port.unclear.run, port.switchboard.dials.run):
+                            nursery.start_soon(run)
+                        if door:
+                            nursery.start_soon(door.abort_when_cancelled)
+                        outer.start_soon(_stop_when_cancelled, port, life, limits.shutdown_grace)
+                        task_status.started(port)
+                        await trio.sleep_forever()
+                    finally:
+                        port.close()
+        outer.cancel_scope.cancel()
 
 
-class _Server:
+async def _stop_when_cancelled(port: "PublicPort", life: trio.CancelScope, grace: float) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        life.deadline = trio.current_time() + grace
+        port.stop(life)
+
+
+class PublicPort:
+    """The desk (front.py) at which all connections of some listeners arrive."""
+
     def __init__(
         self,
+        nursery: trio.Nursery,
         routes: Routes,
-        serve_http: ServeHttp | None,
+        door: WebDoor | None,
         schedulers: bool,
-        ssl_context: ssl.SSLContext | None,
+        trust: Trust,
         limits: Limits,
+        log: HushedLog,
     ) -> None:
-        self.routes = routes
-        self.serve_http = serve_http
-        self.schedulers = schedulers
-        self.ssl_context = ssl_context
-        self.limits = limits
-        self.relays: dict[Route, set[trio.CancelScope]] = {}
+        self.loop = EpollLoop()
+        self.peek_buffer = memoryview(bytearray(MAX_HELLO))
+        self.silent: Deadlines[Arrival] = Deadlines(limits.first_byte_timeout, Arrival.abort)
+        self.unclear: Deadlines[Arrival] = Deadlines(limits.hello_timeout, Arrival.abort)
+        self.switchboard = Switchboard(nursery, self.loop, routes, limits, log, failed=self._failed, left=self._left)
+        self._nursery = nursery
+        self._routes = routes
+        self._door = door
+        self._schedulers = schedulers
+        self._trust = trust
+        self._limits = limits
+        self._log = log
+        self._admission = Admission(limits)
+        self._acceptors: set[Acceptor] = set()
+        self._life: trio.CancelScope | None = None
 
-    def end_route(self, route: Route) -> None:
-        for scope in self.relays.get(route, ()):
-            scope.cancel()
+    @property
+    def connections(self) -> int:
+        """How many connections are open, of whatever kind."""
+        return self._admission.total
 
-    async def serve_connection(self, stream: trio.SocketStream) -> None:
-        """The boundary of one connection."""
-        try:
-            async with stream:
-                await self.decide(stream)
-        except* Exception as errors:  # noqa: BLE001 (the boundary)
-            log.info("connection failed", error=repr(errors.exceptions[0]))
+    def traffic(self) -> dict[str, Traffic]:
+        """What each cluster's connections have carried so far."""
+        return self.switchboard.traffic()
 
-    async def decide(self, stream: trio.SocketStream) -> None:
-        asked: Hello | NotTls | None = None
-        with trio.move_on_after(self.limits.first_byte_timeout + self.limits.hello_timeout):
-            try:
-                asked = await self.peek(stream)
-            except BadHello as error:
-                log.info("bad hello", error=str(error))
-                await self.refuse(stream, _DECODE_ERROR)
-        if isinstance(asked, Hello):
-            for_cluster = asked.server_name.startswith(SERVER_NAME_PREFIX)
-            route = self.routes.find(asked.server_name) if self.schedulers else None
-            if route is not None:
-                await self.connect(stream, route)
-            elif for_cluster or self.ssl_context is None or self.serve_http is None:
-                log.info("unknown server name", server_name=asked.server_name)
-                await self.refuse(stream, _UNRECOGNIZED_NAME if for_cluster else _HANDSHAKE_FAILURE)
-            else:
-                await self.handshake(stream, self.ssl_context, self.serve_http)
-        elif asked is not None and self.serve_http is not None:
-            await self.serve_http(stream)
+    def listen(self, listeners: Sequence[socket.socket]) -> None:
+        """Take connections from these sockets."""
+        for listener in listeners:
+            listener.setblocking(False)
+            if listener.family != socket.AF_UNIX:
+                expect_life(listener, self._limits.dead_peer_timeout)
+            self._open(Acceptor(self, listener))
 
-    async def peek(self, stream: trio.SocketStream) -> Hello | NotTls | None:
-        """What the connection asks for; None when it ended before that was clear. Raises `BadHello`."""
-        wanted = 1
-        while True:
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
-            await trio.lowlevel.wait_readable(stream.socket)
-            data = await stream.socket.recv(MAX_HELLO, socket.MSG_PEEK)
-            if len(data) < wanted:
-                return None
-            match parse_client_hello(data):
-                case More(size):
-                    wanted = size
-                case asked:
-                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-                    return asked
+    def _open(self, acceptor: Acceptor) -> None:
+        self._acceptors.add(acceptor)
+        self.loop.add(acceptor.listener, acceptor, select.EPOLLIN)
 
-    async def refuse(self, stream: trio.SocketStream, alert: bytes) -> None:
-        # What has arrived is read first: closing over unread bytes is a reset, which may overtake the alert.
-        with trio.move_on_after(self.limits.hello_timeout):
-            await stream.receive_some(MAX_HELLO)
-            await stream.send_all(alert)
-            await stream.send_eof()
+    def stop(self, life: trio.CancelScope) -> None:
+        """Take no more connections, and cancel `life` when the last one has ended."""
+        for acceptor in self._acceptors:
+            self.loop.remove(acceptor.listener)
+        self._acceptors.clear()
+        self._life = life
+        self._end_if_empty()
 
-    async def handshake(self, stream: trio.SocketStream, context: ssl.SSLContext, serve_http: ServeHttp) -> None:
-        secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-        try:
-            with trio.fail_after(self.limits.hello_timeout):
-                await secure.do_handshake()
-        except (trio.BrokenResourceError, trio.TooSlowError) as error:
-            log.debug("handshake failed", error=repr(error.__cause__ or error))
+    def close(self) -> None:
+        """Close whatever is open."""
+        self.loop.shut()
+        self.switchboard.close()
+
+    def pause(self, acceptor: Acceptor, reason: OSError) -> None:
+        """File descriptors or memory are used up: let some be given back first."""
+        self._log.warning("cannot accept connections", error=str(reason), open=self._admission.total)
+        self.loop.remove(acceptor.listener)
+        self._acceptors.discard(acceptor)
+        self._nursery.start_soon(self._resume, acceptor)
+
+    async def _resume(self, acceptor: Acceptor) -> None:
+        await trio.sleep(_PAUSE)
+        if self._life is None:
+            self._open(acceptor)
+
+    def arrive(self, sock: socket.socket, name: Any) -> None:
+        """A connection has been accepted."""
+        address = name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "unix"
+        if reason := self._admission.refusal(address):
+            self._log.warning("connection refused", client=address, reason=reason)
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._admission.enter(address)
+        self._admission.undecided += 1
+        arrival = Arrival(self, sock, address, has_header=address in self._trust)
+        arrival.ready(select.EPOLLIN)
+        if not arrival.settled:
+            (self.silent if arrival.silent else self.unclear).add(arrival)
+            arrival.watched = True
+            self.loop.add(sock, arrival)
+
+    def heard(self, arrival: Arrival) -> None:
+        """A connection has said its first byte; from here a shorter time runs."""
+        if arrival.watched:
+            self.silent.discard(arrival)
+            self.unclear.add(arrival)
+
+    def introduced(self, arrival: Arrival, client: str) -> bool:
+        """A trusted proxy has said who the client is; False when that client has no more room."""
+        self._admission.leave(arrival.address)
+        reason = self._admission.refusal(client)
+        self._admission.enter(client)
+        arrival.client = arrival.address = client
+        if reason:
+            self._log.warning("connection refused", client=client, reason=reason)
+            self.gave_up(arrival)
+        return not reason
+
+    def wants_server(self, arrival: Arrival, server_name: str) -> None:
+        """It is TLS: for a cluster, for us, or for nobody."""
+        for_cluster = server_name.startswith(SERVER_NAME_PREFIX)
+        route = self._routes.find(server_name) if for_cluster and self._schedulers else None
+        if route:
+            self._settle(arrival)
+            self.switchboard.connect(arrival, route)
+        elif not for_cluster and self._door and self._door.has_tls:
+            self._to_web(arrival, self._door, tls=True)
         else:
-            await serve_http(secure)
+            self._log.info("unknown server name", client=arrival.address, server_name=server_name)
+            self._refuse(arrival, _UNRECOGNIZED_NAME if for_cluster else _HANDSHAKE_FAILURE)
 
-    async def connect(self, stream: trio.SocketStream, route: Route) -> None:
-        with trio.CancelScope() as scope:
-            self.relays.setdefault(route, set()).add(scope)
-            try:
-                try:
-                    with trio.fail_after(self.limits.connect_timeout):
-                        upstream = await trio.open_tcp_stream(*route.scheduler)
-                except (OSError, trio.TooSlowError) as error:
-                    log.info("scheduler does not answer", cluster=route.name, error=str(error))
-                    self.routes.refused(route.name)
-                    reset(stream)
-                else:
-                    async with upstream:
-                        await relay(stream, upstream)
-            finally:
-                self.relays[route].discard(scope)
-                if not self.relays[route]:
-                    del self.relays[route]
+    def wants_plain(self, arrival: Arrival) -> None:
+        """It is no TLS: HTTP, or nothing that is served here."""
+        if self._door:
+            self._to_web(arrival, self._door, tls=False)
+        else:
+            self.gave_up(arrival)
+
+    def bad_start(self, arrival: Arrival, reason: str) -> None:
+        """No sense can be made of it."""
+        self._log.info("bad first bytes", client=arrival.address, error=reason)
+        self._refuse(arrival, _DECODE_ERROR)
+
+    def gave_up(self, arrival: Arrival) -> None:
+        """It ended, or took too long."""
+        self._settle(arrival)
+        self.loop.close(arrival.sock)
+        self._left(arrival.address)
+
+    def _failed(self, arrival: Arrival) -> None:
+        self._refuse(arrival, _INTERNAL_ERROR)
+
+    def _refuse(self, arrival: Arrival, alert: bytes) -> None:
+        # What has arrived is read first: closing over unread bytes is a reset, which may overtake the alert.
+        with contextlib.suppress(OSError):
+            arrival.sock.recv_into(self.peek_buffer)
+            arrival.sock.send(alert)
+        self.gave_up(arrival)
+
+    def _settle(self, arrival: Arrival) -> None:
+        if not arrival.settled:
+            arrival.settled = True
+            self._admission.undecided -= 1
+            if arrival.watched:
+                self.silent.discard(arrival)
+                self.unclear.discard(arrival)
+
+    def _left(self, address: str) -> None:
+        self._admission.leave(address)
+        self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        if self._life and not self._admission.total:
+            self._life.cancel()
+
+    def _to_web(self, arrival: Arrival, door: WebDoor, *, tls: bool) -> None:
+        self._settle(arrival)
+        if arrival.watched:
+            self.loop.remove(arrival.sock)
+        self._nursery.start_soon(self._serve_web, arrival, door, tls)
+
+    async def _serve_web(self, arrival: Arrival, door: WebDoor, tls: bool) -> None:
+        try:
+            await door.serve(arrival.sock, arrival.address, arrival.client, tls=tls)
+        finally:
+            self._left(arrival.address)

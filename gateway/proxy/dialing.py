@@ -1,0 +1,68 @@
+"""Connections to schedulers while they are made, and the options that let dead peers leave."""
+
+import ipaddress
+import os
+import select
+import socket
+from functools import lru_cache
+from typing import Protocol
+
+from gateway.proxy.front import Arrival
+from gateway.proxy.routes import Route
+
+
+class Caller(Protocol):
+    """For whom a connection is made."""
+
+    def connected(self, dial: "Dial") -> None:
+        """The scheduler has accepted."""
+
+    def refused(self, dial: "Dial", reason: str) -> None:
+        """The scheduler has not."""
+
+
+class Dial:
+    """The watcher of a connection to a scheduler that is being made for an arrival."""
+
+    __slots__ = ("arrival", "caller", "route", "sock")
+
+    def __init__(self, caller: Caller, arrival: Arrival, route: Route, sock: socket.socket) -> None:
+        self.caller = caller
+        self.arrival = arrival
+        self.route = route
+        self.sock = sock
+
+    def ready(self, mask: int) -> None:
+        """The connection stands, or there is none."""
+        error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            self.caller.refused(self, os.strerror(error))
+        elif mask & select.EPOLLOUT:
+            self.caller.connected(self)
+
+    def abort(self) -> None:
+        """Time is up, or something unforeseen happened."""
+        self.caller.refused(self, "no answer")
+
+
+@lru_cache(maxsize=4096)
+def numeric_family(host: str) -> int | None:
+    """The address family of an address written in digits, None for a name that has to be looked up."""
+    try:
+        return socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+    except ValueError:
+        return None
+
+
+def expect_life(sock: socket.socket, seconds: float) -> None:
+    """Let the kernel end this TCP connection when its peer shows no life for about so long (tcp(7)).
+
+    An idle peer is asked after a third of the time; one that owes an acknowledgement, or takes nothing at all
+    (a window of zero), has the whole. Set on a listener, accepted connections inherit it.
+    """
+    third = max(1, int(seconds / 3))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, third)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, third // 3))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

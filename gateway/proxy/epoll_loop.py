@@ -1,0 +1,149 @@
+"""Thousands of sockets in one trio task: a private, edge-triggered epoll.
+
+A trio task that waits for one socket costs, for each wait, a change of trio's
+own epoll and a round through its scheduler: two to three times the price of
+relaying a small message. So sockets that only need bytes moved are registered
+once, edge-triggered, in an epoll of their own, and one task takes its events
+in batches. To trio that epoll is a single file descriptor; cancellation ends
+the task like any other.
+
+Each socket has a *watcher*, whose `ready(mask)` must never block and returns
+when there is nothing left to do or its budget is spent (then it asks for
+another turn with `again`). The rules that keep this fair and safe:
+
+- After `SLICE_SECONDS` of work the rest of trio gets a turn.
+- When there is nothing to do, the epoll is asked a few times more before the
+  task sleeps: an answer that comes within some microseconds is then carried on
+  at once, which halves the latency of a lone request. `SPINS` bounds the cost.
+- A socket is closed at the end of a turn, so that no number of a closed socket
+  is used again while events of the same batch still name it.
+- An exception ends its watcher, not the loop.
+"""
+
+import select
+import socket
+import time
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+log = structlog.get_logger()
+
+#: Everything there is to know about a socket, told once for each change.
+EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+BATCH: Final = 256
+SLICE_SECONDS: Final = 0.001
+SPINS: Final = 20
+
+
+class Watcher(Protocol):
+    """Who looks after a socket."""
+
+    def ready(self, mask: int) -> None:
+        """The socket's state has changed: `mask` has the events of epoll(7); 0 after `again`."""
+        ...
+
+    def abort(self) -> None:
+        """Something unforeseen happened: end at once."""
+        ...
+
+
+class EpollLoop:
+    """The epoll and its one task, `run`."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watchers: dict[int, Watcher] = {}
+        self._again: list[Watcher] = []
+        self._closing: list[socket.socket] = []
+        self._in_turn = False
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    @property
+    def watchers(self) -> Iterable[Watcher]:
+        """All watchers, one or more times each."""
+        return tuple(self._watchers.values())
+
+    def add(self, sock: socket.socket, watcher: Watcher, events: int = EDGES) -> None:
+        """Watch a non-blocking socket. What is ready already is told in the next turn."""
+        descriptor = sock.fileno()
+        self._epoll.register(descriptor, events)
+        self._watchers[descriptor] = watcher
+
+    def hand_over(self, sock: socket.socket, watcher: Watcher) -> None:
+        """Let another watcher look after a watched socket; it is told anew what is ready."""
+        self._epoll.modify(sock.fileno(), EDGES)
+        self._watchers[sock.fileno()] = watcher
+
+    def remove(self, sock: socket.socket) -> None:
+        """Watch a socket no longer, without closing it."""
+        self._epoll.unregister(sock.fileno())
+        del self._watchers[sock.fileno()]
+
+    def close(self, sock: socket.socket) -> None:
+        """Close a socket, watched or not; a second time does nothing."""
+        self._watchers.pop(sock.fileno(), None)
+        if self._in_turn:
+            self._closing.append(sock)
+        else:
+            sock.close()
+
+    def again(self, watcher: Watcher) -> None:
+        """Call `watcher.ready(0)` in the next turn: it has used up its share of this one."""
+        self._again.append(watcher)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        poll, clock = self._epoll.poll, time.perf_counter
+        spins = 0
+        slice_end = clock() + SLICE_SECONDS
+        while True:
+            events = poll(0, BATCH)
+            if events or self._again:
+                self._turn(events)
+                spins = 0
+                if clock() < slice_end:
+                    continue
+                await trio.lowlevel.checkpoint()
+            elif spins < SPINS:
+                spins += 1
+                continue
+            else:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                spins = 0
+            slice_end = clock() + SLICE_SECONDS
+
+    def shut(self) -> None:
+        """Abort all watchers and close the epoll; after `run` has ended."""
+        for watcher in self.watchers:
+            watcher.abort()
+        self._epoll.close()
+
+    def _turn(self, events: list[tuple[int, int]]) -> None:
+        again, self._again = self._again, []
+        self._in_turn = True
+        find = self._watchers.get
+        for descriptor, mask in events:
+            if watcher := find(descriptor):
+                try:
+                    watcher.ready(mask)
+                except Exception as error:  # noqa: BLE001 (the boundary of each connection)
+                    self._failed(watcher, error)
+        for watcher in again:
+            try:
+                watcher.ready(0)
+            except Exception as error:  # noqa: BLE001
+                self._failed(watcher, error)
+        self._in_turn = False
+        if self._closing:
+            for sock in self._closing:
+                sock.close()
+            self._closing.clear()
+
+    def _failed(self, watcher: Watcher, error: Exception) -> None:
+        log.error("connection failed", error=repr(error), exc_info=error)
+        watcher.abort()

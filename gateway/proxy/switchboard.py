@@ -1,0 +1,159 @@
+"""From an arrival that asks for a cluster to a relay with its scheduler, and all relays that are open."""
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from gateway.proxy.deadlines import Deadlines
+from gateway.proxy.dialing import Dial, expect_life, numeric_family
+from gateway.proxy.epoll_loop import EpollLoop
+from gateway.proxy.front import Arrival
+from gateway.proxy.hushed_log import HushedLog
+from gateway.proxy.limits import Limits
+from gateway.proxy.pipes import Pipes
+from gateway.proxy.relay import Relay
+from gateway.proxy.routes import Route, Routes
+from gateway.proxy.traffic import Traffic
+
+
+class Switchboard:
+    """Connects arrivals with schedulers.
+
+    `failed(arrival)` is called for an arrival whose scheduler does not answer (its socket is still open),
+    `left(address)` when a relay for a client of that address has ended.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        loop: EpollLoop,
+        routes: Routes,
+        limits: Limits,
+        log: HushedLog,
+        *,
+        failed: Callable[[Arrival], None],
+        left: Callable[[str], None],
+    ) -> None:
+        self.dials: Deadlines[Dial] = Deadlines(limits.connect_timeout, Dial.abort)
+        self._nursery = nursery
+        self._loop = loop
+        self._routes = routes
+        self._limits = limits
+        self._log = log
+        self._failed = failed
+        self._left = left
+        self._pipes = Pipes()
+        self._dials: dict[Route, set[Dial]] = {}
+        self._relays: dict[Route, set[Relay]] = {}
+        self._traffic: dict[str, Traffic] = {}
+        self._on_closed = self._relay_closed  # one bound method for all relays
+
+    def connect(self, arrival: Arrival, route: Route) -> None:
+        """Begin to connect an arrival with the scheduler of a route."""
+        family = numeric_family(route.scheduler[0])
+        if family is None:
+            self._nursery.start_soon(self._look_up, arrival, route)
+        else:
+            self._dial(arrival, route, family, route.scheduler)
+
+    async def _look_up(self, arrival: Arrival, route: Route) -> None:
+        host, port = route.scheduler
+        try:
+            with trio.fail_after(self._limits.connect_timeout):
+                found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, trio.TooSlowError) as error:
+            self._fail(arrival, route, str(error) or "its name cannot be looked up in time")
+        else:
+            self._dial(arrival, route, found[0][0], found[0][4])
+
+    def _dial(self, arrival: Arrival, route: Route, family: int, target: Any) -> None:
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            self._fail(arrival, route, str(error))
+            return
+        code = sock.connect_ex(target)
+        if code == 0:
+            self._relay(arrival, route, sock)
+        elif code == errno.EINPROGRESS:
+            dial = Dial(self, arrival, route, sock)
+            self._loop.add(sock, dial)
+            self.dials.add(dial)
+            self._dials.setdefault(route, set()).add(dial)
+        else:
+            sock.close()
+            self._fail(arrival, route, os.strerror(code))
+
+    def connected(self, dial: Dial) -> None:
+        """A scheduler has accepted: let the bytes flow."""
+        self._forget(dial)
+        self._relay(dial.arrival, dial.route, dial.sock, watched=True)
+
+    def refused(self, dial: Dial, reason: str) -> None:
+        """A scheduler has not accepted."""
+        self._forget(dial)
+        self._loop.close(dial.sock)
+        self._fail(dial.arrival, dial.route, reason)
+
+    def _forget(self, dial: Dial) -> None:
+        self.dials.discard(dial)
+        dials = self._dials[dial.route]
+        dials.discard(dial)
+        if not dials:
+            del self._dials[dial.route]
+
+    def _fail(self, arrival: Arrival, route: Route, reason: str) -> None:
+        host, port = route.scheduler
+        self._log.info("scheduler does not answer", cluster=route.name, address=f"{host}:{port}", error=reason)
+        self._routes.refused(route.name)
+        self._failed(arrival)
+
+    def _relay(self, arrival: Arrival, route: Route, sock: socket.socket, *, watched: bool = False) -> None:
+        loop = self._loop
+        expect_life(sock, self._limits.dead_peer_timeout)
+        relay = Relay(loop, self._pipes, arrival.sock, sock, self._on_closed, (route, arrival.address))
+        self._relays.setdefault(route, set()).add(relay)
+        for side, known in ((relay.client, arrival.watched), (relay.upstream, watched)):
+            if known:
+                loop.hand_over(side.sock, side)
+            else:
+                loop.add(side.sock, side)
+        traffic = self._traffic.get(route.name)
+        if traffic is None:
+            traffic = self._traffic[route.name] = Traffic()
+        traffic.total_connections += 1
+        relay.start()
+
+    def _relay_closed(self, relay: Relay) -> None:
+        route, address = relay.tag
+        relays = self._relays[route]
+        relays.discard(relay)
+        if not relays:
+            del self._relays[route]
+        if traffic := self._traffic.get(route.name):
+            traffic.count(relay.upstream.sock)
+        self._left(address)
+
+    def end_route(self, route: Route) -> None:
+        """End all connections that go to where this route leads."""
+        for dial in tuple(self._dials.get(route, ())):
+            dial.abort()
+        for relay in tuple(self._relays.get(route, ())):
+            relay.reset()
+        if self._routes.get(route.name) is None:
+            self._traffic.pop(route.name, None)
+
+    def traffic(self) -> dict[str, Traffic]:
+        """What each cluster's connections have carried; clusters that have gone are forgotten."""
+        open_ones: dict[str, list[socket.socket]] = {}
+        for route, relays in self._relays.items():
+            open_ones.setdefault(route.name, []).extend(relay.upstream.sock for relay in relays)
+        return {name: past.with_open(open_ones.get(name, [])) for name, past in self._traffic.items()}
+
+    def close(self) -> None:
+        """Let go of the pipes; the relays have been aborted with their loop."""
+        self._pipes.close()

@@ -1,0 +1,45 @@
+"""How much each cluster's connections carry; the kernel counts, we ask.
+
+Every TCP socket counts its bytes, `getsockopt(TCP_INFO)` tells them (struct
+tcp_info of linux/tcp.h; the fields used exist since Linux 4.1). So nothing is
+counted when a message passes: a relay's numbers are read when it ends, and
+those of open ones when somebody wants to know.
+"""
+
+import socket
+import struct
+
+from attrs import define, evolve
+
+_TCP_INFO = getattr(socket, "TCP_INFO", 11)
+#: last_data_sent, last_data_recv (milliseconds ago), bytes_acked, bytes_received
+_FIELDS = struct.Struct("=44xI4xI64xQQ")
+
+
+@define
+class Traffic:
+    """What a cluster's relays have carried. Bytes, counted from the first to the last handshake."""
+
+    connections: int = 0
+    total_connections: int = 0
+    bytes_to_scheduler: int = 0
+    bytes_to_clients: int = 0
+    #: Seconds since the last byte in either direction of any open connection; None without one.
+    idle_seconds: float | None = None
+
+    def count(self, upstream: socket.socket) -> None:
+        """Add what the connection to a scheduler has carried so far."""
+        info = upstream.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _FIELDS.size)
+        if len(info) == _FIELDS.size:
+            sent, received, acked, got = _FIELDS.unpack(info)
+            self.bytes_to_scheduler += acked
+            self.bytes_to_clients += got
+            idle = min(sent, received) / 1000
+            self.idle_seconds = idle if self.idle_seconds is None else min(idle, self.idle_seconds)
+
+    def with_open(self, upstreams: list[socket.socket]) -> "Traffic":
+        """This, and what the open connections have carried so far."""
+        summed = evolve(self, connections=len(upstreams), idle_seconds=None)
+        for upstream in upstreams:
+            summed.count(upstream)
+        return summed

@@ -1,0 +1,64 @@
+"""A connection as the HTTP server gets it: a trio stream whose end is certain.
+
+The HTTP server below (hypercorn) sends within a shield and may wait for
+applications after it has closed its stream; either could keep a dead
+connection for ever. So closing the stream starts a last deadline for whoever
+still works on it, and `abort` makes a blocked send fail.
+"""
+
+from typing import Any
+
+import trio
+
+
+class _Named:
+    """The socket's own name, and the client's as it was introduced to us."""
+
+    def __init__(self, sock: trio.socket.SocketType, client: str) -> None:
+        self._socket = sock
+        self._client = client
+        self.family = trio.socket.AF_INET6 if ":" in client else trio.socket.AF_INET
+
+    def getpeername(self) -> tuple[str, int]:
+        return self._client, 0
+
+    def getsockname(self) -> Any:
+        name = self._socket.getsockname()
+        return name if isinstance(name, tuple) else ("", 0)
+
+
+class WebStream(trio.abc.HalfCloseableStream):
+    """A `trio.SocketStream` in all that an HTTP server uses. `client` replaces the peer's name unless it is empty."""
+
+    def __init__(self, stream: trio.SocketStream, client: str, linger: float) -> None:
+        self._stream = stream
+        self._linger = linger
+        self.socket: Any = _Named(stream.socket, client) if client else stream.socket
+        #: Around everything that works on this stream.
+        self.scope = trio.CancelScope()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See trio."""
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See trio."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """See trio."""
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    async def send_eof(self) -> None:
+        """See trio."""
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Close; whoever works on this stream has `linger` seconds left."""
+        self.scope.deadline = min(self.scope.deadline, trio.current_time() + self._linger)
+        await self._stream.aclose()
+
+    def abort(self) -> None:
+        """Close at once, without waiting; sends and receives that wait fail."""
+        self._stream.socket.close()
+        self.scope.cancel()
