@@ -29,7 +29,8 @@ import structlog
 import trio
 from attrs import define, field
 
-from gateway.store_database import Change, Database, StoreError, StoreUnavailable
+from gateway.store_database import Change, Database
+from gateway.store_errors import StoreError, StoreUnavailable
 from gateway.store_tables import Record, StoredCluster
 
 __all__ = ["Store", "StoreError", "StoreUnavailable", "open_store"]

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import StartError
 from gateway.models import ClusterRecord, ClusterStatus, Role
-from gateway.store_database import Database, StoreError, StoreUnavailable
+from gateway.store_database import Database
+from gateway.store_errors import StoreError, StoreUnavailable
 from gateway.store_tables import Record
 from tests.postgres import Postgres, find_binaries, run_postgres
 from tests.store_records import a_cluster, a_submission
@@ -371,9 +372,9 @@ def test_unreadable_database(path: Path) -> None:
             database.load()
 
 
-def test_locked_by_another_program(path: Path) -> None:
+def test_others_may_read_meanwhile(path: Path) -> None:
     with opened(path), closing(sqlite3.connect(path)) as shell:
-        assert shell.execute("SELECT count(*) FROM dask_gateway_clusters").fetchone() == (0,)  # reading is fine
+        assert shell.execute("SELECT count(*) FROM dask_gateway_clusters").fetchone() == (0,)
 
 
 def test_file_that_is_no_database(path: Path) -> None:
