@@ -5,11 +5,17 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
 
 
 def why_not() -> str:
@@ -49,3 +55,61 @@ def queue(*users: str) -> list[str]:
         ["squeue", "-h", "-r", "-o", "%i", "--user=" + ",".join(users)], check=True, capture_output=True, text=True
     )
     return listed.stdout.split()
+
+
+# --- an installation that other users can read ------------------------------------------------------------------------
+
+
+@functools.cache
+def installation() -> Path:
+    """The prefix of a Python with the gateway, Dask and the client that every user can read.
+
+    That is the one the tests run in, unless it lies in a folder of root's: then a copy below /var/tmp. Its own
+    interpreter must be readable in any case, as Debian's /usr/bin/python3 is.
+    """
+    here, base = Path(sys.prefix), os.path.realpath(sys.executable)
+    readable = as_user("alice", base, "-c", f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import gateway")
+    if readable.returncode == 0 and as_user("alice", sys.executable, "-c", "import gateway, dask").returncode == 0:
+        return here
+    assert as_user("alice", base, "-c", "").returncode == 0, f"other users cannot run {base}: use Debian's python3"
+    there = Path(tempfile.mkdtemp(prefix="dask-gateway-", dir="/var/tmp"))
+    atexit.register(shutil.rmtree, there, ignore_errors=True)
+    there.chmod(0o755)
+    subprocess.run([base, "-m", "venv", "--without-pip", str(there)], check=True)
+    packages = Path(sysconfig.get_path("purelib"))
+    copy = there / packages.relative_to(here)
+    shutil.copytree(packages, copy, dirs_exist_ok=True)
+    shutil.copytree(REPOSITORY / "gateway", copy / "gateway")
+    for link in copy.glob("__editable__*"):
+        link.unlink()
+    for script in ("dask", "dask-gateway-server", "dask-gateway-jobqueue-launcher"):
+        text = (here / "bin" / script).read_text()
+        (there / "bin" / script).write_text(text.replace(str(here), str(there)))
+        (there / "bin" / script).chmod(0o755)
+    return there
+
+
+@functools.cache
+def allow_dask(*prefixes: Path) -> None:
+    """The rule of the guide: dask may run the launcher as every user of dask_users but root."""
+    launcher = ", ".join(f"{prefix}/bin/dask-gateway-jobqueue-launcher" for prefix in (installation(), *prefixes))
+    rule = Path("/etc/sudoers.d/dask-gateway-tests")
+    atexit.register(rule.unlink, missing_ok=True)
+    rule.write_text(
+        f"Cmnd_Alias DASK_GATEWAY_TEST_LAUNCHER = {launcher}\n\n"
+        "dask ALL=(%dask_users,!root) NOPASSWD:DASK_GATEWAY_TEST_LAUNCHER\n"
+    )
+    rule.chmod(0o440)
+    subprocess.run(["visudo", "--check", "--quiet", "--file", str(rule)], check=True)
+
+
+@contextmanager
+def folder_of_dask() -> Iterator[Path]:
+    """A folder that belongs to the gateway's account, and that others may pass through."""
+    folder = Path(tempfile.mkdtemp(prefix="dask-gateway-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    shutil.chown(folder, "dask", "dask")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
