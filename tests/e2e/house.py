@@ -10,6 +10,7 @@ it returns comes back as JSON.
 import inspect
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -67,6 +68,11 @@ class House:
         self._answers = 0
 
     @property
+    def scheduler_address(self):
+        """Where scheduler traffic goes, as the gateway's log says."""
+        return re.findall(r"schedulers=(\S+)", self.log)[-1]
+
+    @property
     def log(self):
         return (self.directory / "gateway.log").read_text()
 
@@ -118,7 +124,9 @@ class House:
 
 
 @contextmanager
-def open_gateway(directory, config="", *, base=BASE_CONFIG, arguments=(), user=None, timeout=30, **house):
+def open_gateway(
+    directory, config="", *, base=BASE_CONFIG, arguments=(), user=None, python=sys.executable, timeout=30, **house
+):
     """Start a gateway with this configuration; it is stopped at the end, and killed if it does not stop."""
     directory = Path(directory)
     directory.mkdir(exist_ok=True)
@@ -126,7 +134,7 @@ def open_gateway(directory, config="", *, base=BASE_CONFIG, arguments=(), user=N
     file.write_text(base.format(directory=str(directory)) + textwrap.dedent(config))
     with open_notify_socket(directory / "notify") as channel, open(directory / "gateway.log", "a") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "-f", str(file), *arguments],
+            [str(python), "-m", "gateway", "-f", str(file), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
