@@ -58,15 +58,19 @@ class Ports:
     @property
     def name(self) -> str:
         """The public port as people write it, with its number where port 0 was asked for."""
-        name = self.public[0].getsockname()
-        return str(Address(*name[:2])) if isinstance(name, tuple) else f"unix:{name}"
+        return _name(self.public[0])
+
+    @property
+    def scheduler_name(self) -> str:
+        """The port of scheduler traffic in the same way, empty when it is the public one."""
+        return _name(self.schedulers[0]) if self.schedulers else ""
 
 
 def run(config: Config) -> int:
     """Serve until a signal says stop; returns the process's exit code (0 clean, 1 failure)."""
     code = 1
     try:
-        trio.run(serve, config)
+        trio.run(_serve_until_signal, config)
         code = 0
     except* GatewayError as group:
         _log.critical("the gateway cannot go on", reason=describe(group))
@@ -75,18 +79,21 @@ def run(config: Config) -> int:
     return code
 
 
-async def wait_signal() -> None:
-    """Wait for SIGTERM or SIGINT."""
+async def _serve_until_signal(config: Config) -> None:
+    # Heard from the first moment: a stop during the start is carried out as soon as it has started.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
+
+        async def wait_stop() -> None:
+            number = await anext(signals)
             _log.info("stopping", signal=signal.Signals(number).name)
-            return
+
+        await serve(config, wait_stop=wait_stop)
 
 
 async def serve(
     config: Config,
     *,
-    wait_stop: Callable[[], Awaitable[None]] = wait_signal,
+    wait_stop: Callable[[], Awaitable[None]],
     task_status: trio.TaskStatus[Ports] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `wait_stop` returns. Calls `started` with the listening sockets once they answer.
@@ -111,8 +118,10 @@ async def serve(
         stack.enter_context(routes.on_refused(manager.ask_about))
         async with _edges(config, context, ports, manager, routes, store):
             task_status.started(ports)
+            _log.info(
+                "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
+            )
             notify(READY="1", STATUS=f"serving at {ports.name}")
-            _log.info("serving", address=ports.name, https=context is not None)
             await wait_stop()
             notify(STOPPING="1")
             manager.close()
@@ -178,6 +187,11 @@ async def _open_ports(config: Config, stack: AsyncExitStack) -> Ports:
         schedulers=await listen(proxy.tcp_address if proxy.tcp_address != proxy.address else ""),
         private=await listen(config.gateway.address),
     )
+
+
+def _name(listener: socket.socket) -> str:
+    name = listener.getsockname()
+    return str(Address(*name[:2])) if isinstance(name, tuple) else f"unix:{name}"
 
 
 def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
