@@ -12,9 +12,11 @@ when there is nothing left to do or its budget is spent (then it asks for
 another turn with `again`). The rules that keep this fair and safe:
 
 - After `SLICE_SECONDS` of work the rest of trio gets a turn.
-- When there is nothing to do, the epoll is asked a few times more before the
-  task sleeps: an answer that comes within some microseconds is then carried on
-  at once, which halves the latency of a lone request. `SPINS` bounds the cost.
+- To sleep and to be woken costs more than a small message. So when the last
+  sleep was shorter than `SPIN_SECONDS`, the epoll is asked again and again for
+  that long before the task sleeps the next time: a lone request and its answer
+  are then carried on at once. After a longer sleep there is no such waiting,
+  so that rare messages cost no more than they must.
 - A socket is closed at the end of a turn, so that no number of a closed socket
   is used again while events of the same batch still name it.
 - An exception ends its watcher, not the loop.
@@ -35,7 +37,7 @@ log = structlog.get_logger()
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 BATCH: Final = 256
 SLICE_SECONDS: Final = 0.001
-SPINS: Final = 20
+SPIN_SECONDS: Final = 0.0001
 
 
 class Watcher(Protocol):
@@ -99,22 +101,23 @@ class EpollLoop:
     async def run(self) -> None:
         """Serve until cancelled."""
         poll, clock = self._epoll.poll, time.perf_counter
-        spins = 0
-        slice_end = clock() + SLICE_SECONDS
+        now = clock()
+        slice_end, spin_end = now + SLICE_SECONDS, now
+        spin = 0.0
         while True:
             events = poll(0, BATCH)
+            now = clock()
             if events or self._again:
                 self._turn(events)
-                spins = 0
-                if clock() < slice_end:
+                spin_end = now + spin
+                if now < slice_end:
                     continue
                 await trio.lowlevel.checkpoint()
-            elif spins < SPINS:
-                spins += 1
+            elif now < spin_end:
                 continue
             else:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
-                spins = 0
+                spin = SPIN_SECONDS if clock() - now < SPIN_SECONDS else 0.0
             slice_end = clock() + SLICE_SECONDS
 
     def shut(self) -> None:

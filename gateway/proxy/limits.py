@@ -24,7 +24,7 @@ class Limits:
     #: Connections open at the same time: of all clients, of one address, and of those that have not yet asked
     #: for anything. A hub for notebooks is one address with hundreds of users behind it.
     max_connections: int = 16384
-    max_connections_per_address: int = 4096
+    max_connections_per_address: int = 8192
     max_undecided: int = 1024
 
 
