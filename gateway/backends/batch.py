@@ -1,7 +1,8 @@
 """The one driver of all batch systems: a dialect's words, said through the launcher and the poller.
 
     open_batch_driver ─ nursery ┬ poller: one look at the queue for all jobs
-                                └ site: asks for the batch system's limits until it answers
+                                ├ site: asks for the batch system's limits until it answers
+                                └ insist: cancels again what is still there long after a cancel
 
 What users' jobs are made of and how they are ended goes through the launcher,
 as the user. Questions (squeue, scontrol) are the gateway's own. Nothing is
@@ -21,6 +22,7 @@ from attrs import evolve
 
 from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.dialect import Answer, Dialect, Site, StatusFailed
+from gateway.backends.endings import Endings
 from gateway.backends.impersonation import Launcher, own_account
 from gateway.backends.jobqueue import JobQueueBackend, JobQueueClusterConfig
 from gateway.backends.log_tail import READ_BYTES, log_tail
@@ -52,6 +54,8 @@ class BatchDriver:
         self._site = Site()
         self._secrets: dict[str, tuple[str, ...]] = {}
         self._submitting = trio.CapacityLimiter(backend.parallelism)
+        self._endings = Endings()
+        self._ending = trio.Event()  # set when something was added to the endings
         self._cancelling = trio.CapacityLimiter(backend.parallelism)  # its own, so that ending never waits for starting
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
@@ -87,6 +91,8 @@ class BatchDriver:
 
     async def find(self, cluster: ClusterRef, role: Role, group: str, count: int) -> tuple[JobId, ...]:
         """Asked of the queue by name and user."""
+        if self._site.hides_jobs:
+            raise BackendUnavailable(self._site.hides_jobs)
         commands = self._dialect.find_commands(cluster, group)
         try:
             jobs = self._dialect.parse_found(role, group, count, await self._queue.answers(commands))
@@ -116,6 +122,8 @@ class BatchDriver:
             if self._dialect.cancel_failed(answer):
                 raise JobRefused(f"{self._dialect.name} does not end the jobs: {answer.words}")
         log.info("cancelled", cluster=cluster.name, jobs=len(jobs))
+        self._endings.cancelled(cluster, jobs, trio.current_time())
+        self._ending.set()
         self._board.ask()
 
     async def explain(self, cluster: ClusterRef, job: JobId, name: str) -> str:
@@ -150,6 +158,11 @@ class BatchDriver:
             return 1
         return min(self._backend.max_workers_per_submit, self._site.max_array_size or sys.maxsize)
 
+    async def orphans(self, known: Collection[str]) -> frozenset[str]:
+        """None are sought: another gateway may share this batch system, and its jobs look alike."""
+        await trio.lowlevel.checkpoint()
+        return frozenset()
+
     def watch(self, cluster: ClusterRef) -> Watch:
         """A watch on the poller's board."""
         return self._board.open(cluster)
@@ -163,12 +176,35 @@ class BatchDriver:
             period=backend.poll_period,
             eager_period=backend.eager_poll_period,
             site=lambda: self._site,
+            give_up=self._give_up,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._learn_site)
+            nursery.start_soon(self._insist)
             await supervise(
                 "poller", poller.run, base_delay=backend.backoff_base_delay, max_delay=backend.backoff_max_delay
             )
+
+    def _give_up(self, jobs: Collection[JobId]) -> None:
+        """Have jobs cancelled that can never run."""
+        for watch in self._board.watches:
+            if isinstance(watch.cluster, ClusterRef):
+                for job in watch.jobs.keys() & set(jobs):
+                    self._endings.hopeless(watch.cluster, job, trio.current_time())
+        self._ending.set()
+
+    async def _insist(self) -> None:
+        """Cancel again what should have gone long ago."""
+        while True:
+            with trio.move_on_at(self._endings.next_due):
+                await self._ending.wait()
+            self._ending = trio.Event()
+            for cluster, jobs in self._endings.take_due(trio.current_time(), self._board.jobs):
+                log.info("cancelling what is still there", cluster=cluster.name, jobs=len(jobs))
+                try:
+                    await self.cancel(cluster, jobs)
+                except JobError as error:
+                    log.warning("jobs cannot be cancelled", cluster=cluster.name, reason=str(error))
 
     async def _learn_site(self) -> None:
         while True:

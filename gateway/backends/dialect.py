@@ -14,6 +14,9 @@ from gateway.backends.base import ClusterRef, JobSpec
 from gateway.errors import GatewayError
 from gateway.models import JobId, JobReport, Role
 
+Command = tuple[str, ...]
+"""A question to the batch system: an argv."""
+
 
 class StatusFailed(GatewayError):
     """The batch system did not answer the question; nothing is known of any job. The text is its own words."""
@@ -49,11 +52,13 @@ class Status:
     """What one look at the queue tells.
 
     Jobs of `doubtful_users` could not be asked for: their absence means
-    nothing. `reports` may hold whole arrays beside their elements.
+    nothing. `reports` may hold whole arrays beside their elements. Jobs that
+    are `hopeless` wait, but can never run, and the site wants them ended.
     """
 
     reports: Mapping[JobId, JobReport]
     doubtful_users: frozenset[str] = frozenset()
+    hopeless: frozenset[JobId] = frozenset()
 
 
 @frozen(kw_only=True)
@@ -111,7 +116,7 @@ class Dialect(Protocol):
         """Did this call leave jobs alone that are not gone already?"""
         ...
 
-    def status_commands(self, users: Collection[str]) -> tuple[tuple[str, ...], ...]:
+    def status_commands(self, users: Collection[str]) -> tuple[Command, ...]:
         """The commands that ask for all jobs of these users; their number does not depend on the jobs'."""
         ...
 
@@ -119,11 +124,25 @@ class Dialect(Protocol):
         """What these answers tell, one a status command. Raises StatusFailed."""
         ...
 
+    def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> tuple[Command, ...]:
+        """Further commands that are worth asking after this look, a small number that depends on nothing.
+
+        `known` are the watched jobs with what was last reported of each. `turn` counts the looks, so that all jobs
+        get their turn although few are asked for at once.
+        """
+        ...
+
+    def parse_follow_up(
+        self, status: Status, known: Mapping[JobId, JobReport], answers: Sequence[tuple[Command, Answer]]
+    ) -> Status:
+        """The look with what these answers add; those to the last commands may be lacking."""
+        ...
+
     def array_of(self, job: JobId) -> JobId | None:
         """The array that a job is an element of: the array's end is the end of elements that are not listed."""
         ...
 
-    def find_commands(self, cluster: ClusterRef, group: str) -> tuple[tuple[str, ...], ...]:
+    def find_commands(self, cluster: ClusterRef, group: str) -> tuple[Command, ...]:
         """The commands that look for a submission by its unique name."""
         ...
 
@@ -131,7 +150,7 @@ class Dialect(Protocol):
         """The ids of the submission looked for, empty if there is none. Raises StatusFailed."""
         ...
 
-    def explain_commands(self, job: JobId) -> tuple[tuple[str, ...], ...]:
+    def explain_commands(self, job: JobId) -> tuple[Command, ...]:
         """Commands that tell how a job ended, the best first."""
         ...
 
@@ -143,7 +162,7 @@ class Dialect(Protocol):
         """The file name of the log of the job called `name`."""
         ...
 
-    def site_command(self) -> tuple[str, ...]:
+    def site_command(self) -> Command:
         """The command that prints the batch system's configuration."""
         ...
 

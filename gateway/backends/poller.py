@@ -1,24 +1,25 @@
 """One look at the queue for all jobs of all clusters, again and again.
 
-    wait (a period, or until somebody asks) → status commands → evidence → board
+    wait (a period, or until somebody asks) → status commands → follow-up → evidence → board
 
 The period is short while any cluster is eager. A look that fails makes jobs
 UNKNOWN, never GONE, and the next ones come later, up to the long period. While
 nothing is watched nothing is asked.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from itertools import count
 
 import structlog
 import trio
 from attrs import frozen
 
-from gateway.backends.dialect import Answer, Dialect, Site, Status, StatusFailed
+from gateway.backends.dialect import Answer, Command, Dialect, Site, Status, StatusFailed
 from gateway.backends.evidence import Evidence, alive, forget_absences, judge, next_delay
 from gateway.backends.processes import OutputTooLong, run_command
 from gateway.backends.watch import WatchBoard
 from gateway.errors import BackendUnavailable
-from gateway.models import JobId
+from gateway.models import JobId, JobReport
 
 log = structlog.get_logger()
 
@@ -36,11 +37,11 @@ class Queue:
     dialect: Dialect
     command_timeout: float
 
-    async def answers(self, commands: Collection[tuple[str, ...]]) -> tuple[Answer, ...]:
+    async def answers(self, commands: Collection[Command]) -> tuple[Answer, ...]:
         """One answer a command. Raises StatusFailed when one cannot be run or takes too long."""
         return tuple([await self.answer(command) for command in commands])
 
-    async def answer(self, command: tuple[str, ...]) -> Answer:
+    async def answer(self, command: Command) -> Answer:
         """The answer to one command. Raises StatusFailed."""
         try:
             with trio.fail_after(self.command_timeout):
@@ -54,6 +55,18 @@ class Queue:
         """All jobs of these users. Raises StatusFailed."""
         return self.dialect.parse_status(await self.answers(self.dialect.status_commands(users)))
 
+    async def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> Status:
+        """The status with what further questions add; all of them together may take `command_timeout`."""
+        answers: list[tuple[Command, Answer]] = []
+        with trio.move_on_after(self.command_timeout):
+            for command in self.dialect.follow_up(status, known, turn):
+                try:
+                    answers.append((command, await self.answer(command)))
+                except StatusFailed as failure:
+                    log.info("a question has no answer", command=command[0], reason=str(failure))
+                    break
+        return self.dialect.parse_follow_up(status, known, answers)
+
     async def site(self) -> Site:
         """The batch system's configuration. Raises BackendUnavailable."""
         answer = await self.answer(self.dialect.site_command())
@@ -64,21 +77,27 @@ class Queue:
 
 @frozen(kw_only=True)
 class Poller:
-    """Feeds a board. Periods are seconds; `site` tells what is known of the batch system's configuration by now."""
+    """Feeds a board. Periods are seconds; `site` tells what is known of the batch system's configuration by now.
+
+    `give_up` is called with jobs that wait although they can never run, where the site wants such jobs ended.
+    """
 
     queue: Queue
     board: WatchBoard
     period: float
     eager_period: float
     site: Callable[[], Site] = Site
+    give_up: Callable[[Collection[JobId]], None] = lambda jobs: None
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         evidence, failures = Evidence(), 0
-        while True:
+        for turn in count():
             if jobs := self._jobs():
+                known = {job: report for job, report in self.board.jobs.items() if job in jobs}
                 try:
                     status = await self.queue.status(frozenset(jobs.values()))
+                    status = await self.queue.follow_up(status, known, turn)
                 except StatusFailed as failure:
                     failures += 1
                     evidence = forget_absences(evidence)
@@ -91,6 +110,8 @@ class Poller:
                         evidence, jobs, status, self.queue.dialect.array_of, self.site().hides_jobs
                     )
                     self.board.deliver(reports)
+                    if status.hopeless:
+                        self.give_up(status.hopeless)
             delay = next_delay(
                 eager=self.board.eager, failures=failures, period=self.period, eager_period=self.eager_period
             )

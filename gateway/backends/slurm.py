@@ -29,7 +29,7 @@ from collections.abc import Collection, Mapping, Sequence
 from attrs import frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.dialect import Answer, Site, Status, StatusFailed, Submission
+from gateway.backends.dialect import Answer, Command, Site, Status, StatusFailed, Submission
 from gateway.backends.script import JobScript, render_script
 from gateway.backends.slurm_config import SlurmClusterConfig
 from gateway.models import JobId, JobReport, JobState, Role
@@ -157,6 +157,16 @@ class Slurm:
         if answer.returncode != 0 or "error" in _UNKNOWN_USER.sub("", answer.stderr):
             raise StatusFailed(answer.words)
         return Status(reports=parse_queue(answer.stdout), doubtful_users=doubtful)
+
+    def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> tuple[Command, ...]:
+        """Nothing: squeue has told states and reasons."""
+        return ()
+
+    def parse_follow_up(
+        self, status: Status, known: Mapping[JobId, JobReport], answers: Sequence[tuple[Command, Answer]]
+    ) -> Status:
+        """Nothing is added."""
+        return status
 
     def array_of(self, job: JobId) -> JobId | None:
         """`30` for `30_4`."""

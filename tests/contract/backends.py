@@ -24,11 +24,13 @@ from attrs import evolve, frozen
 from gateway.backends.base import ClusterRef, Driver, JobSpec
 from gateway.backends.local import LocalBackend, LocalClusterConfig, UnsafeLocalBackend
 from gateway.backends.local_process import read_marked
+from gateway.backends.pbs_backend import PBSBackend, PBSClusterConfig
 from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
 from gateway.cluster_config import ClusterConfig
 from gateway.errors import JobRefused
 from gateway.models import JobId
 from tests.fakes import FakeDriver, FakeJob, open_fake_driver
+from tests.pbs.simulation import some_pbs
 from tests.slurm.real import ensure_slurm, needs_slurm, queue
 from tests.users import ensure_users, is_root
 
@@ -198,6 +200,38 @@ def slurm(folder: Path) -> Iterator[Bench]:
     assert not left, f"jobs are left: {left}"
 
 
+@contextmanager
+def pbs(folder: Path) -> Iterator[Bench]:
+    """The PBS that PBS_EXEC names, else a simulated one, with jobs of two users."""
+    users = ensure_users()
+    staging = {user: Path(pwd.getpwnam(user).pw_dir, ".dask-gateway") for user in users}
+    with some_pbs() as commands:
+        backend = PBSBackend(
+            submit_command=str(commands / "qsub"),
+            cancel_command=str(commands / "qdel"),
+            status_command=str(commands / "qstat"),
+            eager_poll_period=0.5,
+        )
+        yield Bench(
+            open_driver=backend.open_driver,
+            users=users,
+            account=lambda user: user,
+            config=PBSClusterConfig(worker_memory=100 * 2**20, scheduler_memory=100 * 2**20),
+            refused=lambda spec: (
+                evolve(spec, cluster=evolve(spec.cluster, config=evolve(spec.cluster.config, queue="nowhere"))),
+                "Unknown queue",
+            ),
+            unknown_job=JobId("99999999.pbs"),
+            files=lambda cluster: sorted((staging[cluster.username] / cluster.name).rglob("*")),
+            deadline=40,
+        )
+        asked = [commands / "qselect", "-T", "-u", ",".join(users), "-s", "QHWTRSU"]
+        left = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
+        if left:
+            subprocess.run([commands / "qdel", *left], check=False)
+        assert not left, f"jobs are left: {left}"
+
+
 #: Everything that has to keep the contract.
 BACKENDS = [
     pytest.param(fake, id="fake"),
@@ -208,4 +242,9 @@ BACKENDS = [
         marks=[pytest.mark.root, pytest.mark.skipif(not is_root(), reason="starts processes of other users")],
     ),
     pytest.param(slurm, id="slurm", marks=needs_slurm),
+    pytest.param(
+        pbs,
+        id="pbs",
+        marks=[pytest.mark.root, pytest.mark.skipif(not is_root(), reason="submits jobs of other users")],
+    ),
 ]

@@ -7,7 +7,9 @@ Everything the programs need is copied into the directory, so that other
 users can run them although they cannot read this checkout.
 """
 
+import atexit
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -39,6 +41,23 @@ def pbssim(module: str) -> ModuleType:
     if str(SOURCE.parent) not in sys.path:
         sys.path.insert(0, str(SOURCE.parent))
     return importlib.import_module(f"pbssim.{module}")
+
+
+@contextlib.contextmanager
+def some_pbs() -> Iterator[Path]:
+    """The folder of the commands of the PBS that PBS_EXEC names, else of a simulated one that is quick to end jobs."""
+    if real := os.environ.get("PBS_EXEC"):
+        yield Path(real) / "bin"
+        return
+    yield _shared().bin
+
+
+@functools.cache
+def _shared() -> "Simulation":
+    simulation = Simulation.start(timing={"delete": 0.3}, queues={"workq": True, "dask": True})
+    simulation.fault(qstat_pause=0.0)
+    atexit.register(simulation.stop)
+    return simulation
 
 
 class Simulation:

@@ -13,6 +13,7 @@ library is all it needs.
     server.py               the jobs: what requests and events do to them
     mom.py                  a job's process: environment, output, signals
     jobs.py                 one job, its id, its resources, its states
+    manager.py              what `qmgr -c "print server"` prints
     attributes.py           a job as the attributes that PBS prints
     formats.py              attributes as table, text, dsv, JSON
     errors.py               refusals: message and exit code

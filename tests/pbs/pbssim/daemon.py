@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from pbssim.attributes import attributes_of
 from pbssim.errors import Refused
 from pbssim.jobs import Request
+from pbssim.manager import print_server
 from pbssim.mom import ProcessMom
 from pbssim.server import Crash, Server, Settings, Timing
 
@@ -111,7 +112,9 @@ class Daemon:
                 refusals = server.delete(user, request["operands"], **request["options"])
                 return {"refused": [[refusal.text, refusal.code] for refusal in refusals]}
             if program == "qmgr":
-                return self._manage(user, request["set"])
+                return (
+                    {"print": print_server(server.settings)} if request["print"] else self._manage(user, request["set"])
+                )
             server.operate(user, request["action"], request["operand"])
         except Refused as refusal:
             return {"refused": [[refusal.text, refusal.code]], "pause": 0, "now": int(time.time())}

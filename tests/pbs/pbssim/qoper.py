@@ -3,7 +3,7 @@
 import re
 import sys
 
-from pbssim.wire import Away, ask, complain
+from pbssim.wire import Away, ask, complain, put
 
 ACTIONS = {"qrerun": "rerun", "qhold": "hold", "qrls": "release"}
 
@@ -11,7 +11,7 @@ ACTIONS = {"qrerun": "rerun", "qhold": "hold", "qrls": "release"}
 def main(program: str, argv: list[str]) -> int:
     """Run one of them; returns its exit code."""
     if program == "qmgr":
-        return _send(program, {"argv": argv, "set": _settings(argv[-1])})
+        return _send(program, {"argv": argv, "print": argv[-1] == "print server", "set": _settings(argv[-1])})
     action = argv[1] if program == "qsig" else ACTIONS[program]
     operands = argv[2:] if program == "qsig" else argv
     codes = [_send(program, {"argv": argv, "action": action, "operand": operand}) for operand in operands]
@@ -31,6 +31,7 @@ def _send(program: str, request: dict[str, object]) -> int:
     except Away as away:
         complain(f"Connection refused\n{away}")
         return away.code
+    put(answer.get("print", ""))
     code = 0
     for text, number in answer.get("refused", []):
         complain(f"{program}: {text}")

@@ -1,0 +1,321 @@
+"""PBS's language: arguments of qsub and qdel, and what qselect, qstat and qmgr print (pure).
+
+Facts that shape this file, seen with OpenPBS 23.06 (tests/data/pbs holds the
+recordings):
+
+- Everybody may read the variables and arguments of a job (`-v`, `-V`, `qstat
+  -f`), and qsub mangles values with quotes or crashes. So nothing goes through
+  them: environment and secrets are in the script, which only root and the user
+  can read. `-f` keeps qsub from leaving a process behind that holds its pipes.
+- `-koed`: output goes straight to the log, which is read while the job runs.
+  The log's directory must exist, or the job is tried 21 times and held; the
+  launcher makes it. PBS starts jobs in the home directory, hence the `cd`.
+- Who is there is asked of qselect: one connection however many jobs, whole
+  ids, nothing of what users write. The states are told by asking twice. A job
+  may move between two questions, so running is asked last, and one that went
+  back to the queue is missed once. `B`, an array's own state, is in both lists.
+- qstat takes one connection and one reserved port for each id (300 ids twice:
+  62 seconds), prints only the first of several ids as JSON, and sleeps when
+  it is called twice within a second. It is asked for single ids, and for few:
+  those that are missing, and some of those that wait.
+- An empty answer with exit code 0 says that the job is hidden from us
+  (query_other_jobs), or, with `-x`, that there is no history: neither says
+  that a job is gone.
+- qdel with several elements of arrays forgets some when others have ended, and
+  crashes (nothing deleted) when an unknown id follows. Each call has plain
+  jobs only, or at most two ranges of one array.
+"""
+
+import fnmatch
+import math
+import os.path
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from attrs import evolve, frozen
+
+from gateway.backends.base import ClusterRef, JobSpec, submission_name
+from gateway.backends.dialect import Answer, Command, Site, Status, StatusFailed, Submission
+from gateway.backends.jobqueue import walltime_seconds
+from gateway.backends.pbs_config import PBSClusterConfig
+from gateway.backends.pbs_ids import array_of, by_array, ids_of, is_id, ranges
+from gateway.backends.pbs_jobs import CAN_NEVER_RUN, ending, jobs_in, report, waiting
+from gateway.backends.script import JobScript, render_script
+from gateway.models import JobId, JobReport, JobState, Role
+
+#: States of qselect. M (moved) and F (finished) are history, which may be switched off; follow-ups see them.
+WAITING, RUNNING = "QHWTB", "RSUEB"
+
+#: Ids in one qdel: some 20 kB of arguments.
+MAX_CANCEL_ARGUMENTS = 1000
+#: Ranges of one array in one qdel; with three the second can be forgotten.
+MAX_RANGES = 2
+
+#: Missing jobs or arrays, and waiting ones, that are asked for after one look at the queue.
+MAX_MISSING_ASKED, MAX_WAITING_ASKED = 10, 4
+#: More missing elements of one array than this are asked for with the whole array.
+FEW_ELEMENTS = 2
+
+_AWAY = re.compile(r"cannot connect to server|Couldn't connect to cluster|Connection (refused|timed out)|errno=150\d\d")
+_CRASHED = re.compile(r"invalid pointer|double free|corruption|[Aa]borted|[Ss]egmentation fault")
+_CRASH_CODES = frozenset((134, 139))  # SIGABRT and SIGSEGV, as a shell says them
+#: Refusals of qdel that mean that there is nothing to delete (any more).
+_GONE_ALREADY = re.compile(
+    r"Unknown Job Id|Job has finished|Request invalid for (state of job|finished array subjob)|Invalid request \d+\["
+)
+_GONE_CODES = frozenset((35, 153, 55, 168))
+_HIDDEN = (
+    "PBS does not show this job to the gateway's account; an administrator can make it an operator"
+    ' (qmgr -c "set server operators += NAME@HOST") or set query_other_jobs.'
+)
+
+
+@frozen(kw_only=True)
+class PBS:
+    """The dialect.
+
+    `folder` is where qselect, qstat and qmgr are; empty: wherever PATH finds
+    them. `account` and `host` are what PBS calls the gateway (`dask@login1`).
+    """
+
+    name: str = "PBS"
+    submit_command: str = "qsub"
+    cancel_command: str = "qdel"
+    folder: str = ""
+    account: str = ""
+    host: str = ""
+    fail_on_can_never_run: bool = False
+
+    # --- submit and cancel -------------------------------------------------------------------------------------------
+
+    def submission(self, spec: JobSpec) -> Submission:
+        """One qsub: a plain job for one, an array for more."""
+        config = spec.cluster.config
+        if not isinstance(config, PBSClusterConfig):
+            raise TypeError(f"clusters on PBS need a PBSClusterConfig, not {type(config).__name__}")
+        array = spec.count > 1
+        scheduler = spec.role is Role.SCHEDULER
+        setup = config.scheduler_setup if scheduler else config.worker_setup
+        script = JobScript(
+            shebang=config.shebang,
+            setup=f'cd "$PBS_O_WORKDIR" || exit\n{setup}',
+            environment={**spec.environment, **spec.secrets},
+            command=(*spec.command, "--name") if array else spec.argv(spec.names[0]),
+            name=spec.group,
+            index_variable="PBS_ARRAY_INDEX" if array else "",
+            ports=config.scheduler_ports if scheduler else None,
+        )
+        return Submission(
+            arguments=(
+                "-f",
+                f"-N{spec.submission}",
+                *((f"-J0-{spec.count - 1}",) if array else ()),
+                "-koed",
+                "-joe",
+                "-ry" if config.requeue else "-rn",
+                *_resources(config, spec.role),
+                *config.extra_args,
+            ),
+            script=render_script(script),
+            environment={},
+            log=f"{spec.group}-^array_index^.log" if array else self.log_name(spec.names[0]),
+        )
+
+    def parse_submitted(self, spec: JobSpec, stdout: str) -> tuple[JobId, ...]:
+        """qsub prints the id in a line of its own; whatever a site's hooks print comes before."""
+        return ids_of((stdout.split() or [""])[-1], spec.count)
+
+    def is_away(self, answer: Answer) -> bool:
+        """By the text: the exit codes (162, for qstat 255) have other meanings too."""
+        return answer.returncode != 0 and _AWAY.search(answer.stderr) is not None
+
+    def is_lost(self, answer: Answer) -> bool:
+        """A qsub that crashed may have done so after its work; so may a qdel."""
+        code = answer.returncode
+        return code < 0 or code in _CRASH_CODES or (code != 0 and _CRASHED.search(answer.stderr) is not None)
+
+    def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
+        """Calls with plain ids only, and calls with at most two ranges of one array."""
+        groups = by_array(jobs)
+        calls = _chunks(groups.pop(None, []), MAX_CANCEL_ARGUMENTS)
+        for array, elements in groups.items():
+            if array is not None:
+                calls += _chunks(list(ranges(array, elements)), MAX_RANGES)
+        return tuple(calls)
+
+    def cancel_failed(self, answer: Answer) -> bool:
+        """The exit code is that of the last refusal, so each refusal is read."""
+        refusals = [line for line in answer.stderr.splitlines() if line.strip()]
+        if answer.returncode == 0 or (not refusals and answer.returncode in _GONE_CODES):
+            return False
+        return not refusals or not all(_GONE_ALREADY.search(line) for line in refusals)
+
+    # --- status ------------------------------------------------------------------------------------------------------
+
+    def status_commands(self, users: Collection[str]) -> tuple[Command, ...]:
+        """Who waits, then who runs."""
+        who = ",".join(sorted(users))
+        return tuple((self._path("qselect"), "-T", "-u", who, "-s", states) for states in (WAITING, RUNNING))
+
+    def parse_status(self, answers: Sequence[Answer]) -> Status:
+        """One id a line; a job in both answers has started in between."""
+        reports: dict[JobId, JobReport] = {}
+        for answer, state in zip(answers, (JobState.QUEUED, JobState.RUNNING), strict=True):
+            reports.update(dict.fromkeys(_ids(answer), JobReport(state)))
+        return Status(reports=reports)
+
+    def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> tuple[Command, ...]:
+        """Single questions for some of those that are missing or wait."""
+        missing = [job for job in known if job not in status.reports]
+        asked = list(_turned(sorted(_questions(missing)), turn))[:MAX_MISSING_ASKED]
+        commands = [self._qstat("-x", "-t", job) if "[]" in job else self._qstat("-x", job) for job in asked]
+        if asked:  # the witness: does PBS show us jobs at all? `-x` does not tell where there is no history
+            commands.insert(0, self._qstat(asked[0]))
+        queued = [job for job in known if job not in missing and status.reports[job].state is JobState.QUEUED]
+        wait = list(_turned(sorted({array_of(job) or job for job in queued}), turn))
+        told = {array_of(job) or job for job in queued if known[job].reason}
+        wait.sort(key=lambda job: job in told)  # stable: those that nothing is known of come first, then by turns
+        return (*commands, *(self._qstat(job) for job in wait[:MAX_WAITING_ASKED]))
+
+    def parse_follow_up(
+        self, status: Status, known: Mapping[JobId, JobReport], answers: Sequence[tuple[Command, Answer]]
+    ) -> Status:
+        """Ends of missing jobs, reasons of waiting ones. What was not asked for keeps the reason it had."""
+        told = {job: attributes for _, answer in answers for job, attributes in jobs_in(answer.stdout).items()}
+        hidden = any("-x" not in command and _is_empty(answer) for command, answer in answers)
+        reports = dict(status.reports)
+        for job, before in known.items():
+            now = status.reports.get(job)
+            if now is None and job in told:
+                reports[job] = report(told[job])
+            elif now is None and hidden:
+                reports[job] = JobReport(JobState.UNKNOWN, _HIDDEN)
+            elif now is not None and now.state is JobState.QUEUED:
+                attributes = told.get(array_of(job) or job)
+                last = before.reason if before.state is JobState.QUEUED else ""
+                reports[job] = JobReport(JobState.QUEUED, last if attributes is None else waiting(attributes))
+        hopeless = [job for job in known if job in reports and self._is_hopeless(reports[job])]
+        return evolve(status, reports=reports, hopeless=frozenset(hopeless))
+
+    def array_of(self, job: JobId) -> JobId | None:
+        """`30[].pbs` for `30[4].pbs`."""
+        return array_of(job)
+
+    def find_commands(self, cluster: ClusterRef, group: str) -> tuple[Command, ...]:
+        """By name and user, since a name alone could be anybody's; in the history, too, if there is one."""
+        who = ("-u", cluster.username, "-N", submission_name(cluster.name, group))
+        return ((self._path("qselect"), *who), (self._path("qselect"), "-x", *who))
+
+    def parse_found(self, role: Role, group: str, count: int, answers: Sequence[Answer]) -> tuple[JobId, ...]:
+        """The first submission of that name; arrays are listed by their own id."""
+        bases = [job for answer in answers for job in _ids(answer)]
+        if not bases:
+            return ()
+        try:
+            return ids_of(min(bases, key=lambda job: int(re.split(r"\D", job)[0])), count)
+        except ValueError as error:
+            raise StatusFailed(str(error)) from None
+
+    # --- explain -----------------------------------------------------------------------------------------------------
+
+    def explain_commands(self, job: JobId) -> tuple[Command, ...]:
+        """With the history; where there is none, without: elements that ended are shown while their array lives."""
+        return (self._qstat("-x", job), self._qstat(job))
+
+    def parse_explanation(self, job: JobId, answer: Answer) -> str:
+        """A sentence from the job's attributes."""
+        attributes = jobs_in(answer.stdout).get(job)
+        if attributes is None:
+            return ""
+        return ending(attributes) if report(attributes).state is JobState.GONE else waiting(attributes)
+
+    def log_name(self, name: str) -> str:
+        """The scheduler's log is `scheduler.log`, those of workers are `w3-0.log`."""
+        return f"{name}.log"
+
+    # --- site --------------------------------------------------------------------------------------------------------
+
+    def site_command(self) -> Command:
+        """Everybody may read the server's settings."""
+        return (self._path("qmgr"), "-c", "print server")
+
+    def parse_site(self, answer: Answer) -> Site:
+        """max_array_size, and whether we may see the jobs of others: all may, or we are an operator."""
+        if answer.returncode != 0:
+            return Site()
+        settings: dict[str, list[str]] = {}
+        for name, value in re.findall(r"^set server (\w+) \+?= (.*)$", answer.stdout, re.MULTILINE):
+            settings.setdefault(name, []).extend(part.strip() for part in value.split(","))
+        if not settings:
+            return Site()
+        size = settings.get("max_array_size", [""])[-1]
+        privileged = settings.get("operators", []) + settings.get("managers", [])
+        shown = settings.get("query_other_jobs") == ["True"] or any(map(self._is_us, privileged))
+        return Site(max_array_size=max(1, int(size)) if size.isdecimal() else None, hides_jobs="" if shown else _HIDDEN)
+
+    def _is_us(self, pattern: str) -> bool:
+        user, _, host = pattern.partition("@")
+        names = (self.host, self.host.partition(".")[0])
+        return user == self.account and any(fnmatch.fnmatch(name, host or "*") for name in names)
+
+    def _is_hopeless(self, job: JobReport) -> bool:
+        return self.fail_on_can_never_run and job.state is JobState.QUEUED and CAN_NEVER_RUN in job.reason
+
+    def _qstat(self, *arguments: str) -> Command:
+        *options, job = arguments
+        return (self._path("qstat"), *options, "-f", "-F", "json", job)
+
+    def _path(self, command: str) -> str:
+        return os.path.join(self.folder, command)
+
+
+def format_memory(size: int) -> str:
+    """Bytes as PBS writes sizes, rounded up to whole MiB."""
+    return f"{math.ceil(size / 2**20)}mb"
+
+
+def _resources(config: PBSClusterConfig, role: Role) -> Iterator[str]:
+    """The options that say what a job of this role needs and where it goes."""
+    if role is Role.SCHEDULER:
+        template, cores, memory = config.scheduler_resource_list, config.scheduler_cores, int(config.scheduler_memory)
+    else:
+        processes = config.worker_processes
+        template, cores = config.worker_resource_list, config.worker_cores * processes
+        memory = config.worker_memory * processes
+    yield "-l" + template.format(cores=cores, memory=format_memory(memory))
+    if limit := str(config.for_role(role, "time")):
+        yield f"-lwalltime={walltime_seconds(limit)}"
+    for option, flag in (("place", "-lplace="), ("queue", "-q"), ("account", "-A"), ("project", "-P")):
+        if value := config.for_role(role, option):
+            yield f"{flag}{value}"
+
+
+def _ids(answer: Answer) -> list[JobId]:
+    """The ids in an answer of qselect. Raises StatusFailed when it is none."""
+    if answer.returncode != 0:
+        raise StatusFailed(answer.words)
+    return [JobId(line) for line in map(str.strip, answer.stdout.splitlines()) if is_id(line)]
+
+
+def _is_empty(answer: Answer) -> bool:
+    """An answer without the job asked for and without a complaint."""
+    return answer.returncode == 0 and not jobs_in(answer.stdout) and '"pbs_server"' in answer.stdout
+
+
+def _questions(missing: Collection[JobId]) -> Iterator[JobId]:
+    """What to ask for: jobs, a few elements of an array, or the whole array."""
+    for array, jobs in by_array(missing).items():
+        if array is not None and len(jobs) > FEW_ELEMENTS:
+            yield array
+        else:
+            yield from jobs
+
+
+def _turned(jobs: Sequence[JobId], turn: int) -> Iterable[JobId]:
+    """The same jobs, beginning with another one at each turn."""
+    start = turn % len(jobs) if jobs else 0
+    return (*jobs[start:], *jobs[:start])
+
+
+def _chunks(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(words[start : start + size]) for start in range(0, len(words), size)]

@@ -1,0 +1,44 @@
+"""PBS as a backend: its options, and the driver they open."""
+
+import os.path
+import socket
+from contextlib import AbstractAsyncContextManager
+
+from gateway.backends.base import Driver
+from gateway.backends.batch import open_batch_driver
+from gateway.backends.impersonation import own_account
+from gateway.backends.jobqueue import JobQueueBackend
+from gateway.backends.pbs import PBS
+from gateway.backends.pbs_config import PBSClusterConfig
+from gateway.cluster_config import ClusterConfig
+from gateway.configurable import configurable, setting
+
+__all__ = ["PBSBackend", "PBSClusterConfig"]
+
+
+@configurable
+class PBSBackend(JobQueueBackend):
+    """Clusters whose scheduler and workers are jobs of PBS (OpenPBS, PBS Pro)."""
+
+    cluster_config_class: type[ClusterConfig] = setting(default=PBSClusterConfig)
+    gateway_hostname: str = setting(
+        default="",
+        help="""The name of the gateway's host as PBS knows it, for reading the server's list of operators. Empty: the
+        host's own name.""",
+    )
+    fail_on_can_never_run: bool = setting(
+        default=False,
+        help="""Whether jobs that PBS says can never run (they ask for more than any node has) are deleted, so that
+        the cluster fails at once and says why. Otherwise they wait, with PBS's comment as their reason: nodes may be
+        down for a while only.""",
+    )
+
+    def open_driver(self) -> AbstractAsyncContextManager[Driver]:
+        """The driver at work, for as long as the context lasts."""
+        dialect = PBS(
+            folder=os.path.dirname(self.status_command),
+            account=own_account(),
+            host=self.gateway_hostname or socket.gethostname(),
+            fail_on_can_never_run=self.fail_on_can_never_run,
+        )
+        return open_batch_driver(self, dialect)

@@ -1,0 +1,145 @@
+"""What PBS tells of single jobs: from `qstat -f -F json` to reports and sentences (pure).
+
+JSON is the one format in which a user cannot put lines of his own among those
+of others: `-f` prints newlines within variables raw, so a job may contain
+whole `Job Id:` paragraphs. Even so nothing is expected of its values: numbers
+may stand for strings, and bytes that are no UTF-8 arrive replaced.
+
+How jobs end is seen with OpenPBS 23.06: Exit_status is the exit code, 256 + N
+for signal N, or a negative number of PBS's own (JOB_EXEC_* in its job.h).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.models import JobReport, JobState
+
+Attributes = Mapping[str, Any]
+
+#: Letters of PBS → what they mean to us. A new letter counts as running: a job is not lost for a word that is unknown.
+_STATES = {
+    JobState.QUEUED: "QHWT",
+    JobState.RUNNING: "RSUB",
+    JobState.ENDING: "E",
+    JobState.GONE: "FX",
+    JobState.UNKNOWN: "M",
+}
+STATES: Mapping[str, JobState] = {letter: state for state, letters in _STATES.items() for letter in letters}
+
+CAN_NEVER_RUN = "Can Never Run"
+
+#: The history is switched off (PBS's default): ended jobs are unknown, and `-x` tells nothing of the others either.
+NO_HISTORY = "not configured to maintain job history"
+
+_SIGNALS = {2: "SIGINT", 6: "SIGABRT", 7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
+_OWN_CODES = {
+    -3: "it could not be started",
+    -10: "it could not be run as this user on the node",
+    -24: "it used more CPUs than it had asked for",
+    -25: "it used more CPUs than it had asked for",
+    -26: "it used more virtual memory than it had asked for (vmem)",
+    -27: "it used more memory than it had asked for (mem)",
+    -28: "it used more CPU time than it had asked for (cput)",
+    -29: "its time was over (walltime)",
+}
+_HOLDS = {"u": "by its user", "o": "by an operator", "s": "by PBS", "p": "for a bad password"}
+#: Comments that say no more than state and Exit_status do.
+_ORDINARY = re.compile(
+    r"Job run at .*? on \(.*?\)( and (failed|finished|exceeded resource \w+))?|Job Array Began at .*"
+)
+
+
+def jobs_in(text: str) -> Mapping[str, Attributes]:
+    """The jobs of a JSON answer by id; none if there are none, or if it is no such answer."""
+    try:
+        document = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return {}
+    jobs = document.get("Jobs") if isinstance(document, dict) else None
+    if not isinstance(jobs, dict):
+        return {}
+    return {job: attributes for job, attributes in jobs.items() if isinstance(attributes, dict)}
+
+
+def report(attributes: Attributes) -> JobReport:
+    """What to believe of a job with these attributes."""
+    letter = _text(attributes, "job_state")
+    state = STATES.get(letter, JobState.RUNNING)
+    if state is JobState.GONE:
+        return JobReport(state, ending(attributes))
+    if state is JobState.UNKNOWN:
+        return JobReport(state, "PBS has moved the job to another server.")
+    return JobReport(state, waiting(attributes) if state is JobState.QUEUED else "")
+
+
+def waiting(attributes: Attributes) -> str:
+    """Why a job waits, on one line, in PBS's own words where it has any."""
+    letter, comment = _text(attributes, "job_state"), _text(attributes, "comment")
+    parts = []
+    if letter == "H":
+        holders = " and ".join(_HOLDS[hold] for hold in _text(attributes, "Hold_Types") if hold in _HOLDS)
+        parts.append(f"held {holders}".strip())
+    if letter == "W":
+        if _number(attributes, "substate") == 37:
+            parts.append("its files could not be staged in")
+        if until := _text(attributes, "Execution_Time"):
+            parts.append(f"not before {until}")
+    if comment and not _ORDINARY.fullmatch(comment):
+        parts.append(comment)
+    return "; ".join(parts)
+
+
+def ending(attributes: Attributes) -> str:
+    """How a job ended: `exit code 3, on node n1`."""
+    code, comment = _number(attributes, "Exit_status"), _text(attributes, "comment")
+    deleted = re.search(r"terminated by (\S+)$", comment)
+    parts = []
+    if deleted:
+        parts.append(f"deleted by {deleted[1]}")
+    elif _number(attributes, "substate") == 91:
+        parts.append("deleted" if code is not None else "deleted while it waited")
+    if code is not None:
+        parts.append(exit_status(code))
+    node = _text(attributes, "exec_host").partition("/")[0]
+    if node:
+        parts.append(f"on node {node}")
+    if (runs := _number(attributes, "run_count") or 0) > 1:
+        parts.append(f"started {runs} times")
+    if comment and not deleted and not _ORDINARY.fullmatch(comment):
+        parts.append(f"PBS says: {comment}")
+    return ", ".join(parts) or "ended; PBS does not say how"
+
+
+def exit_status(code: int) -> str:
+    """An Exit_status in words."""
+    if code < 0:
+        return f"{_OWN_CODES.get(code, 'PBS could not run it')} (Exit_status {code})"
+    if code > 256:
+        return f"killed by {_signal(code - 256)}"
+    hints = {
+        127: " (a command was not found: is the environment activated?)",
+        254: " (PBS could not run the program: was it not found?)",
+    }
+    if 128 < code < 128 + 65:
+        return f"exit code {code} (killed by {_signal(code - 128)})"
+    return f"exit code {code}{hints.get(code, '')}"
+
+
+def _signal(number: int) -> str:
+    return f"signal {number}" + (f" ({_SIGNALS[number]})" if number in _SIGNALS else "")
+
+
+def _text(attributes: Attributes, name: str) -> str:
+    """An attribute as one line of text; empty when it is none."""
+    value = attributes.get(name)
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", value).split())[:500] if isinstance(value, str) else ""
+
+
+def _number(attributes: Attributes, name: str) -> int | None:
+    """An attribute as a whole number; None when it is none."""
+    value = attributes.get(name)
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,9}", value, re.ASCII):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
