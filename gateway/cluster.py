@@ -1,6 +1,6 @@
 """The life of one cluster: one task tree, from its durable record to its end.
 
-    run:  recorded → started() → living → ending → ended
+    run:  living → ending → ended
     living:  keep record │ start scheduler │ watch jobs │ keep workers │ watch clocks
 
 The children of *living* are supervised: a failure restarts one of them, too
@@ -18,7 +18,7 @@ their submissions (submissions.py).
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from math import inf
 from typing import Any, Final, Protocol, TypedDict
@@ -72,7 +72,8 @@ class _Persistence(TypedDict):
     max_delay: float
 
 
-_FOR_EVER: Final[_Persistence] = {"limit": 1_000_000, "max_delay": 3.0}
+#: For children that are never given up.
+FOR_EVER: Final[_Persistence] = {"limit": 1_000_000, "max_delay": 3.0}
 
 
 class Routing(Protocol):
@@ -131,7 +132,7 @@ class Cluster:
         self._services = services
         self._rules = services.rules
         self._driver = services.driver
-        self._submissions = Submissions(self.ref, services.driver, services.store, self._tell, submissions)
+        self._submissions = Submissions(self.ref, services.driver, services.store, self.tell, submissions)
         for submission in submissions:
             if submission.role is Role.WORKER:
                 self.workers.adopt(submission.group, submission.count, trio.current_time())
@@ -190,7 +191,7 @@ class Cluster:
         )
         if moved:
             self._services.routes.add(self.name, heartbeat.scheduler_address, heartbeat.dashboard_address)
-            self._tell("The scheduler is running" if started else "The scheduler has moved to another address")
+            self.tell("The scheduler is running" if started else "The scheduler has moved to another address")
         await self._wait_recorded()
 
     async def scale(self, count: int) -> str:
@@ -259,7 +260,7 @@ class Cluster:
         self._watch.eager = self._draft.status is not ClusterStatus.RUNNING or self.workers.coming
         self.changes.notify()
 
-    def _tell(self, message: str) -> None:
+    def tell(self, message: str) -> None:
         """An event for the user and for the log; the same message twice in a row is said once."""
         if self.events.add(Event(time_ms(), message)):
             self._log.info("cluster event", event_text=message)
@@ -289,17 +290,15 @@ class Cluster:
 
     # ---- the task tree -----------------------------------------------------
 
-    async def run(self, started: Callable[[], None]) -> None:
-        """Live until the end. Calls `started` when the record is durable, before anything is submitted."""
+    async def run(self) -> None:
+        """Live until the end. The record is durable before this is called: nothing unrecorded is submitted."""
         with self._watch:
-            await self._services.store.save(self._draft)
-            started()
             async with trio.open_nursery() as nursery:
                 # A cluster is never given up for want of a database or at its end, however long that takes.
-                nursery.start_soon(partial(supervise, "keeping the record", self._keep_record, **_FOR_EVER))
+                nursery.start_soon(partial(supervise, "keeping the record", self._keep_record, **FOR_EVER))
                 if is_active(self._draft.status):
                     await self._live()
-                await supervise("end of the cluster", self._finish, **_FOR_EVER)
+                await supervise("end of the cluster", self._finish, **FOR_EVER)
                 nursery.cancel_scope.cancel()
 
     async def _live(self) -> None:
@@ -321,13 +320,13 @@ class Cluster:
     def _fail(self, reason: str) -> None:
         """End the cluster because of a failure; the first reason stays."""
         if is_active(self._draft.status):
-            self._tell(f"Failed: {reason}")
+            self.tell(f"Failed: {reason}")
             self._end(reason)
 
     def _end(self, reason: str = "") -> None:
         if is_active(self._draft.status):
             if not reason:
-                self._tell("Stopping")
+                self.tell("Stopping")
             self._change(status=next_cluster_status(self._draft.status, ClusterEvent.END), reason=reason)
             self._living.cancel()
 
@@ -352,7 +351,7 @@ class Cluster:
             except JobRefused as error:
                 self._fail(f"the scheduler could not be submitted: {error}")
                 return
-            self._tell(f"The scheduler is job {jobs[0]}")
+            self.tell(f"The scheduler is job {jobs[0]}")
         self._scheduler_job = jobs[0]
         self._clock = evolve(self._clock, queued_since=trio.current_time())
         self._watch.add(*jobs)
@@ -373,9 +372,9 @@ class Cluster:
                     if end[1] is WorkerEnding.FAILED_START:
                         failed.append((job, end[0]))
                     elif end[1] is WorkerEnding.LOST:
-                        self._tell(f"Worker {end[0].name} was lost{_because(report.reason)}")
+                        self.tell(f"Worker {end[0].name} was lost{_because(report.reason)}")
                 elif report.state is JobState.QUEUED and report.reason:
-                    self._tell(f"Workers wait in the queue: {report.reason}")
+                    self.tell(f"Workers wait in the queue: {report.reason}")
             if failed:
                 await self._workers_failed(failed)
             await self._forget_ended_groups()
@@ -387,9 +386,9 @@ class Cluster:
         if report.state is JobState.GONE:
             self._fail("the scheduler's job ended: " + await self._explain(job, SCHEDULER_GROUP))
         elif report.state is JobState.QUEUED and report.reason:
-            self._tell(f"The scheduler waits in the queue: {report.reason}")
+            self.tell(f"The scheduler waits in the queue: {report.reason}")
         elif report.state is JobState.UNKNOWN and report.reason:
-            self._tell(f"The state of the scheduler's job is not known at the moment: {report.reason}")
+            self.tell(f"The state of the scheduler's job is not known at the moment: {report.reason}")
 
     async def _workers_failed(self, failed: Collection[tuple[JobId, Worker]]) -> None:
         """Workers ended, or were given up, before they had connected."""
@@ -399,7 +398,7 @@ class Cluster:
         reasons: list[str] = []
         for job, worker in list(failed)[:EXPLAINED_AT_ONCE]:
             reasons.append(await self._explain(job, worker.name))
-            self._tell(f"Worker {worker.name} failed to start: {reasons[-1]}")
+            self.tell(f"Worker {worker.name} failed to start: {reasons[-1]}")
         if self.workers.failed_starts >= self._rules.worker_start_failure_limit and not self.workers.count(
             WorkerState.ACTIVE
         ):
@@ -472,13 +471,13 @@ class Cluster:
         self.workers.submitted(group, jobs)
         self._watch.add(*jobs)
         self._refusals = 0
-        self._tell(f"{count} workers submitted as {group}")
+        self.tell(f"{count} workers submitted as {group}")
         self._notify()
 
     def _refused(self, error: JobRefused) -> None:
         """The batch system takes no workers: wait longer each time, and give up when nothing else is left."""
         self._refusals += 1
-        self._tell(f"Workers could not be submitted: {error}")
+        self.tell(f"Workers could not be submitted: {error}")
         self._may_start_again = trio.current_time() + scaling.restart_delay(
             self._refusals, max(1.0, self._rules.backoff_base_delay), self._rules.backoff_max_delay
         )
@@ -495,7 +494,7 @@ class Cluster:
         try:
             await self._driver.cancel(self.ref, [worker.job for worker in workers if worker.job is not None])
         except JobError as error:
-            self._tell(f"Workers could not be cancelled: {error}")
+            self.tell(f"Workers could not be cancelled: {error}")
             for worker, state, since in before:
                 worker.state, worker.since = state, since
             return False
@@ -567,7 +566,7 @@ class Cluster:
             self._log.warning("cannot clean up after a cluster", error=str(error))
         await self._submissions.forget(*self._submissions.groups)
         gone = ClusterEvent.FAILED_JOBS_GONE if failed else ClusterEvent.STOPPED_JOBS_GONE
-        self._tell("Ended")
+        self.tell("Ended")
         self._change(status=next_cluster_status(self._draft.status, gone), stop_time=time_ms())
         while not self.ended:
             await self.changes.wait(self.changes.count)
@@ -578,11 +577,11 @@ class Cluster:
             try:
                 await self._driver.cancel(self.ref, jobs)
             except BackendUnavailable as error:
-                self._tell(f"The batch system does not answer ({error}); trying again")
+                self.tell(f"The batch system does not answer ({error}); trying again")
                 await trio.sleep(5)
                 continue
             except JobError as error:
-                self._tell(f"Jobs could not be cancelled: {error}")
+                self.tell(f"Jobs could not be cancelled: {error}")
             with trio.move_on_after(CANCEL_AGAIN):
                 while any(report.state is not JobState.GONE for report in self._watch.jobs.values()):
                     await self._watch.wait_changes()

@@ -10,20 +10,23 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 import trio
 
 from gateway.backends.settings import DBBackendBase
-from gateway.cluster import Cluster, Services, time_ms
+from gateway.cluster import FOR_EVER, RECORD_DEADLINE, Cluster, Services, time_ms
 from gateway.cluster_config import ClusterConfig
-from gateway.configurable import SettingErrors, dump, restore, with_overrides
+from gateway.configurable import SettingErrors, dump, settings_of, with_overrides
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TryAgainLater, Unauthorized
 from gateway.lifecycle import is_active
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
 from gateway.options import Options
 from gateway.same_secret import same_secret
+from gateway.store import StoreError
+from gateway.supervise import supervise
 from gateway.tls import new_cluster_certificate
 
 _log = structlog.get_logger()
@@ -63,8 +66,7 @@ class Manager:
 
         Raises `InvalidRequest` when the options are refused, `TryAgainLater` during a shutdown.
         """
-        if self._closed:
-            raise TryAgainLater("The gateway is shutting down; please try again in a minute")
+        self._refuse_when_closed()
         options, config = await self._configure(user, requested)
         name = secrets.token_hex(16)
         cert, key = await trio.to_thread.run_sync(new_cluster_certificate, name)
@@ -78,9 +80,30 @@ class Manager:
             config=dump(config),
             start_time=time_ms(),
         )
+        await self._record(record)
         cluster = Cluster(record, config, self._services)
-        await self._nursery.start(self._run, cluster)
+        self._start(cluster)
         return cluster
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise TryAgainLater("The gateway is shutting down; please try again in a minute")
+
+    async def _record(self, record: ClusterRecord) -> None:
+        """Store a new cluster, or make sure that it is not stored."""
+        store = self._services.store
+        try:
+            # Shielded: when its client hangs up, a cluster that is being recorded is recorded, and then lives.
+            with trio.fail_after(RECORD_DEADLINE, shield=True):
+                await store.save(record)
+                if self._closed:  # meanwhile; nobody would stop it
+                    await store.forget_clusters(record.name)
+        except trio.TooSlowError:
+            # It may still be written. Whatever is asked of the store later is done later.
+            forget = partial(store.forget_clusters, record.name)
+            self._nursery.start_soon(partial(supervise, "forgetting a cluster", forget, **FOR_EVER))
+            raise TryAgainLater("The gateway's database does not answer; please try again") from None
+        self._refuse_when_closed()
 
     def find(self, name: str) -> Cluster:
         """The cluster of this name. Raises `NotFound`."""
@@ -109,11 +132,30 @@ class Manager:
 
     def adopt(self, record: ClusterRecord, submissions: Collection[SubmissionRecord]) -> None:
         """Take back a cluster of before a restart."""
-        config = restore(type(self._cluster_config), record.config)
+        config, misfits = self._restore(record.config)
         cluster = Cluster(record, config, self._services, submissions)
-        self._add(cluster)
-        if not cluster.ended:
-            self._nursery.start_soon(self._run, cluster)
+        if cluster.ended:
+            self._add(cluster)
+            return
+        if misfits:
+            _log.warning("a cluster's options do not fit the configuration any more", cluster=record.name, **misfits)
+            cluster.tell(f"The gateway was reconfigured; now the site's defaults hold for {', '.join(misfits)}")
+        self._start(cluster)
+
+    def _restore(self, stored: Mapping[str, Any]) -> tuple[ClusterConfig, Mapping[str, str]]:
+        """The configuration of a cluster of before a restart, and why some of its options now have the site's values.
+
+        Options may have gone, come, or been given other limits since; none of that is worth a user's work.
+        """
+        known = {name: value for name, value in stored.items() if name in settings_of(type(self._cluster_config))}
+        misfits: dict[str, str] = {}
+        while True:
+            try:
+                return with_overrides(self._cluster_config, known), misfits
+            except SettingErrors as errors:
+                bad = {error.option: error.reason for error in errors.errors if error.option in known}
+                misfits |= bad or dict.fromkeys(known, str(errors))  # which of several do not fit together?
+                known = {name: value for name, value in known.items() if name not in misfits}
 
     def close(self) -> None:
         """Create no clusters any more."""
@@ -164,18 +206,16 @@ class Manager:
         except Exception as error:
             # The handler is the site's own code: its author needs the traceback, its user the text.
             _log.exception("the site's handler of cluster options failed", user=user.name)
-            raise InvalidRequest(f"These cluster options cannot be used: {error or type(error).__name__}") from error
+            raise InvalidRequest(f"These cluster options cannot be used: {str(error) or type(error).__name__}") from error
 
-    async def _run(self, cluster: Cluster, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        def started() -> None:
-            self._add(cluster)
-            task_status.started()
+    def _start(self, cluster: Cluster) -> None:
+        self._add(cluster)
+        self._nursery.start_soon(self._run, cluster)
 
+    async def _run(self, cluster: Cluster) -> None:
         try:
-            await cluster.run(started)
-        except* Exception as group:
-            if cluster.name not in self._clusters:
-                raise  # not even recorded: its creator hears of it
+            await cluster.run()
+        except* Exception as group:  # noqa: BLE001 (one cluster's trouble is not another's)
             _log.error("a cluster's task tree broke; its jobs are taken back at the next start", exc_info=group)
 
     def _add(self, cluster: Cluster) -> None:
@@ -202,7 +242,8 @@ async def open_manager(
             manager.adopt(record, submissions)
         if known:
             _log.info("took clusters back", clusters=len(known))
-        nursery.start_soon(_forget_old_clusters, manager, backend)
+        forget_old = partial(_forget_old_clusters, manager, backend)
+        nursery.start_soon(partial(supervise, "forgetting old clusters", forget_old, **FOR_EVER))
         yield manager
         nursery.cancel_scope.cancel()
 
@@ -211,7 +252,7 @@ async def _forget_old_clusters(manager: Manager, backend: DBBackendBase) -> None
     while True:
         try:
             await manager.forget_old(backend.db_cluster_max_age)
-        except GatewayError as error:
+        except StoreError as error:
             _log.warning("cannot forget old clusters", error=str(error))
         await trio.sleep(backend.db_cleanup_period)
 

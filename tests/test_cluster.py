@@ -73,15 +73,14 @@ class House:
     async def open(self, record=None, submissions=()):
         services = Services(driver=self.driver, store=self.store, routes=self.routes, rules=self.rules)
         self.cluster = Cluster(record or self.record, self.config, services, submissions)
-        recorded = trio.Event()
+        await self.store.save(self.cluster.record)
         self.scope = trio.CancelScope()
 
         async def run():
             with self.scope:
-                await self.cluster.run(recorded.set)
+                await self.cluster.run()
 
         self.nursery.start_soon(run)
-        await recorded.wait()
         return self.cluster
 
     async def beat(self, count=0, *, active=(), closing=(), closed=(), host="node1"):
