@@ -2,7 +2,8 @@
 
 Every answer is JSON, every error is `{"error": "<sentence>"}`. Routes are
 thin: they authenticate, read and check what was sent, ask the manager or a
-cluster, and render what comes back.
+cluster, and render what comes back. Whoever was authenticated gets a cookie
+with the answer, and the authenticator its say, also when the answer is an error.
 """
 
 from collections.abc import Mapping
@@ -10,17 +11,19 @@ from typing import Any
 
 import orjson
 import structlog
-from quart import Quart, Response, request
+from quart import Quart, Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
 
 from gateway import __version__
-from gateway.auth import Authenticator, Identity, Sessions, identify
+from gateway.auth import Authenticator, Sessions, identify
 from gateway.cluster import Cluster
 from gateway.errors import BadRequest, Forbidden, GatewayError, InvalidRequest, NotFound
 from gateway.manager import Manager
-from gateway.models import ClusterRecord, ClusterStatus, User
+from gateway.models import MOST_WORKERS, ClusterRecord, ClusterStatus, User
 from gateway.store import Store
+from gateway.strict import shown
 
 _log = structlog.get_logger()
 
@@ -33,19 +36,21 @@ WAIT_PATIENCE = 20.0
 
 def create_api(manager: Manager, authenticator: Authenticator, sessions: Sessions, store: Store) -> Quart:
     """The app with all its routes."""
-    app = QuartTrio(__name__)
+    app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["RESPONSE_TIMEOUT"] = None
     _add_error_handlers(app)
 
-    async def identified() -> Identity:
-        return await identify(authenticator, sessions, request)
+    async def identified() -> User:
+        identity = g.identity = await identify(authenticator, sessions, request)
+        return identity.user
 
-    async def respond(identity: Identity, status: int, body: Any = None) -> Response:
-        response = _json(status, body)
-        if identity.new_cookie is not None:
+    @app.after_request
+    async def introduce(response: Response) -> Response:
+        identity = g.get("identity")
+        if identity is not None and identity.new_cookie is not None:
             response.headers.add("Set-Cookie", identity.new_cookie)
-        if identity.fresh:
+        if identity is not None and identity.fresh:
             await authenticator.pre_response(request, response, identity.context)
         return response
 
@@ -65,31 +70,32 @@ def create_api(manager: Manager, authenticator: Authenticator, sessions: Session
 
     @app.get("/api/v1/options")
     async def options() -> Response:
-        who = await identified()
-        chosen = await manager.options_for(who.user)
-        return await respond(who, 200, {"cluster_options": chosen.specification()})
+        user = await identified()
+        chosen = await manager.options_for(user)
+        return _json(200, {"cluster_options": chosen.specification()})
 
     @app.get("/api/v1/clusters/")
     async def list_clusters() -> Response:
-        who = await identified()
-        clusters = manager.list(who.user, _statuses(request.args.get("status")))
-        return await respond(who, 200, {cluster.name: report(cluster.record) for cluster in clusters})
+        user = await identified()
+        clusters = manager.list(user, _statuses(request.args.get("status")))
+        return _json(200, {cluster.name: report(cluster.record) for cluster in clusters})
 
     @app.post("/api/v1/clusters/")
     async def create_cluster() -> Response:
-        who = await identified()
+        user = await identified()
         body = await _body()
-        cluster = await manager.create(who.user, body.get("cluster_options") or {})
-        _log.info("cluster created", cluster=cluster.name, user=who.user.name)
-        return await respond(who, 201, {"name": cluster.name})
+        requested = body.get("cluster_options")
+        cluster = await manager.create(user, {} if requested is None else requested)
+        _log.info("cluster created", cluster=cluster.name, user=user.name)
+        return _json(201, {"name": cluster.name})
 
     @app.get("/api/v1/clusters/<name>")
     async def get_cluster(name: str) -> Response:
-        who = await identified()
-        cluster = owned(name, who.user)
+        user = await identified()
+        cluster = owned(name, user)
         if _flag(request.args.get("wait")):
             await cluster.wait_started(WAIT_PATIENCE)
-        return await respond(who, 200, full_report(cluster.record))
+        return _json(200, full_report(cluster.record))
 
     @app.delete("/api/v1/clusters/<name>")
     async def stop_cluster(name: str) -> Response:
@@ -97,45 +103,45 @@ def create_api(manager: Manager, authenticator: Authenticator, sessions: Session
         if authorization.startswith("token "):
             await manager.authenticated(name, authorization).stop()
             return _json(204)
-        who = await identified()
+        user = await identified()
         try:
-            cluster = owned(name, who.user, "stop")
+            cluster = owned(name, user, "stop")
         except NotFound:
             pass  # what is not there has stopped
         else:
             await cluster.stop()
-        return await respond(who, 204)
+        return _json(204)
 
     @app.post("/api/v1/clusters/<name>/scale")
     async def scale_cluster(name: str) -> Response:
-        who = await identified()
-        cluster = owned(name, who.user, "scale")
-        count = (await _body()).get("count")
-        if type(count) is not int or count < 0:
-            raise InvalidRequest(f"Scale expects a non-negative integer, got {count!r}")
+        user = await identified()
+        cluster = owned(name, user, "scale")
+        count = _count(await _body(), "count")
         message = await cluster.scale(count)
-        return await respond(who, 200, {"ok": not message, "msg": message or None})
+        return _json(200, {"ok": not message, "msg": message or None})
 
     @app.post("/api/v1/clusters/<name>/adapt")
     async def adapt_cluster(name: str) -> Response:
-        who = await identified()
-        cluster = owned(name, who.user, "scale")
+        user = await identified()
+        cluster = owned(name, user, "scale")
         body = await _body()
         active = body.get("active", True)
         if type(active) is not bool:
-            raise InvalidRequest(f"Field 'active' is {active!r}, expected true or false")
-        minimum, maximum = (_optional_count(body, field) for field in ("minimum", "maximum"))
+            raise InvalidRequest(f"Field 'active' is {shown(active)}, expected true or false")
+        minimum, maximum = (
+            None if body.get(field) is None else _count(body, field) for field in ("minimum", "maximum")
+        )
         if minimum is not None and maximum is not None and minimum > maximum:
             raise InvalidRequest(f"Field 'minimum' ({minimum}) is larger than field 'maximum' ({maximum})")
         message = await cluster.adapt(minimum, maximum, active)
-        return await respond(who, 200, {"ok": not message, "msg": message or None})
+        return _json(200, {"ok": not message, "msg": message or None})
 
     @app.get("/api/v1/clusters/<name>/events")
     async def events(name: str) -> Response:
-        who = await identified()
-        cluster = owned(name, who.user)
+        user = await identified()
+        cluster = owned(name, user)
         told = [{"time": event.time, "message": event.message} for event in cluster.events]
-        return await respond(who, 200, {"events": told})
+        return _json(200, {"events": told})
 
     return app
 
@@ -197,14 +203,19 @@ def _flag(text: str | None) -> bool:
         return False
 
 
-def _optional_count(body: Mapping[str, Any], field: str) -> int | None:
+def _count(body: Mapping[str, Any], field: str) -> int:
     value = body.get(field)
-    if value is None or (type(value) is int and value >= 0):
+    if type(value) is int and 0 <= value <= MOST_WORKERS:
         return value
-    raise InvalidRequest(f"Field {field!r} is {value!r}, expected an integer >= 0 or null")
+    raise InvalidRequest(f"Field {field!r} is {shown(value)}, expected a non-negative integer up to {MOST_WORKERS}")
 
 
 def _add_error_handlers(app: Quart) -> None:
+    @app.before_request
+    async def exact_paths() -> None:
+        if isinstance(request.routing_exception, RequestRedirect):  # to the same path with or without a slash
+            raise NotFound(f"There is nothing at {request.path}")
+
     @app.errorhandler(GatewayError)
     async def told(error: GatewayError) -> Response:
         response = _json(error.status, {"error": str(error)})

@@ -45,9 +45,24 @@ class BadRequest(GatewayError):
 
 
 class MethodNotAllowed(GatewayError):
-    """The route does not take this method."""
+    """The route does not take this method, only `allowed`."""
 
     status = 405
+
+    def __init__(self, message: str, *, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """RFC 9110, 15.5.6: the answer names the methods that are taken."""
+        return {"Allow": self.allowed}
+
+
+class RequestTooSlow(GatewayError):
+    """The request's body does not arrive."""
+
+    status = 408
 
 
 class TooLarge(GatewayError):

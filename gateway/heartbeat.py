@@ -18,6 +18,7 @@ from attrs import frozen
 
 from gateway.errors import BadRequest, InvalidRequest
 from gateway.lifecycle import COMING_STATES, WorkerEvent, WorkerState
+from gateway.models import MOST_WORKERS
 
 
 @frozen
@@ -54,7 +55,7 @@ def parse_heartbeat(body: bytes) -> Heartbeat:
         scheduler_address=scheduler,
         dashboard_address=dashboard,
         api_address=api,
-        count=count,
+        count=min(count, MOST_WORKERS),
         active_workers=frozenset(_names(message, "active_workers")),
         closing_workers=frozenset(_names(message, "closing_workers")),
         closed_workers=_names(message, "closed_workers"),

@@ -13,6 +13,9 @@ from attrs import field, frozen
 JobId = NewType("JobId", str)
 """How the batch system (or the local driver) names one job, for example `4711_3`."""
 
+MOST_WORKERS = 100_000
+"""More workers than any scheduler can manage: no single number that a user sends can make us grow beyond it."""
+
 
 class Role(enum.StrEnum):
     """What a job is for."""
