@@ -3,24 +3,44 @@
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types pytest clean
+.PHONY: demo test check lint types pytest docs clean
 .DEFAULT_GOAL := test
 
-$(STAMP): setup.cfg pyproject.toml
-	@echo "==> virtual environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip 'setuptools>=77'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	@touch $@
+# ---- the two commands
 
-lint: $(STAMP)
+demo: $(VENV)/.demo                       ## a gateway, a cluster, a computation; KEEP=1 leaves it running
+	@$(BIN)/dask-gateway-server --log-level WARNING demo $(if $(KEEP),--keep)
+
+test:                                     ## everything needed, then all tests (SLURM=0 declines the real Slurm)
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" MAKE="$(MAKE)" tests/run.sh
+
+# ---- its parts
+
+check: lint types pytest                  ## what `make test` runs once everything is installed
+
+lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(VENV)/.test
 	$(BIN)/mypy
 
+pytest: $(VENV)/.test                     ## ARGS="tests/test_api.py -k name" chooses
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m tests.check_coverage)
+
+docs: $(VENV)/.test                       ## regenerate the manual of the options
+	$(BIN)/python -m gateway.config_text > docs/configuration.md
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.demo $(VENV)/.test: $(VENV)/.%: setup.cfg
+	@echo "==> installing into $(VENV) (for make $*)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade pip 'setuptools>=77'
+	@$(PIP) install --editable '.[$(if $(filter demo,$*),dask,test)]'
+	@touch $@

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# `make test`: everything that the tests need, then all of them.
+#
+# As an ordinary user only the virtual environment is made; tests that need
+# root, a real Slurm, PostgreSQL or Chromium say so and are skipped. As root on
+# Debian or Ubuntu what is missing of those is installed with apt first;
+# SLURM=0 declines Slurm. Jobs then run as other users, who must be able to
+# read this checkout: one in a private folder is tested in a public copy.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${PYTHON:=python3}" "${VENV:=.venv}" "${MAKE:=make}"
+
+say() { echo "==> $*"; }
+
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    need=()
+    want() { command -v "$1" >/dev/null || need+=("$2"); }
+    want sudo sudo
+    want ip iproute2
+    want chromium chromium
+    want chromedriver chromium-driver
+    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
+    "$PYTHON" -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
+    if [ "${SLURM:-1}" != 0 ]; then
+        want slurmctld slurmctld
+        want slurmd slurmd
+        want sbatch slurm-client
+        want munged munge
+    fi
+    if [ ${#need[@]} -gt 0 ]; then
+        say "installing ${need[*]} (SLURM=0 declines Slurm)"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -q -o DPkg::Lock::Timeout=600 update >/dev/null
+        apt-get -q -o DPkg::Lock::Timeout=600 install -y --no-install-recommends "${need[@]}" >/dev/null
+    fi
+    if [ "${SLURM:-1}" = 0 ]; then say "SLURM=0: the tests on a real Slurm are skipped"; fi
+    if ! setpriv --reuid=nobody --regid=nogroup --clear-groups test -r "$PWD/setup.cfg"; then
+        copy=$(mktemp -d /var/tmp/dask-gateway-trio.XXXXXX)
+        trap 'rm -rf "$copy"' EXIT
+        say "other users cannot read $PWD; testing a copy in $copy"
+        chmod 755 "$copy"
+        tar --exclude="./$VENV" -cf - . | tar -xf - -C "$copy" --no-same-owner
+        cd "$copy"
+    fi
+    # Clones made under a strict umask are as private as a private folder.
+    chmod -R go+rX gateway tests setup.cfg pyproject.toml README.md
+    umask 022
+elif [ "$(id -u)" != 0 ]; then
+    say "not root: tests with other users' jobs, Slurm and PostgreSQL servers are skipped"
+fi
+
+"$MAKE" --no-print-directory check PYTHON="$PYTHON" VENV="$VENV"
