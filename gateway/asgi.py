@@ -47,15 +47,14 @@ class Front:
         if self._secure and scope["scheme"] in ("http", "ws") and not _is_from_job(scope):
             await _send_to_https(scope, send)
             return
-        if self._prefix:
-            scope = strip_prefix(scope, self._prefix)
-            path = scope["path"]
+        below = strip_prefix(scope, self._prefix) if self._prefix else scope
+        path = below["path"]
         if self._dashboards is not None and path.startswith("/clusters/"):
-            await self._dashboards(scope, receive, send)
+            await self._dashboards(below, receive, send)
         elif scope["type"] == "http" and path.endswith("/heartbeat") and path.startswith("/api/v1/clusters/"):
-            await self._heartbeats(scope, receive, send)
-        else:
-            await self._api(scope, receive, send)
+            await self._heartbeats(below, receive, send)
+        else:  # Quart takes the prefix off by itself
+            await self._api({**scope, "root_path": self._prefix}, receive, send)
 
 
 def strip_prefix(scope: Scope, prefix: str) -> Scope:

@@ -114,14 +114,19 @@ class SimpleAuthenticator(Authenticator):
 
 
 def _basic_credentials(header: str) -> tuple[str, str]:
-    """User and password out of an Authorization header (RFC 7617, UTF-8). Raises `Unauthorized`."""
+    """User and password out of an Authorization header (RFC 7617, UTF-8 or Latin-1). Raises `Unauthorized`."""
     kind, _, encoded = header.partition(" ")
     if kind.lower() != "basic" or len(encoded) > _LONGEST:
         raise Unauthorized
     try:
-        name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, ValueError) as error:  # no base64, no ASCII, no UTF-8
+        credentials = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError) as error:  # no base64, no ASCII
         raise Unauthorized from error
+    try:
+        text = credentials.decode()
+    except UnicodeDecodeError:  # the published client sends Latin-1, of which every byte is a character
+        text = credentials.decode("latin-1")
+    name, colon, password = text.partition(":")
     if not colon or not _USER_NAME.fullmatch(name):
         raise Unauthorized
     return name, password

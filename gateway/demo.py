@@ -14,7 +14,7 @@ from pathlib import Path
 import trio
 
 from gateway.config import load
-from gateway.main import Ports, serve, wait_signal
+from gateway.main import Ports, serve
 
 _NOTEBOOK = """
 The gateway stays up; Ctrl-C ends it. To paste into a notebook:
@@ -50,12 +50,12 @@ async def _demo(directory: Path, keep: bool) -> int:
         _say("starting a gateway with local jobs")
         ports: Ports = await nursery.start(partial(serve, config, wait_stop=finished.wait))
         _say(f"it serves API, dashboards and scheduler traffic at http://{ports.name}")
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM):  # the client hears Ctrl-C too
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:  # the client hears Ctrl-C too
             client = [sys.executable, "-m", "gateway.demo_client", f"http://{ports.name}"]
             code = (await trio.run_process(client, check=False)).returncode
-        if keep and code == 0:
-            print(_NOTEBOOK.format(name=ports.name), flush=True)
-            await wait_signal()
+            if keep and code == 0:
+                print(_NOTEBOOK.format(name=ports.name), flush=True)
+                await anext(signals)
         _say("stopping")
         finished.set()
     _say("done" if code == 0 else "the demo failed; what went wrong stands above")

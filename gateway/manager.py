@@ -21,7 +21,7 @@ from gateway.cluster import FOR_EVER, RECORD_DEADLINE, Cluster, Services, time_m
 from gateway.cluster_config import ClusterConfig
 from gateway.configurable import SettingErrors, dump, settings_of, with_overrides
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TryAgainLater, Unauthorized
-from gateway.lifecycle import is_active
+from gateway.lifecycle import is_active, is_ended
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
 from gateway.options import Options
 from gateway.same_secret import same_secret
@@ -236,6 +236,9 @@ async def open_manager(
 ) -> AsyncIterator[Manager]:
     """The manager with all clusters of the store taken back. Leaving it ends our watching, not the jobs."""
     known = await services.store.load()
+    active = {record.name for record, _ in known if not is_ended(record.status)}
+    if orphans := await services.driver.orphans(active):
+        _log.warning("ended jobs of clusters that are not on record", clusters=sorted(orphans))
     async with trio.open_nursery() as nursery:
         manager = Manager(backend, cluster_config, services, nursery)
         for record, submissions in known:

@@ -197,6 +197,11 @@ class FakeDriver:
         self.cleaned.append((cluster.name, keep_logs))
         self._wake()
 
+    async def orphans(self, known: Collection[str]) -> frozenset[str]:
+        """A batch system leaves them alone."""
+        await trio.lowlevel.checkpoint()
+        return frozenset()
+
     def max_group_size(self, cluster: ClusterRef) -> int | None:
         """As the test says in `group_limit`."""
         return self.group_limit

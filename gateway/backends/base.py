@@ -129,6 +129,14 @@ class Driver(Protocol):
         """
         ...
 
+    async def orphans(self, known: Collection[str]) -> frozenset[str]:
+        """End the jobs of this gateway that belong to none of the `known` clusters; returns the clusters they were of.
+
+        For the start of a gateway whose predecessor crashed. A driver that cannot be sure whose a job is (several
+        gateways may share one batch system) leaves it alone: what was submitted is on record before it is submitted.
+        """
+        ...
+
     def max_group_size(self, cluster: ClusterRef) -> int | None:
         """The largest `JobSpec.count` that one submission may have; None when there is no limit."""
         ...
