@@ -10,8 +10,10 @@ in the clear is what they prove with their cluster's own token, and nothing
 else; everybody else is sent to HTTPS.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
@@ -23,6 +25,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 #: Each library spells the types of ASGI in its own way; what they share is the call.
 App = Callable[[Any, Any, Any], Awaitable[None]]
+
+_CLUSTER = re.compile("/api/v1/clusters/[^/]+")
+_HEARTBEAT = re.compile("/api/v1/clusters/[^/]+/heartbeat")
 
 
 class Front:
@@ -44,14 +49,13 @@ class Front:
         if self._prefix and not (path == self._prefix or path.startswith(f"{self._prefix}/")):
             await refuse(scope, send, 404, f"Nothing here: this gateway serves below {self._prefix}/")
             return
-        if self._secure and scope["scheme"] in ("http", "ws") and not _is_from_job(scope):
-            await _send_to_https(scope, send)
-            return
         below = strip_prefix(scope, self._prefix) if self._prefix else scope
         path = below["path"]
-        if self._dashboards is not None and path.startswith("/clusters/"):
+        if self._secure and scope["scheme"] in ("http", "ws") and not _is_from_job(below):
+            await _send_to_https(scope, send)
+        elif self._dashboards is not None and path.startswith("/clusters/"):
             await self._dashboards(below, receive, send)
-        elif scope["type"] == "http" and path.endswith("/heartbeat") and path.startswith("/api/v1/clusters/"):
+        elif scope["type"] == "http" and _HEARTBEAT.fullmatch(path):
             await self._heartbeats(below, receive, send)
         else:  # Quart takes the prefix off by itself
             await self._api({**scope, "root_path": self._prefix}, receive, send)
@@ -59,12 +63,15 @@ class Front:
 
 def strip_prefix(scope: Scope, prefix: str) -> Scope:
     """The scope as seen below `prefix`, which moves to `root_path`."""
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    path = scope["path"][len(prefix) :] or "/"
+    raw: bytes = scope.get("raw_path") or b""
+    # A client may have written characters of the prefix as %XX; then the rest is written anew.
+    as_sent = raw.startswith(prefix.encode())
     return {
         **scope,
         "root_path": scope.get("root_path", "") + prefix,
-        "path": scope["path"][len(prefix) :] or "/",
-        "raw_path": raw[len(prefix.encode()) :] or b"/",
+        "path": path,
+        "raw_path": raw[len(prefix.encode()) :] or b"/" if as_sent else quote(path).encode(),
     }
 
 
@@ -117,8 +124,8 @@ def _is_from_job(scope: Scope) -> bool:
     """True for the two things that a job says: its heartbeat, and the end of its own cluster."""
     if scope["type"] != "http" or not header(scope, b"authorization").startswith("token "):
         return False
-    path: str = scope["path"]
-    return scope["method"] == "DELETE" or (scope["method"] == "POST" and path.endswith("/heartbeat"))
+    said = {"POST": _HEARTBEAT, "DELETE": _CLUSTER}.get(scope["method"])
+    return said is not None and said.fullmatch(scope["path"]) is not None
 
 
 async def _send_to_https(scope: Scope, send: Send) -> None:

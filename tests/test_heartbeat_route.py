@@ -1,0 +1,131 @@
+"""Heartbeats, from HTTP to the cluster and back."""
+
+import orjson
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from gateway import heartbeat_route
+from gateway.errors import TryAgainLater
+from gateway.heartbeat import parse_heartbeat
+from gateway.models import MOST_WORKERS, ClusterStatus
+from tests.houses import ask_app, heartbeat, open_house
+
+
+def path_of(name):
+    return f"/api/v1/clusters/{name}/heartbeat"
+
+
+async def test_a_heartbeat_is_acknowledged_when_it_is_durable():
+    async with open_house() as house:
+        name = await house.create()
+        answer = await house.beat(name, 2)
+        assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", ["0"])
+        record = house.store.clusters[name]
+        assert (record.status, record.count) == (ClusterStatus.RUNNING, 2)
+        assert house.routes.routes == {name: ("tls://10.0.0.1:8786", "http://10.0.0.1:8787")}
+
+
+async def test_only_the_clusters_own_token_opens():
+    async with open_house() as house:
+        mine, other = await house.create(), await house.create()
+        token = house.manager.find(mine).record.token
+        for name, guess in ((other, token), ("nosuch", token), (mine, ""), (mine, token + "x"), (mine, "tök")):
+            answer = await house.ask("POST", path_of(name), token=guess, body=heartbeat())
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, ["token"])
+            assert set(answer.json) == {"error"}
+        for user in (None, "alice"):
+            assert (await house.ask("POST", path_of(mine), user=user, body=heartbeat())).status == 401
+        assert house.routes.routes == {}
+
+
+async def test_a_body_is_not_even_read_without_the_token():
+    async with open_house() as house:
+        await house.create()
+
+        async def receive():
+            raise AssertionError("not to be read")
+
+        sent = []
+
+        async def send(message):
+            await trio.lowlevel.checkpoint()
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": path_of("x"), "scheme": "http", "headers": []}
+        await heartbeat_route.heartbeat_app(house.manager)(scope, receive, send)
+        assert sent[0]["status"] == 401
+
+
+async def test_other_methods():
+    async with open_house() as house:
+        for method in ("GET", "PUT", "HEAD"):
+            answer = await house.ask(method, path_of("x"), token="t")
+            assert (answer.status, answer.headers["allow"]) == (405, ["POST"])
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ([], 400, "object"),
+        ({"count": 1}, 422, "scheduler_address"),
+        (heartbeat(-1), 422, "count"),
+        (heartbeat(True), 422, "count"),
+        (heartbeat(active_workers="w1-0"), 422, "active_workers"),
+        (heartbeat(api_address="http://10.0.0.2:9000"), 422, "10.0.0.2"),
+        (heartbeat(scheduler_address="tls://10.0.0.1:8786/x"), 422, "scheduler_address"),
+    ],
+)
+async def test_what_is_no_heartbeat(body, status, field):
+    async with open_house() as house:
+        name = await house.create()
+        token = house.manager.find(name).record.token
+        answer = await house.ask("POST", path_of(name), token=token, body=body)
+        assert (answer.status, field in answer.error) == (status, True)
+        assert house.manager.find(name).record.status is ClusterStatus.PENDING
+
+
+async def test_a_body_that_is_no_json_or_too_large(monkeypatch):
+    monkeypatch.setattr(heartbeat_route, "BODY_LIMIT", 100)
+    async with open_house() as house:
+        name = await house.create()
+        token = house.manager.find(name).record.token
+        assert (await house.ask("POST", path_of(name), token=token, data=b"{")).status == 400
+        assert (await house.ask("POST", path_of(name), token=token, data=b" " * 101)).status == 413
+
+
+async def test_a_body_that_never_ends(monkeypatch):
+    monkeypatch.setattr(heartbeat_route, "BODY_DEADLINE", 0)
+    async with open_house() as house:
+        name = await house.create()
+        token = house.manager.find(name).record.token
+        assert (await house.ask("POST", path_of(name), token=token, body=heartbeat())).status == 408
+
+
+async def test_after_the_end_and_without_a_database():
+    async with open_house() as house:
+        name = await house.running()
+        house.store.broken = TryAgainLater("no")
+        house.store.held = trio.Event()
+        with pytest.MonkeyPatch.context() as patch, capture_logs():
+            patch.setattr("gateway.cluster.RECORD_DEADLINE", 0)
+            assert (await house.beat(name, 5)).status == 503
+        house.store.broken = None
+        house.store.held.set()
+        await house.ask("DELETE", f"/api/v1/clusters/{name}")
+        answer = await house.beat(name)
+        assert (answer.status, name in answer.error) == (409, True)
+
+
+async def test_an_error_of_ours_is_nobody_elses(monkeypatch):
+    """The boundary around it is the HTTP server's; nothing is sent here."""
+    async with open_house() as house:
+        name = await house.create()
+        monkeypatch.setattr(heartbeat_route, "parse_heartbeat", lambda body: 1 / 0)
+        token = house.manager.find(name).record.token
+        with pytest.raises(ZeroDivisionError):
+            await ask_app(house.app, "POST", path_of(name), headers=[("Authorization", f"token {token}")])
+
+
+def test_no_heartbeat_asks_for_more_workers_than_there_are():
+    assert parse_heartbeat(orjson.dumps(heartbeat(2**63))).count == MOST_WORKERS
