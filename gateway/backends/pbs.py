@@ -136,11 +136,10 @@ class PBS:
 
     def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
         """Calls with plain ids only, and calls with at most two ranges of one array."""
-        groups = by_array(jobs)
-        calls = _chunks(groups.pop(None, []), MAX_CANCEL_ARGUMENTS)
-        for array, elements in groups.items():
-            if array is not None:
-                calls += _chunks(list(ranges(array, elements)), MAX_RANGES)
+        plain, arrays = by_array(jobs)
+        calls = _chunks(plain, MAX_CANCEL_ARGUMENTS)
+        for array, elements in arrays.items():
+            calls += _chunks(list(ranges(array, elements)), MAX_RANGES)
         return tuple(calls)
 
     def cancel_failed(self, answer: Answer) -> bool:
@@ -304,11 +303,10 @@ def _is_empty(answer: Answer) -> bool:
 
 def _questions(missing: Collection[JobId]) -> Iterator[JobId]:
     """What to ask for: jobs, a few elements of an array, or the whole array."""
-    for array, jobs in by_array(missing).items():
-        if array is not None and len(jobs) > FEW_ELEMENTS:
-            yield array
-        else:
-            yield from jobs
+    plain, arrays = by_array(missing)
+    yield from plain
+    for array, elements in arrays.items():
+        yield from elements if len(elements) <= FEW_ELEMENTS else (array,)
 
 
 def _turned(jobs: Sequence[JobId], turn: int) -> Iterable[JobId]:

@@ -43,14 +43,14 @@ def index_of(element: str) -> int:
     return int(element[element.index("[") + 1 : element.index("]")])
 
 
-def by_array(jobs: Collection[JobId]) -> dict[JobId | None, list[JobId]]:
-    """Jobs by their array, each array's in the order of their indices; plain jobs stand under None."""
-    groups: dict[JobId | None, list[JobId]] = {}
-    for job in jobs:
-        groups.setdefault(array_of(job), []).append(job)
-    for array, elements in groups.items():
-        elements.sort(key=str if array is None else index_of)
-    return groups
+def by_array(jobs: Collection[JobId]) -> tuple[list[JobId], dict[JobId, list[JobId]]]:
+    """The plain jobs, and the elements of each array."""
+    plain: list[JobId] = []
+    arrays: dict[JobId, list[JobId]] = {}
+    for job in sorted(jobs):
+        array = array_of(job)
+        (plain if array is None else arrays.setdefault(array, [])).append(job)
+    return plain, arrays
 
 
 def ranges(array: JobId, elements: Collection[JobId]) -> Iterator[str]:
