@@ -25,7 +25,6 @@ another turn with `again`). The rules that keep this fair and safe:
 import select
 import socket
 import time
-from collections.abc import Iterable
 from typing import Final, Protocol
 
 import structlog
@@ -65,10 +64,9 @@ class EpollLoop:
     def __len__(self) -> int:
         return len(self._watchers)
 
-    @property
-    def watchers(self) -> Iterable[Watcher]:
-        """All watchers, one or more times each."""
-        return tuple(self._watchers.values())
+    def fileno(self) -> int:
+        """Readable while any watched socket has news."""
+        return self._epoll.fileno()
 
     def add(self, sock: socket.socket, watcher: Watcher, events: int = EDGES) -> None:
         """Watch a non-blocking socket. What is ready already is told in the next turn."""
@@ -100,15 +98,14 @@ class EpollLoop:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        poll, clock = self._epoll.poll, time.perf_counter
+        clock = time.perf_counter
         now = clock()
         slice_end, spin_end = now + SLICE_SECONDS, now
         spin = 0.0
         while True:
-            events = poll(0, BATCH)
+            busy = self.turn()
             now = clock()
-            if events or self._again:
-                self._turn(events)
+            if busy:
                 spin_end = now + spin
                 if now < slice_end:
                     continue
@@ -116,17 +113,15 @@ class EpollLoop:
             elif now < spin_end:
                 continue
             else:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                await trio.lowlevel.wait_readable(self.fileno())
                 spin = SPIN_SECONDS if clock() - now < SPIN_SECONDS else 0.0
             slice_end = clock() + SLICE_SECONDS
 
-    def shut(self) -> None:
-        """Abort all watchers and close the epoll; after `run` has ended."""
-        for watcher in self.watchers:
-            watcher.abort()
-        self._epoll.close()
-
-    def _turn(self, events: list[tuple[int, int]]) -> None:
+    def turn(self) -> bool:
+        """Handle one batch of what is ready; False when there was nothing."""
+        events = self._epoll.poll(0, BATCH)
+        if not events and not self._again:
+            return False
         again, self._again = self._again, []
         self._in_turn = True
         find = self._watchers.get
@@ -146,6 +141,13 @@ class EpollLoop:
             for sock in self._closing:
                 sock.close()
             self._closing.clear()
+        return True
+
+    def shut(self) -> None:
+        """Abort all watchers and close the epoll; after `run` has ended."""
+        for watcher in tuple(self._watchers.values()):
+            watcher.abort()
+        self._epoll.close()
 
     def _failed(self, watcher: Watcher, error: Exception) -> None:
         log.error("connection failed", error=repr(error), exc_info=error)

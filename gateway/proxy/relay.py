@@ -106,11 +106,13 @@ class Side:
         self.rest = b""
         self.pipe: Pipe | None = None
         self.ended = False  # nothing more will come from this socket
-        self.broken = False  # writing to this socket failed; the error is reported only once
+        self.broken = False  # this socket has failed; the kernel reports that once, and then only an end
 
     def ready(self, mask: int) -> None:
         """Carry on, in both directions, what this socket's state allows."""
         peer, relay = self.peer, self.relay
+        if mask & select.EPOLLERR:
+            self.broken = True
         if peer.stuck:
             peer.push()
             if not relay.open:
@@ -118,7 +120,7 @@ class Side:
         if self.stuck:
             return
         if self.ended:
-            if mask & select.EPOLLERR:
+            if self.broken:
                 relay.reset()
             return
         if mask and not mask & _READABLE:
