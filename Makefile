@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # ---- the two commands
 
 demo: $(VENV)/.demo                       ## a gateway, a cluster, a computation; KEEP=1 leaves it running
-	@$(BIN)/dask-gateway-server --log-level WARNING demo $(if $(KEEP),--keep)
+	@$(BIN)/dask-gateway-server demo $(if $(KEEP),--keep)
 
 test:                                     ## everything needed, then all tests (SLURM=0 declines the real Slurm)
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" MAKE="$(MAKE)" tests/run.sh

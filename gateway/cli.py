@@ -8,6 +8,7 @@ before click looks at the rest.
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -48,13 +49,17 @@ class Chosen:
         return load(self.path, self.overrides)
 
 
+def _log_level(default: str | None = None) -> Callable[[F], F]:
+    levels = click.Choice(LOG_LEVELS, case_sensitive=False)
+    return click.option("--log-level", type=levels, default=default, help="Log at least this.")
+
+
 def _common(command: F) -> F:
     """The options that stand before or after the name of a subcommand."""
     file = click.option(
         "-f", "--config", "file", type=click.Path(path_type=Path), help=f"Configuration file (default: {DEFAULT_FILE})."
     )
-    level = click.option("--log-level", type=click.Choice(LOG_LEVELS, case_sensitive=False), help="Log at least this.")
-    return file(level(command))
+    return file(_log_level()(command))
 
 
 @click.group(invoke_without_command=True, epilog="--Class.option=value overrides any option of the configuration.")
@@ -81,13 +86,17 @@ def _serve(chosen: Chosen) -> int:
 
 @cli.command()
 @click.option("--keep", is_flag=True, help="Keep the gateway running, and print what to paste into a notebook.")
+@_log_level(default="WARNING")
 @click.pass_obj
-def demo(chosen: Chosen, keep: bool) -> int:
+def demo(chosen: Chosen, keep: bool, log_level: str) -> int:
     """Start a gateway with local jobs, and compute something through it."""
     from gateway.demo import run
 
     if chosen != Chosen():
         raise click.UsageError("demo has a configuration of its own")
+    if find_spec("dask_gateway") is None or find_spec("bokeh") is None:
+        raise click.UsageError("the demo needs Dask and its client: pip install 'dask-gateway-trio[dask]'")
+    log.set_up(log_level.upper())
     return run(keep)
 
 
