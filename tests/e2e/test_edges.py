@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from tests.e2e.house import open_gateway
+from tests.test_proxy_malformed import MALFORMED
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +176,21 @@ def test_the_demo():
     assert "the mean is 0.5000" in done.stdout or "the mean is 0.4999" in done.stdout
     assert "/status" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_malformed_input_does_not_end_the_gateway(tmp_path):
+    with open_gateway(tmp_path / "house") as house:
+        host, port = house.address.split(":")
+        for case, (data, _) in MALFORMED.items():
+            for target in (b"/ HTTP", b"/api/v1/clusters/ HTTP", b"/clusters/abc/status/ws HTTP"):
+                with socket.create_connection((host, int(port)), timeout=10) as stream:
+                    try:
+                        stream.sendall(data.replace(b"/ HTTP", target))
+                        stream.shutdown(socket.SHUT_WR)
+                        while stream.recv(65536):
+                            pass
+                    except OSError:
+                        pass  # closed, or reset, is an answer
+            assert house.request("GET", "/api/health")[0] == 200, case
+        assert house.process.poll() is None
+        assert house.client(compute)[0] == 2
