@@ -22,6 +22,7 @@ def notify(**fields: str) -> None:
     message = "\n".join(f"{name}={value}" for name, value in fields.items())
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.setblocking(False)  # a full queue is no reason to stand still
             channel.sendto(message.encode(), address)
     except OSError as error:
         _log.warning("cannot notify systemd", socket=path, error=str(error))
