@@ -9,6 +9,8 @@ for workers that have never been seen connected: one that was connected and is
 no longer listed as active or closing has left, whatever the long list says.
 """
 
+import ipaddress
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,10 @@ from attrs import frozen
 from gateway.errors import BadRequest, InvalidRequest
 from gateway.lifecycle import COMING_STATES, WorkerEvent, WorkerState
 from gateway.models import MOST_WORKERS
+
+#: RFC 1123 2.1, and underscores, which some sites have.
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DNS_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 
 
 @frozen
@@ -92,7 +98,7 @@ def _address(message: Mapping[str, Any], field: str, scheme: str) -> str:
         good = (
             parts is not None
             and parts.scheme == scheme
-            and bool(parts.hostname)
+            and _is_host(parts.hostname or "")
             and bool(parts.port)
             and not (parts.path or parts.query or parts.fragment or parts.username or parts.password)
             and all(32 < ord(char) < 127 for char in parts.netloc)
@@ -103,6 +109,14 @@ def _address(message: Mapping[str, Any], field: str, scheme: str) -> str:
         raise InvalidRequest(f"Field {field!r} of a heartbeat is {value!r}, expected {scheme}://host:port")
     assert isinstance(value, str)
     return value
+
+
+def _is_host(host: str) -> bool:
+    """An IP address or a DNS name. Others are no mere failures: looking up `a..b` raises an UnicodeError."""
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return len(host) < 254 and _DNS_NAME.fullmatch(host) is not None
 
 
 def _names(message: Mapping[str, Any], field: str) -> list[str]:

@@ -79,4 +79,4 @@ def _spec(
 
 def _number(seconds: float) -> str:
     """A number as a command line takes it: 15, not 15.0."""
-    return f"{seconds:g}"
+    return str(int(seconds)) if seconds == int(seconds) else str(seconds)

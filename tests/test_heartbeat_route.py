@@ -129,3 +129,20 @@ async def test_an_error_of_ours_is_nobody_elses(monkeypatch):
 
 def test_no_heartbeat_asks_for_more_workers_than_there_are():
     assert parse_heartbeat(orjson.dumps(heartbeat(2**63))).count == MOST_WORKERS
+
+
+@pytest.mark.parametrize(
+    "host", ["a..b", "x" * 64, ".", "-x", "*", "%", "a" * 260, "x" * 64 + ".org", "[fe80::1%25../x]"]
+)
+async def test_hosts_that_no_resolver_takes(host):
+    async with open_house() as house:
+        name = await house.create()
+        answer = await house.beat(name, host=host)
+        assert (answer.status, "scheduler_address" in answer.error) == (422, True)
+        assert house.routes.routes == {}
+
+
+@pytest.mark.parametrize("host", ["node1", "node_1.hpc.site", "10.0.0.1", "[::1]", "[2001:db8::7]", "NODE-1."])
+async def test_hosts_that_may_be(host):
+    async with open_house() as house:
+        assert (await house.beat(await house.create(), host=host)).status == 200

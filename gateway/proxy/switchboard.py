@@ -65,7 +65,7 @@ class Switchboard:
         try:
             with trio.fail_after(self._limits.connect_timeout):
                 found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, trio.TooSlowError) as error:
+        except (OSError, UnicodeError, trio.TooSlowError) as error:
             self._fail(arrival, route, str(error) or "its name cannot be looked up in time")
         else:
             self._dial(arrival, route, found[0][0], found[0][4])
