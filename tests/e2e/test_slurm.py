@@ -1,16 +1,18 @@
 """What users do, with the published client, on the real Slurm: the gateway runs as dask, jobs as alice and bob."""
 
+import base64
 import json
 import os
-import shutil
+import signal
+import socket
 import subprocess
-import textwrap
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import ClientFailed, open_gateway
+from tests.e2e.house import open_gateway
 from tests.slurm.real import allow_dask, ensure_slurm, folder_of_dask, installation, needs_slurm, queue
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(300)]
@@ -22,7 +24,8 @@ c.DaskGateway.backend_class = "dask_gateway_server.backends.jobqueue.slurm.Slurm
 c.Proxy.address = "127.0.0.1:0"
 c.DaskGateway.log_level = "DEBUG"
 c.JobQueueBackend.dask_gateway_jobqueue_launcher = "PREFIX/bin/dask-gateway-jobqueue-launcher"
-c.JobQueueBackend.backoff_base_delay = 0.1
+c.JobQueueBackend.cluster_start_timeout = 20
+c.JobQueueBackend.worker_start_timeout = 60
 c.JobQueueClusterConfig.scheduler_cmd = "PREFIX/bin/dask-scheduler"
 c.JobQueueClusterConfig.worker_cmd = "PREFIX/bin/dask-worker"
 c.JobQueueClusterConfig.worker_memory = "512 M"
@@ -50,30 +53,92 @@ def slurm():
     allow_dask()
     yield
     left = queue("alice", "bob")
-    subprocess.run(["scancel", *left], check=False)
+    if left:
+        subprocess.run(["scancel", *left], check=False)
     assert not left, f"jobs are left: {left}"
 
 
-def open_house(folder, config="", **options):
-    base = BASE.replace("{prefix}", str(installation())).replace("{{", "{").replace("}}", "}")
-    (folder / "home").mkdir(exist_ok=True)
-    shutil.chown(folder / "home", "dask", "dask")
-    return open_gateway(
-        folder, config, base=Braced(base), user="dask", python=installation() / "bin" / "python", **options
-    )
-
-
-class Braced(str):
-    """A configuration that is taken as it is."""
-
-    def format(self, **_):
-        return str(self)
+def open_house(folder, config=""):
+    text = BASE.replace("PREFIX", str(installation())) + config
+    return open_gateway(folder, text, base="", user="dask", python=installation() / "bin" / "python")
 
 
 @pytest.fixture(scope="module")
 def house():
     with folder_of_dask() as folder, open_house(folder) as house:
         yield house
+
+
+def wait_until(condition, seconds=60):
+    """Wait for something outside of the gateway: Slurm, a file."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.1)
+    return result
+
+
+def events(house, name, user="alice"):
+    """What the gateway has told of a cluster."""
+    credentials = base64.b64encode(f"{user}:".encode()).decode()
+    path = f"/api/v1/clusters/{name}/events"
+    status, _, body = house.request("GET", path, headers=[("Authorization", f"Basic {credentials}")])
+    assert status == 200, body
+    return [event["message"] for event in json.loads(body)["events"]]
+
+
+def slurm_ids(name, *options):
+    """The ids in Slurm of a cluster's jobs that have not ended."""
+    command = ["squeue", "-h", "-r", "-u", "alice,bob", "-o", "%i %j", *options]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [line.split()[0] for line in lines if f"-{name}-" in f"{line}-"]
+
+
+# --- scripts of users -------------------------------------------------------------------------------------------------
+
+
+async def create(gateway, options):
+    return await gateway.submit(**options)
+
+
+async def status(gateway, name):
+    return (await gateway.get_cluster(name)).status.name
+
+
+async def scale(gateway, name, count):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        await gateway.scale_cluster(name, count)
+    return [str(warning.message) for warning in caught if warning.category is GatewayWarning]
+
+
+async def stop(gateway, name):
+    await gateway.stop_cluster(name)
+
+
+async def compute(gateway, name, workers):
+    cluster = await gateway.connect(name)
+    client = await cluster.get_client(set_as_default=False)
+    await client.wait_for_workers(workers, timeout=120)
+    result = await client.gather(client.map(inc, range(5)))
+    await client.close()
+    await cluster.close()
+    return result
+
+
+async def connect_fails(gateway, name):
+    try:
+        await gateway.connect(name)
+    except GatewayClusterError as error:
+        return str(error)
+
+
+def stopped(house, name, user="alice"):
+    house.client(stop, name, user=user)
+    wait_until(lambda: not slurm_ids(name))
+
+
+# --- what they see ----------------------------------------------------------------------------------------------------
 
 
 def test_jobs_run_as_the_user_and_leave_nothing(house):
@@ -92,12 +157,134 @@ def test_jobs_run_as_the_user_and_leave_nothing(house):
         name, total, worker, scheduler = house.client(script, user=user, timeout=120)
         assert total == list(range(1, 11))
         assert (worker, scheduler) == (user, user)
-        wait_until(lambda user=user: not queue(user))
+        wait_until(lambda name=name: not slurm_ids(name))
         wait_until(lambda user=user, name=name: not Path(f"/home/{user}/.dask-gateway/{name}").exists())
 
 
-def wait_until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.1)
+def test_twenty_workers_are_one_submission_and_one_cancellation(house):
+    name = house.client(create, {})
+    wait_until(lambda: house.client(status, name) == "RUNNING")
+    house.client(scale, name, 20)
+    wait_until(lambda: len(slurm_ids(name)) == 21)
+    assert house.client(compute, name, 20, timeout=150) == [1, 2, 3, 4, 5]
+    stopped(house, name)
+    told = [line for line in house.log.splitlines() if name in line]
+    assert len([line for line in told if "event=submitted" in line]) == 2
+    assert len([line for line in told if "event=cancelled" in line]) == 1
+
+
+def test_fewer_workers_end_by_themselves(house):
+    name = house.client(create, {})
+    house.client(scale_when_running, name, 3, timeout=90)
+    assert house.client(compute, name, 3, timeout=120)
+    house.client(scale, name, 1)
+    wait_until(lambda: len(slurm_ids(name)) == 2)
+    assert house.client(compute, name, 1) == [1, 2, 3, 4, 5]
+    stopped(house, name)
+
+
+async def scale_when_running(gateway, name, count):
+    cluster = await gateway.connect(name)
+    await cluster.scale(count)
+    await cluster.close()
+
+
+def test_a_scheduler_script_that_fails_is_explained(house):
+    name = house.client(create, {"scheduler_setup": "echo no luck with the environment; exit 4"})
+    reason = house.client(connect_fails, name)
+    assert "FAILED (NonZeroExitCode), exit code 4, on node n" in reason
+    assert "no luck with the environment" in reason
+    log = Path(f"/home/alice/.dask-gateway/{name}/scheduler.log")
+    assert "no luck" in log.read_text()  # kept for a while
+    assert not slurm_ids(name)
+
+
+def test_a_scheduler_that_is_killed_is_a_failure_with_a_reason(house):
+    name = house.client(create, {})
+    house.client(scale_when_running, name, 1, timeout=90)
+    (job,) = slurm_ids(f"{name}-scheduler")
+    for pid in processes(job):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: house.client(status, name) == "FAILED")
+    assert "signal 9" in house.client(connect_fails, name)
+    wait_until(lambda: not slurm_ids(name))  # its worker is ended, too
+
+
+def processes(job):
+    """The processes of a running job."""
+    node = subprocess.run(["squeue", "-h", "-j", job, "-o", "%N"], check=True, capture_output=True, text=True).stdout
+    command = ["scontrol", "listpids", job, node.strip()]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[1:]
+    return [int(line.split()[0]) for line in listed]
+
+
+def test_a_refusal_of_sbatch_reaches_the_user_word_for_word(house):
+    name = house.client(create, {"partition": "nowhere"})
+    assert "invalid partition specified: nowhere" in house.client(connect_fails, name)
+
+
+def test_users_that_cannot_have_jobs_are_told_why(house):
+    assert "is unknown on the gateway's host" in house.client(
+        connect_fails, house.client(create, {}, user="nosuchuser"), user="nosuchuser"
+    )
+    # root is no member of dask_users, and is excluded by the rule, too.
+    for user in ("root", "dask"):
+        reason = house.client(connect_fails, house.client(create, {}, user=user), user=user)
+        assert f"The gateway may not run jobs as {user}" in reason
+
+
+def test_workers_that_fail_end_the_cluster_with_the_reason(house):
+    name = house.client(create, {"worker_setup": "echo no worker today; exit 5"})
+    house.client(scale_when_running, name, 2, timeout=90)
+    wait_until(lambda: house.client(status, name) in ("STOPPING", "FAILED"))
+    reason = house.client(connect_fails, name)
+    assert "failed to start" in reason
+    assert "exit code 5" in reason
+    assert "no worker today" in reason
+    wait_until(lambda: not slurm_ids(name))
+
+
+def test_a_job_that_waits_is_left_alone_and_says_why(house):
+    name = house.client(create, {"partition": "parked"})
+    wait_until(lambda: any("PartitionDown" in message for message in events(house, name)))
+    # The limit on starting is 20 seconds in this gateway.
+    (job,) = slurm_ids(name)
+    wait_until(lambda: age(job) > 25)
+    assert house.client(status, name) == "PENDING"
+    assert slurm_ids(name) == [job]
+    stopped(house, name)
+
+
+def age(job):
+    """Seconds since a job was submitted."""
+    command = ["squeue", "-h", "-j", job, "-O", "PendingTime"]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_a_restart_of_the_gateway_loses_nothing():
+    with folder_of_dask() as folder:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = f'c.Proxy.address = "127.0.0.1:{free.getsockname()[1]}"'
+        with open_house(folder, port) as house:
+            name = house.client(create, {})
+            house.client(scale_when_running, name, 2, timeout=90)
+            assert house.client(compute, name, 2, timeout=120)
+            jobs = slurm_ids(name)
+        assert slurm_ids(name) == jobs
+        with open_house(folder, port) as house:
+            assert house.client(compute, name, 2, timeout=120) == [1, 2, 3, 4, 5]
+            assert sorted(slurm_ids(name)) == sorted(jobs)
+            stopped(house, name)
+
+
+def test_a_scheduler_that_is_requeued_is_found_again():
+    with folder_of_dask() as folder, open_house(folder, "c.JobQueueClusterConfig.requeue = True") as house:
+        name = house.client(create, {})
+        wait_until(lambda: house.client(status, name) == "RUNNING")
+        (job,) = slurm_ids(name)
+        subprocess.run(["scontrol", "requeue", job], check=True)
+        wait_until(lambda: house.log.count("The scheduler is running") + house.log.count("has moved") > 1, 150)
+        house.client(scale, name, 1)
+        assert house.client(compute, name, 1, timeout=120) == [1, 2, 3, 4, 5]
+        stopped(house, name)
