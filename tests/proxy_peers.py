@@ -70,7 +70,11 @@ async def public_port(
 async def connect(address: Any) -> trio.SocketStream:
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if len(address) == 4 else socket.AF_INET
     sock = trio.socket.socket(family)
-    await sock.connect(address)
+    try:
+        await sock.connect(address)
+    except OSError:
+        sock.close()
+        raise
     return trio.SocketStream(sock)
 
 

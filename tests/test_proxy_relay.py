@@ -132,7 +132,7 @@ class Scene:
                 return
 
     def close(self) -> None:
-        self.loop.shut()
+        self.loop.close()
         self.pipes.close()
         for peer in (self.client, self.scheduler):
             peer.sock.close()

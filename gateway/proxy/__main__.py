@@ -18,6 +18,7 @@ from hypercorn.typing import ASGIFramework
 
 from gateway.errors import StartError
 from gateway.proxy.dashboard import Dashboard
+from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import HttpStream, serve_public
@@ -41,6 +42,7 @@ def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...])
     for name, target in _pairs(schedulers).items():
         page = pages.get(name)
         routes.add(name, f"tls://{target}", f"http://{page}" if page else "")
+    raise_file_limit()
     try:
         trio.run(_serve, address, routes)
     except StartError as error:

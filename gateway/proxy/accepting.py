@@ -21,11 +21,12 @@ class Lobby(Protocol):
 
 
 class Acceptor:
-    """The watcher of a listener."""
+    """The watcher of a listener, of which it has a duplicate: the caller's is the caller's to close."""
 
     def __init__(self, lobby: Lobby, listener: socket.socket) -> None:
         self.lobby = lobby
-        self.listener = listener
+        self.listener = listener.dup()
+        self.listener.setblocking(False)
 
     def ready(self, mask: int) -> None:
         """Accept what waits."""
@@ -42,4 +43,5 @@ class Acceptor:
             self.lobby.arrive(sock, name)
 
     def abort(self) -> None:
-        """A listener outlives whatever happens to one connection; the port closes it."""
+        """The port closes. (What goes wrong in one connection has its boundary in `Lobby.arrive`.)"""
+        self.listener.close()

@@ -84,7 +84,7 @@ class EpollLoop:
         self._epoll.unregister(sock.fileno())
         del self._watchers[sock.fileno()]
 
-    def close(self, sock: socket.socket) -> None:
+    def drop(self, sock: socket.socket) -> None:
         """Close a socket, watched or not; a second time does nothing."""
         self._watchers.pop(sock.fileno(), None)
         if self._in_turn:
@@ -132,10 +132,7 @@ class EpollLoop:
                 except Exception as error:  # noqa: BLE001 (the boundary of each connection)
                     self._failed(watcher, error)
         for watcher in again:
-            try:
-                watcher.ready(0)
-            except Exception as error:  # noqa: BLE001
-                self._failed(watcher, error)
+            self.tell(watcher, 0)
         self._in_turn = False
         if self._closing:
             for sock in self._closing:
@@ -143,12 +140,22 @@ class EpollLoop:
             self._closing.clear()
         return True
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """Abort all watchers and close the epoll; after `run` has ended."""
         for watcher in tuple(self._watchers.values()):
             watcher.abort()
         self._epoll.close()
 
+    def tell(self, watcher: Watcher, mask: int) -> None:
+        """Call `watcher.ready` within the boundary."""
+        try:
+            watcher.ready(mask)
+        except Exception as error:  # noqa: BLE001
+            self._failed(watcher, error)
+
     def _failed(self, watcher: Watcher, error: Exception) -> None:
         log.error("connection failed", error=repr(error), exc_info=error)
-        watcher.abort()
+        try:
+            watcher.abort()
+        except Exception as another:
+            log.exception("connection not closed", error=repr(another))

@@ -32,6 +32,8 @@ class ProxyHeader:
 
 def parse_proxy_header(data: bytes) -> ProxyHeader | More:
     """Look at all bytes received so far; raises `BadProxyHeader`."""
+    if not data:
+        return More(1)
     if data[: len(_SIGNATURE)] == _SIGNATURE[: len(data)]:
         return _binary(data)
     if data[:6] == b"PROXY "[: len(data)]:

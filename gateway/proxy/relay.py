@@ -81,7 +81,7 @@ class Relay:
             self.closed(self)
             for side in (self.client, self.upstream):
                 side.release()
-                self.loop.close(side.sock)
+                self.loop.drop(side.sock)
 
     def reset(self) -> None:
         """End both connections with a reset: bytes may be missing, and either peer shall know."""

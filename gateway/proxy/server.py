@@ -10,10 +10,10 @@ begins (web.py). Nothing that a client sends can leave its connection: watchers
 have their boundary in the loop, web connections in the door.
 """
 
-import contextlib
 import select
 import socket
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 import trio
@@ -27,6 +27,7 @@ from gateway.proxy.epoll_loop import EpollLoop
 from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS, Limits
+from gateway.proxy.pipes import Pipes
 from gateway.proxy.routes import SERVER_NAME_PREFIX, Routes
 from gateway.proxy.switchboard import Switchboard
 from gateway.proxy.traffic import Traffic
@@ -71,21 +72,18 @@ async def serve_public(
     door = WebDoor(serve_http, ssl_context, limits, log) if serve_http else None
     async with trio.open_nursery() as outer:
         # Shielded, and with a deadline as soon as the cancellation that is waited for outside has come.
-        with trio.CancelScope(shield=True) as life:
+        with closing(Pipes()) as pipes, closing(EpollLoop()) as loop, trio.CancelScope(shield=True) as life:
             async with trio.open_nursery() as nursery:
-                port = PublicPort(nursery, routes, door, schedulers, Trust(trusted_proxies), limits, log)
+                port = PublicPort(nursery, loop, pipes, routes, door, schedulers, Trust(trusted_proxies), limits, log)
                 with routes.on_gone(port.switchboard.end_route):
-                    try:
-                        port.listen(listeners)
-                        for run in (port.loop.run, port.silent.run, port.unclear.run, port.switchboard.dials.run):
-                            nursery.start_soon(run)
-                        if door:
-                            nursery.start_soon(door.abort_when_cancelled)
-                        outer.start_soon(_stop_when_cancelled, port, life, limits.shutdown_grace)
-                        task_status.started(port)
-                        await trio.sleep_forever()
-                    finally:
-                        port.close()
+                    port.listen(listeners)
+                    for run in (loop.run, port.silent.run, port.unclear.run, port.switchboard.dials.run):
+                        nursery.start_soon(run)
+                    if door:
+                        nursery.start_soon(door.abort_when_cancelled)
+                    outer.start_soon(_stop_when_cancelled, port, life, limits.shutdown_grace)
+                    task_status.started(port)
+                    await trio.sleep_forever()
         outer.cancel_scope.cancel()
 
 
@@ -103,6 +101,8 @@ class PublicPort:
     def __init__(
         self,
         nursery: trio.Nursery,
+        loop: EpollLoop,
+        pipes: Pipes,
         routes: Routes,
         door: WebDoor | None,
         schedulers: bool,
@@ -110,11 +110,11 @@ class PublicPort:
         limits: Limits,
         log: HushedLog,
     ) -> None:
-        self.loop = EpollLoop()
+        self.loop = loop
         self.peek_buffer = memoryview(bytearray(MAX_HELLO))
         self.silent: Deadlines[Arrival] = Deadlines(limits.first_byte_timeout, Arrival.abort)
         self.unclear: Deadlines[Arrival] = Deadlines(limits.hello_timeout, Arrival.abort)
-        self.switchboard = Switchboard(nursery, self.loop, routes, limits, log, failed=self._failed, left=self._left)
+        self.switchboard = Switchboard(nursery, loop, pipes, routes, limits, log, failed=self._failed, left=self._left)
         self._nursery = nursery
         self._routes = routes
         self._door = door
@@ -138,7 +138,6 @@ class PublicPort:
     def listen(self, listeners: Sequence[socket.socket]) -> None:
         """Take connections from these sockets."""
         for listener in listeners:
-            listener.setblocking(False)
             if listener.family != socket.AF_UNIX:
                 expect_life(listener, self._limits.dead_peer_timeout)
             self._open(Acceptor(self, listener))
@@ -151,14 +150,10 @@ class PublicPort:
         """Take no more connections, and cancel `life` when the last one has ended."""
         for acceptor in self._acceptors:
             self.loop.remove(acceptor.listener)
+            acceptor.abort()
         self._acceptors.clear()
         self._life = life
         self._end_if_empty()
-
-    def close(self) -> None:
-        """Close whatever is open."""
-        self.loop.shut()
-        self.switchboard.close()
 
     def pause(self, acceptor: Acceptor, reason: OSError) -> None:
         """File descriptors or memory are used up: let some be given back first."""
@@ -168,9 +163,13 @@ class PublicPort:
         self._nursery.start_soon(self._resume, acceptor)
 
     async def _resume(self, acceptor: Acceptor) -> None:
-        await trio.sleep(_PAUSE)
-        if self._life is None:
-            self._open(acceptor)
+        try:
+            await trio.sleep(_PAUSE)
+        finally:
+            if self._life is None:
+                self._open(acceptor)
+            else:
+                acceptor.abort()
 
     def arrive(self, sock: socket.socket, name: Any) -> None:
         """A connection has been accepted."""
@@ -183,7 +182,7 @@ class PublicPort:
         self._admission.enter(address)
         self._admission.undecided += 1
         arrival = Arrival(self, sock, address, has_header=address in self._trust)
-        arrival.ready(select.EPOLLIN)
+        self.loop.tell(arrival, select.EPOLLIN)
         if not arrival.settled:
             (self.silent if arrival.silent else self.unclear).add(arrival)
             arrival.watched = True
@@ -234,7 +233,7 @@ class PublicPort:
     def gave_up(self, arrival: Arrival) -> None:
         """It ended, or took too long."""
         self._settle(arrival)
-        self.loop.close(arrival.sock)
+        self.loop.drop(arrival.sock)
         self._left(arrival.address)
 
     def _failed(self, arrival: Arrival) -> None:
@@ -242,7 +241,7 @@ class PublicPort:
 
     def _refuse(self, arrival: Arrival, alert: bytes) -> None:
         # What has arrived is read first: closing over unread bytes is a reset, which may overtake the alert.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             arrival.sock.recv_into(self.peek_buffer)
             arrival.sock.send(alert)
         self.gave_up(arrival)

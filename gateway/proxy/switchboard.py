@@ -31,6 +31,7 @@ class Switchboard:
         self,
         nursery: trio.Nursery,
         loop: EpollLoop,
+        pipes: Pipes,
         routes: Routes,
         limits: Limits,
         log: HushedLog,
@@ -46,7 +47,7 @@ class Switchboard:
         self._log = log
         self._failed = failed
         self._left = left
-        self._pipes = Pipes()
+        self._pipes = pipes
         self._dials: dict[Route, set[Dial]] = {}
         self._relays: dict[Route, set[Relay]] = {}
         self._traffic: dict[str, Traffic] = {}
@@ -96,7 +97,7 @@ class Switchboard:
     def refused(self, dial: Dial, reason: str) -> None:
         """A scheduler has not accepted."""
         self._forget(dial)
-        self._loop.close(dial.sock)
+        self._loop.drop(dial.sock)
         self._fail(dial.arrival, dial.route, reason)
 
     def _forget(self, dial: Dial) -> None:
@@ -153,7 +154,3 @@ class Switchboard:
         for route, relays in self._relays.items():
             open_ones.setdefault(route.name, []).extend(relay.upstream.sock for relay in relays)
         return {name: past.with_open(open_ones.get(name, [])) for name, past in self._traffic.items()}
-
-    def close(self) -> None:
-        """Let go of the pipes; the relays have been aborted with their loop."""
-        self._pipes.close()

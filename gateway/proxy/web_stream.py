@@ -1,9 +1,9 @@
 """A connection as the HTTP server gets it: a trio stream whose end is certain.
 
 The HTTP server below (hypercorn) sends within a shield and may wait for
-applications after it has closed its stream; either could keep a dead
-connection for ever. So closing the stream starts a last deadline for whoever
-still works on it, and `abort` makes a blocked send fail.
+applications after the connection has ended; either could keep a dead one for
+ever. So the end of the stream, by either side, starts a last deadline for
+whoever still works on it, and `abort` makes a blocked send fail.
 """
 
 from typing import Any
@@ -46,8 +46,15 @@ class WebStream(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """See trio."""
-        return bytes(await self._stream.receive_some(max_bytes))
+        """See trio; the client's end starts the last deadline as well, for HTTP knows no half-close."""
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self._end_soon()
+            raise
+        if not data:
+            self._end_soon()
+        return bytes(data)
 
     async def send_eof(self) -> None:
         """See trio."""
@@ -55,8 +62,11 @@ class WebStream(trio.abc.HalfCloseableStream):
 
     async def aclose(self) -> None:
         """Close; whoever works on this stream has `linger` seconds left."""
-        self.scope.deadline = min(self.scope.deadline, trio.current_time() + self._linger)
+        self._end_soon()
         await self._stream.aclose()
+
+    def _end_soon(self) -> None:
+        self.scope.deadline = min(self.scope.deadline, trio.current_time() + self._linger)
 
     def abort(self) -> None:
         """Close at once, without waiting; sends and receives that wait fail."""
