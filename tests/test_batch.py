@@ -10,6 +10,9 @@ from attrs import evolve
 from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch import BatchDriver, open_batch_driver
 from gateway.backends.dialect import Answer, Site, StatusFailed
+from gateway.backends.endings import PATIENCE, REPEATS
+from gateway.backends.pbs import PBS
+from gateway.backends.pbs_backend import PBSBackend, PBSClusterConfig
 from gateway.backends.poller import Queue
 from gateway.backends.slurm import Slurm
 from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
@@ -309,3 +312,49 @@ async def test_a_driver_is_opened_and_closed(monkeypatch, cluster):
 
 def test_a_site_is_unknown_at_first():
     assert Site() == Site(max_array_size=None, hides_jobs="")
+
+
+# --- cancels that insist ----------------------------------------------------------------------------------------------
+
+
+async def test_what_is_still_there_long_after_a_cancel_is_cancelled_again(
+    launcher, cluster, monkeypatch, autojump_clock
+):
+    driver = a_driver(launcher)
+    async with open_played(driver, monkeypatch, squeue="7|RUNNING|None\n"):
+        with driver.watch(cluster) as watch:
+            watch.add(JobId("7"))
+            await driver.cancel(cluster, [JobId("7")])
+            launcher.answers.append({"returncode": 1, "stdout": "", "stderr": DOWN})
+            await trio.sleep(PATIENCE + 1)
+            assert len(launcher.requests) == 2  # this one failed, which is only logged
+            await trio.sleep(100 * PATIENCE)
+            assert len(launcher.requests) == 2 + REPEATS
+        await driver.cancel(cluster, [JobId("8")])
+        await trio.sleep(100 * PATIENCE)
+        assert len(launcher.requests) == 3 + REPEATS  # nobody watches 8
+
+
+async def test_jobs_that_can_never_run_are_cancelled_where_the_site_wants_it(
+    launcher, cluster, monkeypatch, autojump_clock
+):
+    dialect = PBS(fail_on_can_never_run=True)
+    driver = BatchDriver(PBSBackend(), launcher, Queue(dialect=dialect, command_timeout=30))
+    qstat = '{"Jobs": {"7.pbs": {"job_state": "Q", "comment": "Can Never Run: ncpus"}}}'
+    async with open_played(driver, monkeypatch, qselect=["7.pbs\n", "", "7.pbs\n", ""], qstat=qstat):
+        with driver.watch(evolve(cluster, config=PBSClusterConfig())) as watch:
+            watch.add(JobId("7.pbs"))
+            watch.eager = True
+            report = (await watch.wait_changes())[JobId("7.pbs")]
+            assert (report.state, report.reason) == (JobState.QUEUED, "Can Never Run: ncpus")
+            await trio.sleep(3)
+        (request,) = launcher.requests
+        assert (request["command"], request["arguments"]) == ("qdel", ("7.pbs",))
+
+
+async def test_nothing_is_found_where_jobs_are_hidden(launcher, cluster, monkeypatch):
+    driver = a_driver(launcher)
+    async with open_played(driver, monkeypatch, scontrol="PrivateData = jobs\n"):
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(BackendUnavailable, match="PrivateData"):
+            await driver.find(cluster, Role.WORKER, "w1", 2)

@@ -7,13 +7,14 @@ import trio
 import trio.testing
 
 from gateway.backends.base import ClusterRef
-from gateway.backends.dialect import Answer, Site, StatusFailed
+from gateway.backends.dialect import Answer, Site, Status, StatusFailed
+from gateway.backends.pbs import PBS
 from gateway.backends.poller import Poller, Queue
 from gateway.backends.slurm import Slurm
 from gateway.backends.watch import WatchBoard
 from gateway.cluster_config import ClusterConfig
 from gateway.errors import BackendUnavailable
-from gateway.models import JobId, JobState
+from gateway.models import JobId, JobReport, JobState
 
 JOB = JobId("7")
 
@@ -202,3 +203,24 @@ async def test_a_command_that_hangs_is_ended(tmp_path):
     queue = fake_folder(tmp_path, squeue="exec sleep 600")
     with pytest.raises(StatusFailed, match=r"squeue did not answer within 0.1 seconds"):
         await Queue(dialect=queue.dialect, command_timeout=0.1).status(["alice"])
+
+
+# --- questions that follow --------------------------------------------------------------------------------------------
+
+MISSING = {JobId("7.pbs"): JobReport(JobState.RUNNING), JobId("8.pbs"): JobReport(JobState.RUNNING)}
+ENDED = '{"Jobs": {"7.pbs": {"job_state": "F", "Exit_status": 3}}}'
+
+
+async def followed_up(tmp_path, qstat, timeout=20.0):
+    fake_folder(tmp_path, qstat=qstat)
+    queue = Queue(dialect=PBS(folder=str(tmp_path)), command_timeout=timeout)
+    return (await queue.follow_up(Status(reports={}), MISSING, 0)).reports
+
+
+async def test_answers_to_further_questions_add_to_the_look(tmp_path):
+    reports = await followed_up(tmp_path, f"echo '{ENDED}'")
+    assert reports == {JobId("7.pbs"): JobReport(JobState.GONE, "exit code 3")}
+
+
+async def test_further_questions_end_with_the_first_that_fails(tmp_path):
+    assert await followed_up(tmp_path, "exec sleep 600", timeout=0.2) == {}
