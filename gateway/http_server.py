@@ -7,6 +7,7 @@ is hypercorn's: `TCPServer`, which is not in its documented API (setup.cfg
 pins the minor version, tests/test_proxy_malformed.py holds it to this).
 """
 
+import logging
 from typing import cast
 
 import trio
@@ -27,7 +28,7 @@ class HttpServer:
     def __init__(self, app: App, *, keep_alive: float = 75.0, read_timeout: int | None = None) -> None:
         """`keep_alive` is how many seconds an idle connection is kept; `read_timeout` how long a pause may be."""
         config = Config()
-        config.errorlog = None
+        config.errorlog = logging.getLogger("hypercorn.error")
         config.include_server_header = False
         config.keep_alive_timeout = keep_alive
         config.keep_alive_max_requests = 1_000_000  # a dashboard or a poller may stay as long as it likes

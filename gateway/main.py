@@ -43,8 +43,8 @@ from gateway.tls import server_context
 
 _log = structlog.get_logger()
 
-#: Seconds that a stop leaves to requests under way.
-DRAIN_SECONDS = 2.0
+#: Seconds that a stop leaves to the authenticator's own cleanup.
+CLEANUP_DEADLINE = 2.0
 
 
 @frozen(kw_only=True)
@@ -134,7 +134,7 @@ async def serve(
 async def _edges(
     config: Config, context: ssl.SSLContext | None, ports: Ports, manager: Manager, routes: Routes, store: Store
 ) -> AsyncIterator[None]:
-    """The API and the public listeners; at the end they are given `DRAIN_SECONDS` to finish what they do."""
+    """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age)
     api = create_api(manager, config.authenticator, sessions, store)
     heartbeats = heartbeat_app(manager)
@@ -165,12 +165,11 @@ async def _edges(
             if ports.private:
                 await nursery.start(partial(serve_listeners, ports.private, serve_http=private.serve, schedulers=False))
             yield
-            nursery.cancel_scope.deadline = trio.current_time() + DRAIN_SECONDS
             await public.drain()
             await private.drain()
             nursery.cancel_scope.cancel()
     finally:
-        with trio.move_on_after(DRAIN_SECONDS, shield=True):
+        with trio.move_on_after(CLEANUP_DEADLINE, shield=True):
             await config.authenticator.cleanup()
 
 
@@ -216,14 +215,16 @@ def _api_url(config: Config, backend: DBBackendBase, ports: Ports) -> str:
 
     Plain HTTP even when the public port has TLS (asgi.py says why).
     """
-    name = (ports.private or ports.public)[0].getsockname()
-    if not isinstance(name, tuple):
-        raise StartError("The public port is a Unix socket: set c.Backend.api_url, so that jobs find the gateway")
-    try:
-        host = parse_address(config.gateway.address or config.proxy.address).host
-    except ValueError:  # a socket that somebody else has opened (fd://, systemd)
-        host = name[0]
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104
-        host = backend.default_host or socket.gethostname()
-    prefix = "" if ports.private else config.proxy.prefix
-    return f"http://{f'[{host}]' if ':' in host else host}:{name[1]}{prefix}/api"
+    for listeners, written, prefix in (
+        (ports.private, config.gateway.address, ""),
+        (ports.public, config.proxy.address, config.proxy.prefix),
+    ):
+        for name in (listener.getsockname() for listener in listeners if listener.family != socket.AF_UNIX):
+            try:
+                host = parse_address(written).host
+            except ValueError:  # a socket that somebody else has opened (fd://, systemd)
+                host = name[0]
+            if host in ("", "0.0.0.0", "::"):  # noqa: S104
+                host = backend.default_host or socket.gethostname()
+            return f"http://{Address(host, name[1])}{prefix}/api"
+    raise StartError("Jobs cannot reach a Unix socket: set c.Backend.api_url, so that they find the gateway")

@@ -1,0 +1,112 @@
+"""HTTP on real connections: what hypercorn makes of our apps, and how it lets go."""
+
+from contextlib import asynccontextmanager
+from functools import partial
+
+import httpcore
+import pytest
+import trio
+
+from gateway.asgi import answer, refuse
+from gateway.http_server import HttpServer
+
+
+@asynccontextmanager
+async def open_server(app, **options):
+    """A server on loopback; connections beyond their own boundary would end the test."""
+    server = HttpServer(app, **options)
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, server.serve, 0, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        yield server, listener.socket.getsockname()
+        nursery.cancel_scope.cancel()
+
+
+async def hello(scope, receive, send):
+    await answer(send, 200, scope["path"].encode())
+
+
+def url(address, path="/"):
+    return "http://{}:{}{}".format(*address, path)
+
+
+async def test_requests_on_one_connection():
+    async with open_server(hello) as (_, address), httpcore.AsyncConnectionPool(max_connections=1) as pool:
+        for number in range(3):
+            response = await pool.request("GET", url(address, f"/{number}"))
+            assert (response.status, response.content) == (200, b"/%d" % number)
+            assert b"server" not in dict(response.headers)
+        (connection,) = pool.connections
+        assert connection.is_idle()
+
+
+async def test_an_app_that_fails_is_a_500_in_our_log(caplog):
+    async def app(scope, receive, send):
+        raise ZeroDivisionError("a mistake of ours")
+
+    async with open_server(app) as (_, address), httpcore.AsyncConnectionPool() as pool:
+        assert (await pool.request("GET", url(address))).status == 500
+        assert (await pool.request("GET", url(address))).status == 500
+    (first, _) = (record for record in caplog.records if record.name == "hypercorn.error")
+    assert "a mistake of ours" in str(first.exc_info[1])
+
+
+async def receive_all(stream):
+    data = b""
+    with trio.fail_after(10):
+        async for part in stream:
+            data += part
+    return data
+
+
+async def test_an_idle_connection_ends():
+    async with open_server(hello, keep_alive=0) as (_, address), await trio.open_tcp_stream(*address) as stream:
+        assert await receive_all(stream) == b""
+
+
+async def test_draining_lets_idle_connections_go_and_busy_ones_finish():
+    busy, go_on = trio.Event(), trio.Event()
+
+    async def app(scope, receive, send):
+        busy.set()
+        await go_on.wait()
+        await answer(send, 200, b"done")
+
+    async with open_server(app) as (server, address):
+        idle, working = [await trio.open_tcp_stream(*address) for _ in range(2)]
+        async with idle, working:
+            await working.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await busy.wait()
+            await server.drain()
+            assert await receive_all(idle) == b""
+            go_on.set()
+            assert (await receive_all(working)).endswith(b"done")
+
+
+async def test_headers_have_a_limit():
+    async with open_server(hello) as (_, address), await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 100_000)
+        with trio.fail_after(10):
+            assert (await stream.receive_some()).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
+
+
+async def test_a_refused_websocket_is_a_403():
+    async def app(scope, receive, send):
+        await refuse(scope, send, 404, "no")
+
+    async with open_server(app) as (_, address), await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+        )
+        with trio.fail_after(10):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n"]
+)
+async def test_what_is_no_http_is_a_400(data):
+    async with open_server(hello) as (_, address), await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(data)
+        assert (await receive_all(stream)).startswith(b"HTTP/1.1 400 ")

@@ -1,0 +1,311 @@
+"""The whole server in this process, on a fake batch system: what it opens, what it says, and how it ends."""
+
+import signal
+import socket
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import httpcore
+import orjson
+import pytest
+import trio
+import trustme
+from attrs import evolve
+from structlog.testing import capture_logs
+
+from gateway.config import load
+from gateway.errors import StartError
+from gateway.main import Ports, _api_url, run, serve
+from tests.e2e.house import open_gateway
+from tests.houses import basic, heartbeat
+
+CONFIG = """
+from gateway.backends.settings import DBBackendBase
+from tests.fakes import FakeDriver, open_fake_driver
+
+class FakeBackend(DBBackendBase):
+    default_host = "127.0.0.1"
+    driver = FakeDriver()
+
+    def open_driver(self):
+        return open_fake_driver(self.driver)
+
+c.DaskGateway.backend_class = FakeBackend
+c.DBBackendBase.db_url = "sqlite://"
+c.Proxy.address = "127.0.0.1:0"
+"""
+
+
+@pytest.fixture
+def configure(tmp_path):
+    """A configuration of these lines, after the usual ones."""
+
+    def configure(*lines):
+        file = tmp_path / "config.py"
+        file.write_text("\n".join((CONFIG, *lines)))
+        return load(file)
+
+    return configure
+
+
+@asynccontextmanager
+async def open_server(config):
+    """A server that has started; it has stopped when the block is left."""
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        ports = await nursery.start(partial(serve, config, wait_stop=stop.wait))
+        try:
+            yield ports
+        finally:
+            stop.set()
+
+
+async def request(url, method="GET", *, body=b"", headers=(), context=None):
+    async with httpcore.AsyncConnectionPool(ssl_context=context) as pool:
+        headers = [("Connection", "close"), ("Authorization", basic("alice")), *headers]
+        response = await pool.request(method, url, headers=headers, content=body)
+        return response.status, {name.lower(): value for name, value in response.headers}, response.content
+
+
+async def test_a_cluster_from_start_to_stop(configure):
+    config = configure()
+    driver = config.backend.driver
+    async with open_server(config) as ports:
+        url = f"http://{ports.name}/api"
+        assert (await request(f"{url}/health"))[0] == 200
+        status, _, body = await request(f"{url}/v1/clusters/", "POST", body=b"{}")
+        assert status == 201
+        (spec,) = await driver.wait_submissions(1)
+        assert spec.environment["DASK_GATEWAY_API_URL"] == url
+        assert spec.cluster.name == orjson.loads(body)["name"]
+        token = [("Authorization", f"token {spec.secrets['DASK_GATEWAY_API_TOKEN']}")]
+        beat = f"{url}/v1/clusters/{spec.cluster.name}/heartbeat"
+        async with httpcore.AsyncConnectionPool() as pool:
+            assert (await pool.request("POST", beat, headers=token, content=orjson.dumps(heartbeat()))).status == 200
+    assert driver.living == []  # an in-memory database forgets, so the clusters were stopped
+    with pytest.raises(OSError):
+        await trio.open_tcp_stream(*parts(ports.name))
+
+
+def parts(name):
+    host, _, port = name.rpartition(":")
+    return host, int(port)
+
+
+async def test_jobs_go_on_where_the_configuration_wants_that(configure, tmp_path):
+    config = configure(f"c.DBBackendBase.db_url = 'sqlite:///{tmp_path}/db.sqlite'")
+    driver = config.backend.driver
+    for _ in range(2):
+        async with open_server(config) as ports:
+            if not driver.submissions:
+                await request(f"http://{ports.name}/api/v1/clusters/", "POST", body=b"{}")
+                await driver.wait_submissions(1)
+            _, _, body = await request(f"http://{ports.name}/api/v1/clusters/")
+            assert len(orjson.loads(body)) == 1
+    assert len(driver.submissions) == len(driver.living) == 1
+
+
+async def test_systemd_is_told(configure, tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(tmp_path / "notify"))
+        channel.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        async with open_server(configure()) as ports:
+            await request(f"http://{ports.name}/api/health")
+            assert channel.recv(1000).decode() == f"READY=1\nSTATUS=serving at {ports.name}"
+        assert channel.recv(1000) == b"STOPPING=1"
+
+
+# ---- what keeps it from starting
+
+
+def said(logs):
+    (line,) = [line for line in logs if line["log_level"] == "critical"]
+    assert "exc_info" not in line
+    return line["reason"]
+
+
+def test_a_port_in_use(configure):
+    with socket.create_server(("127.0.0.1", 0)) as other, capture_logs() as logs:
+        config = configure(f"c.Proxy.address = '127.0.0.1:{other.getsockname()[1]}'")
+        assert run(config) == 1
+    assert "cannot listen" in said(logs)
+    assert config.backend.driver.submissions == []
+
+
+def test_certificates_that_are_not_there(configure):
+    config = configure("c.Proxy.tls_cert = '/nowhere/cert.pem'", "c.Proxy.tls_key = '/nowhere/key.pem'")
+    with capture_logs() as logs:
+        assert run(config) == 1
+    assert "/nowhere/cert.pem" in said(logs)
+
+
+async def test_a_second_gateway_on_the_same_database(configure, tmp_path):
+    config = configure(f"c.DBBackendBase.db_url = 'sqlite:///{tmp_path}/db.sqlite'")
+    async with open_server(config):
+        with pytest.raises(StartError, match="nother gateway"):
+            await serve(config, wait_stop=trio.sleep_forever)
+
+
+def test_an_error_of_ours_has_a_traceback_and_a_code(configure):
+    config = configure("FakeBackend.open_driver = lambda self: 1 / 0")
+    with capture_logs() as logs:
+        assert run(config) == 1
+    (line,) = [line for line in logs if line["log_level"] == "critical"]
+    assert line["exc_info"]
+
+
+def test_warnings_of_the_configuration_are_logged(configure):
+    with capture_logs() as logs:
+        config = evolve(configure(), warnings=("this has no effect",))
+        config = evolve(config, proxy=evolve(config.proxy, address="unix:/nowhere/at/all"))
+        assert run(config) == 1
+    assert any(line["event"] == "this has no effect" for line in logs)
+
+
+# ---- signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_a_clean_stop(tmp_path, monkeypatch, number):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    with open_gateway(tmp_path / "gateway", base=CONFIG) as gateway:
+        assert gateway.request("GET", "/api/health")[0] == 200
+        assert gateway.stop(number) == 0
+    assert "stopped" in gateway.log
+    assert "Traceback" not in gateway.log
+
+
+def test_the_second_process_on_a_database_ends_with_a_sentence(tmp_path, monkeypatch, configure):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    line = f"c.DBBackendBase.db_url = 'sqlite:///{tmp_path}/db.sqlite'"
+    with open_gateway(tmp_path / "gateway", line, base=CONFIG), capture_logs() as logs:
+        assert run(configure(line)) == 1
+    assert "nother gateway" in said(logs)
+
+
+# ---- ports
+
+
+async def test_the_private_address_serves_the_api_alone(configure):
+    config = configure("c.DaskGateway.address = '127.0.0.1:0'", "c.Proxy.prefix = '/dask'")
+    async with open_server(config) as ports:
+        private = "{}:{}".format(*ports.private[0].getsockname())
+        assert (await request(f"http://{private}/api/health"))[0] == 200
+        status, headers, _ = await request(f"http://{private}/clusters/c/status")
+        assert (status, headers[b"content-type"]) == (404, b"application/json")
+        assert (await request(f"http://{private}/dask/api/health"))[0] == 404
+        assert (await request(f"http://{ports.name}/dask/api/health"))[0] == 200
+        assert (await request(f"http://{ports.name}/api/health"))[0] == 404
+        await request(f"http://{private}/api/v1/clusters/", "POST", body=b"{}")
+        (spec,) = await config.backend.driver.wait_submissions(1)
+        assert spec.environment["DASK_GATEWAY_API_URL"] == f"http://{private}/api"
+
+
+async def test_a_port_of_their_own_for_schedulers(configure):
+    async with open_server(configure("c.Proxy.tcp_address = '127.0.0.1:0'")) as ports:
+        assert ports.name != ports.scheduler_name
+        assert (await request(f"http://{ports.name}/api/health"))[0] == 200
+        with pytest.raises((httpcore.NetworkError, httpcore.RemoteProtocolError)):
+            await request(f"http://{ports.scheduler_name}/api/health")
+
+
+async def test_one_address_written_twice_is_one_port(configure):
+    async with open_server(
+        configure("c.Proxy.tcp_address = '127.0.0.1:0'", "c.Proxy.address = '127.0.0.1:0'")
+    ) as ports:
+        assert ports.schedulers == []
+        assert ports.scheduler_name == ""
+
+
+async def test_https_for_people_and_plain_http_for_jobs(configure, tmp_path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    for pem in certificate.cert_chain_pems:
+        pem.write_to_path(tmp_path / "cert.pem", append=True)
+    context = httpcore.default_ssl_context()
+    authority.configure_trust(context)
+    config = configure(f"c.Proxy.tls_cert = '{tmp_path}/cert.pem'", f"c.Proxy.tls_key = '{tmp_path}/key.pem'")
+    async with open_server(config) as ports:
+        clusters = f"https://{ports.name}/api/v1/clusters/"
+        status, headers, _ = await request(clusters, "POST", body=b"{}", context=context)
+        assert status == 201
+        assert b"; Secure" in headers[b"set-cookie"]
+        status, headers, _ = await request(clusters.replace("https", "http"))
+        assert (status, headers[b"location"]) == (308, clusters.encode())
+        (spec,) = await config.backend.driver.wait_submissions(1)
+        assert spec.environment["DASK_GATEWAY_API_URL"] == f"http://{ports.name}/api"
+
+
+# ---- where jobs find the API
+
+
+def listening(name, family=socket.AF_INET):
+    """A socket that says this of itself."""
+
+    class Listener:
+        def getsockname(self):
+            return name
+
+    listener = Listener()
+    listener.family = family
+    return listener
+
+
+def url_of(config, public, private=()):
+    return _api_url(config, config.backend, Ports(public=public, schedulers=[], private=private))
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "url"),
+    [
+        ("10.1.2.3:8000", ("10.1.2.3", 8000), "http://10.1.2.3:8000/api"),
+        ("login1:0", ("10.1.2.3", 4711), "http://login1:4711/api"),
+        ("[2001:db8::1]:80", ("2001:db8::1", 80, 0, 0), "http://[2001:db8::1]:80/api"),
+        (":8000", ("::", 8000, 0, 0), "http://{host}:8000/api"),
+        ("0.0.0.0:8000", ("0.0.0.0", 8000), "http://{host}:8000/api"),
+        ("[::]:8000", ("::", 8000, 0, 0), "http://{host}:8000/api"),
+        ("fd://3", ("10.1.2.3", 80), "http://10.1.2.3:80/api"),
+        ("systemd", ("::", 80, 0, 0), "http://{host}:80/api"),
+    ],
+)
+def test_the_url_for_jobs(configure, monkeypatch, address, name, url):
+    config = configure(f"c.Proxy.address = {address!r}")
+    family = socket.AF_INET6 if len(name) == 4 else socket.AF_INET
+    assert url_of(config, [listening(name, family)]) == url.format(host="127.0.0.1")
+    monkeypatch.setattr(type(config.backend), "default_host", "")
+    assert url_of(config, [listening(name, family)]) == url.format(host=socket.gethostname())
+
+
+UNIX = [listening("/run/gateway", socket.AF_UNIX)]
+TCP = [listening(("10.0.0.9", 8001))]
+
+
+def test_the_url_with_a_prefix_and_a_private_address(configure):
+    config = configure("c.Proxy.prefix = '/dask/'", "c.Proxy.address = '10.0.0.9:1'")
+    assert url_of(config, TCP) == "http://10.0.0.9:8001/dask/api"
+    config = configure("c.Proxy.prefix = '/dask/'", "c.DaskGateway.address = '10.0.0.9:0'")
+    assert url_of(config, UNIX, TCP) == "http://10.0.0.9:8001/api"
+    config = configure("c.Proxy.address = '10.0.0.9:0'", "c.DaskGateway.address = 'unix:/run/gateway'")
+    assert url_of(config, TCP, UNIX) == "http://10.0.0.9:8001/api"
+
+
+def test_unix_sockets_alone_need_a_url(configure):
+    with pytest.raises(StartError, match="api_url"):
+        url_of(configure("c.Proxy.address = 'unix:/run/gateway'"), UNIX)
+
+
+async def test_a_unix_socket(configure, tmp_path):
+    path = tmp_path / "socket"
+    config = configure(f"c.Proxy.address = 'unix:{path}'", "c.Backend.api_url = 'http://gateway.site/api/'")
+    async with open_server(config) as ports:
+        assert ports.name == f"unix:{path}"
+        async with httpcore.AsyncConnectionPool(uds=str(path)) as pool:
+            assert (await pool.request("GET", "http://gateway/api/health")).status == 200
+            headers = [("Authorization", basic("alice"))]
+            created = await pool.request("POST", "http://gateway/api/v1/clusters/", headers=headers, content=b"{}")
+            assert created.status == 201
+        (spec,) = await config.backend.driver.wait_submissions(1)
+        assert spec.environment["DASK_GATEWAY_API_URL"] == "http://gateway.site/api"
