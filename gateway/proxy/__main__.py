@@ -19,6 +19,7 @@ from hypercorn.typing import ASGIFramework
 from gateway.errors import StartError
 from gateway.proxy.dashboard import Dashboard
 from gateway.proxy.file_limit import raise_file_limit
+from gateway.proxy.limits import DEFAULT_LIMITS, Limits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import HttpStream, serve_public
@@ -35,7 +36,8 @@ def _pairs(words: tuple[str, ...]) -> dict[str, str]:
 @click.option("--address", default="127.0.0.1:8000", help="Where to listen: host:port, :port, unix:/path, fd://N.")
 @click.option("--route", "schedulers", multiple=True, metavar="NAME=HOST:PORT", help="A cluster's scheduler.")
 @click.option("--dashboard", "dashboards", multiple=True, metavar="NAME=HOST:PORT", help="A cluster's dashboard.")
-def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...]) -> None:
+@click.option("--max-per-address", default=DEFAULT_LIMITS.max_connections_per_address, help="Connections of a client.")
+def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...], max_per_address: int) -> None:
     """Serve until interrupted."""
     routes = Routes()
     pages = _pairs(dashboards)
@@ -43,13 +45,14 @@ def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...])
         page = pages.get(name)
         routes.add(name, f"tls://{target}", f"http://{page}" if page else "")
     raise_file_limit()
+    limits = Limits(max_connections=2 * max_per_address, max_connections_per_address=max_per_address)
     try:
-        trio.run(_serve, address, routes)
+        trio.run(_serve, address, routes, limits)
     except StartError as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _serve(address: str, routes: Routes) -> None:
+async def _serve(address: str, routes: Routes, limits: Limits) -> None:
     app = ASGIWrapper(cast(ASGIFramework, Dashboard(routes)))
     config = Config()
     context = WorkerContext(None)
@@ -60,7 +63,7 @@ async def _serve(address: str, routes: Routes) -> None:
     listeners = await open_listeners(address)
     for listener in listeners:
         print("listening at", listener.getsockname(), flush=True)
-    await serve_public(listeners, routes=routes, serve_http=serve_http)
+    await serve_public(listeners, routes=routes, serve_http=serve_http, limits=limits)
 
 
 if __name__ == "__main__":
