@@ -5,18 +5,22 @@ missed between looking and waiting, and nothing is remembered for those who
 do not wait.
 """
 
+from collections.abc import Callable
+
 import trio
 
 
 class Changes:
-    """Counts changes and wakes everybody who waits for the next one."""
+    """Counts changes and wakes everybody who waits for the next one. `first` is called before anybody is woken."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: Callable[[], None] = lambda: None) -> None:
         self.count = 0
+        self._first = first
         self._next = trio.Event()
 
     def notify(self) -> None:
         """Something has changed."""
+        self._first()
         self.count += 1
         self._next.set()
         self._next = trio.Event()

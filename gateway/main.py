@@ -25,7 +25,6 @@ from gateway.api import create_api
 from gateway.asgi import Front
 from gateway.auth import Sessions
 from gateway.backends.settings import DBBackendBase
-from gateway.cluster import Rules, Services
 from gateway.config import Config
 from gateway.errors import GatewayError, StartError
 from gateway.heartbeat_route import heartbeat_app
@@ -36,6 +35,7 @@ from gateway.proxy.dashboard import Dashboard
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import serve_public
+from gateway.services import Rules, Services
 from gateway.store import Store, open_store
 from gateway.supervise import describe
 from gateway.timeouts import Limits

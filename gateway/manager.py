@@ -17,16 +17,19 @@ import structlog
 import trio
 
 from gateway.backends.settings import DBBackendBase
-from gateway.cluster import FOR_EVER, RECORD_DEADLINE, Cluster, Services, time_ms
+from gateway.cluster import Cluster
 from gateway.cluster_config import ClusterConfig
 from gateway.configurable import SettingErrors, dump, settings_of, with_overrides
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TryAgainLater, Unauthorized
+from gateway.events import time_ms
+from gateway.ledger import RECORD_DEADLINE
 from gateway.lifecycle import is_active, is_ended
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
 from gateway.options import Options
 from gateway.same_secret import same_secret
+from gateway.services import Services
 from gateway.store import StoreError
-from gateway.supervise import supervise
+from gateway.supervise import FOR_EVER, supervise
 from gateway.tls import new_cluster_certificate
 
 _log = structlog.get_logger()
@@ -139,7 +142,7 @@ class Manager:
             return
         if misfits:
             _log.warning("a cluster's options do not fit the configuration any more", cluster=record.name, **misfits)
-            cluster.tell(f"The gateway was reconfigured; now the site's defaults hold for {', '.join(misfits)}")
+            cluster.events.tell(f"The gateway was reconfigured; now the site's defaults hold for {', '.join(misfits)}")
         self._start(cluster)
 
     def _restore(self, stored: Mapping[str, Any]) -> tuple[ClusterConfig, Mapping[str, str]]:
@@ -206,7 +209,9 @@ class Manager:
         except Exception as error:
             # The handler is the site's own code: its author needs the traceback, its user the text.
             _log.exception("the site's handler of cluster options failed", user=user.name)
-            raise InvalidRequest(f"These cluster options cannot be used: {str(error) or type(error).__name__}") from error
+            raise InvalidRequest(
+                f"These cluster options cannot be used: {str(error) or type(error).__name__}"
+            ) from error
 
     def _start(self, cluster: Cluster) -> None:
         self._add(cluster)

@@ -19,6 +19,9 @@ from gateway.store import Store
 #: Seconds after which a submission's answer counts as lost, even when the driver does not say so.
 SUBMIT_DEADLINE = 90.0
 
+#: Seconds that the batch system has to say why a job ended.
+EXPLAIN_DEADLINE = 15.0
+
 #: Seconds between attempts while the batch system does not answer.
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0)
 
@@ -89,6 +92,12 @@ class Submissions:
                 attempt += 1
             else:
                 return await self._record(submission, jobs) if jobs else ()
+
+    async def explain(self, job: JobId, name: str) -> str:
+        """Why a job ended, or what is known of it, in words for its user; within `EXPLAIN_DEADLINE`."""
+        with trio.move_on_after(EXPLAIN_DEADLINE):
+            return await self._driver.explain(self._cluster, job, name) or "no reason is known"
+        return "the batch system did not say why in time"
 
     async def forget(self, *groups: str) -> None:
         """All jobs of these groups are gone."""

@@ -16,6 +16,7 @@ first of all: a supervisor holds no state that a cancellation could break.
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Final, TypedDict
 
 import structlog
 import trio
@@ -23,6 +24,17 @@ import trio
 from gateway.errors import GatewayError
 
 _log = structlog.get_logger()
+
+
+class Persistence(TypedDict):
+    """Arguments of `supervise`."""
+
+    limit: int
+    max_delay: float
+
+
+#: `supervise(..., **FOR_EVER)`: for children that are never given up.
+FOR_EVER: Final[Persistence] = {"limit": 1_000_000, "max_delay": 3.0}
 
 
 class TooManyRestarts(GatewayError):

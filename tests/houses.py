@@ -19,11 +19,11 @@ from gateway.api import create_api
 from gateway.asgi import Front
 from gateway.auth import Sessions, SimpleAuthenticator
 from gateway.backends.settings import DBBackendBase
-from gateway.cluster import Rules, Services
 from gateway.cluster_config import ClusterConfig
 from gateway.heartbeat_route import heartbeat_app
 from gateway.manager import open_manager
 from gateway.models import ClusterRecord
+from gateway.services import Rules, Services
 from gateway.timeouts import Limits
 from tests.fake_store import FakeStore
 from tests.fakes import FakeDriver

@@ -9,7 +9,8 @@ import trio.testing
 from attrs import evolve
 
 from gateway import cluster as cluster_module
-from gateway.cluster import Cluster, Rules, Services
+from gateway import worker_keeper
+from gateway.cluster import Cluster
 from gateway.cluster_config import ClusterConfig
 from gateway.configurable import with_overrides
 from gateway.errors import (
@@ -24,6 +25,7 @@ from gateway.heartbeat import Heartbeat
 from gateway.lifecycle import WorkerState
 from gateway.models import ClusterRecord, ClusterStatus, JobState, Role
 from gateway.scheduler_client import SchedulerUnreachable
+from gateway.services import Rules, Services
 from gateway.timeouts import Limits
 from tests.fake_store import FakeStore
 from tests.fakes import FakeDriver
@@ -120,7 +122,7 @@ async def open_house(**options):
         nursery.cancel_scope.cancel()
 
 
-@pytest.fixture()
+@pytest.fixture
 def heard(monkeypatch):
     """What the cluster's scheduler was told."""
     messages = []
@@ -580,7 +582,7 @@ async def test_a_task_that_keeps_failing_fails_this_cluster_only(autojump_clock,
     def broken(*args, **options):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cluster_module, "worker_spec", broken)
+    monkeypatch.setattr(worker_keeper, "worker_spec", broken)
     async with open_house() as house:
         await house.running()
         await house.cluster.scale(1)

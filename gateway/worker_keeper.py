@@ -1,0 +1,235 @@
+"""Keeping the workers of one cluster: as many as are wanted, replaced when lost, given up when they fail.
+
+`keep` is a task of the cluster's tree. What it does is decided by scaling.py
+from the states in workers.py; this file acts, one step at a time, and looks
+again. Failed starts are tried again after a delay that doubles; too many in a
+row, with no worker at work, fail the cluster with the reason of the last one.
+"""
+
+from collections.abc import Callable, Collection
+from math import inf
+
+import trio
+
+from gateway import scaling
+from gateway.backends.base import ClusterRef
+from gateway.backends.watch import Watch
+from gateway.changes import Changes
+from gateway.errors import JobError, JobRefused
+from gateway.events import Events
+from gateway.heartbeat import Heartbeat
+from gateway.jobs import SCHEDULER_GROUP, worker_spec
+from gateway.ledger import Ledger
+from gateway.lifecycle import WorkerEnding, WorkerEvent, WorkerState
+from gateway.models import ClusterStatus, JobId, JobReport, JobState, Role, SubmissionRecord
+from gateway.services import Services
+from gateway.submissions import Submissions
+from gateway.workers import Worker, Workers
+
+#: Seconds until the cancel of single workers is repeated when the batch system did not take it.
+CANCEL_RETRY = 2.0
+
+#: At most so many workers of one wave of failures are asked why; they fail alike.
+EXPLAINED_AT_ONCE = 3
+
+#: Seconds that a scheduler has, beyond its heartbeat period, to confirm what a user has asked for.
+CONFIRMATION = 5.0
+
+
+class WorkerKeeper:
+    """The workers of a cluster and what is wanted of them."""
+
+    def __init__(
+        self,
+        cluster: ClusterRef,
+        services: Services,
+        *,
+        ledger: Ledger,
+        submissions: Submissions,
+        watch: Watch,
+        events: Events,
+        changes: Changes,
+        fail: Callable[[str], None],
+    ) -> None:
+        """`fail` ends the cluster with a reason."""
+        self.workers = Workers()
+        self._cluster = cluster
+        self._services = services
+        self._rules = services.rules
+        self._ledger = ledger
+        self._submissions = submissions
+        self._watch = watch
+        self._events = events
+        self._changes = changes
+        self._fail = fail
+        self._demand = scaling.Demand(ledger.record.count)
+        self._may_start_again = 0.0
+        self._refusals = 0
+
+    # ---- what others tell --------------------------------------------------
+
+    def adopt(self, submissions: Collection[SubmissionRecord]) -> None:
+        """Take back the workers of before a restart; `keep` finds their jobs."""
+        for submission in submissions:
+            if submission.role is Role.WORKER:
+                self.workers.adopt(submission.group, submission.count, trio.current_time())
+
+    def ask(self, count: int) -> str:
+        """A user wants `count` workers; returns why present ones wait in the queue, or an empty text."""
+        until = trio.current_time() + self._rules.limits.heartbeat_period + CONFIRMATION
+        self._demand = self._demand.ask(count, until)
+        self._ledger.change(count=self._demand.count)
+        waiting = self.workers.waiting_reason()
+        return f"{self.workers.count(WorkerState.QUEUED)} workers wait in the queue: {waiting}" if waiting else ""
+
+    def free(self) -> None:
+        """From now on the scheduler decides how many."""
+        self._demand = self._demand.free()
+
+    def hear(self, heartbeat: Heartbeat) -> int:
+        """The scheduler says who is connected and how many it wants; returns how many are wanted now."""
+        now = trio.current_time()
+        self._demand = self._demand.hear(heartbeat.count, now)
+        self.workers.hear(heartbeat, now)
+        if self.workers.count(WorkerState.ACTIVE):
+            self._refusals = 0
+        return self._demand.count
+
+    async def report(self, reports: Collection[tuple[JobId, JobReport]]) -> None:
+        """The batch system says something of workers' jobs."""
+        failed: list[tuple[JobId, Worker]] = []
+        for job, report in reports:
+            end = self.workers.report(job, report, trio.current_time())
+            if end is None:
+                if report.state is JobState.QUEUED and report.reason:
+                    self._events.tell(f"Workers wait in the queue: {report.reason}")
+                continue
+            worker, ending = end
+            self._watch.discard(job)
+            if ending is WorkerEnding.FAILED_START:
+                failed.append((job, worker))
+            elif ending is WorkerEnding.LOST:
+                because = f": {report.reason}" if report.reason else ""
+                self._events.tell(f"Worker {worker.name} was lost{because}")
+        if failed:
+            await self._failed(failed)
+        await self._forget_ended_groups()
+
+    # ---- the task ----------------------------------------------------------
+
+    async def keep(self) -> None:
+        """Start and cancel workers whenever something has changed, until cancelled."""
+        for group in self.workers.nameless_groups():
+            await self._recover(group)
+        while True:
+            seen = self._changes.count
+            look_again = inf
+            if self._ledger.draft.status is ClusterStatus.RUNNING:
+                look_again = await self._balance()
+            with trio.move_on_at(look_again):
+                await self._changes.wait(seen)
+
+    async def _recover(self, group: str) -> None:
+        """Find the jobs of workers of before a restart, of the gateway or of this task."""
+        if group in self._submissions and (jobs := await self._submissions.recover(group)):
+            self.workers.submitted(group, jobs)
+            self._watch.add(*jobs)
+        else:
+            self.workers.drop_group(group)
+            await self._submissions.forget(group)
+        self._changes.notify()
+
+    async def _balance(self) -> float:
+        """Bring the workers one step closer to what is wanted; returns when to look again at the latest."""
+        plan = scaling.plan(self._demand.count, self.workers.states, self._cluster.config.max_workers)
+        cancel = [worker for worker in self.workers.named(plan.cancel) if worker.job is not None]
+        if cancel and not await self._cancel(cancel):
+            return trio.current_time() + CANCEL_RETRY
+        if not plan.start:
+            return inf
+        if trio.current_time() < self._may_start_again:
+            return self._may_start_again
+        size = self._services.driver.max_group_size(self._cluster)
+        await self._start(plan.start if size is None else min(plan.start, size))
+        return inf
+
+    async def _start(self, count: int) -> None:
+        number = self._ledger.draft.groups + 1
+        group = f"w{number}"
+        self._ledger.change(groups=number)
+        self.workers.submit(group, count, trio.current_time())
+        record, rules = self._ledger.draft, self._rules
+        spec = worker_spec(self._cluster, record, api_url=rules.api_url, host=rules.host, group=group, count=count)
+        try:
+            jobs = await self._submissions.submit(spec)
+        except JobRefused as error:
+            self.workers.drop_group(group)
+            self._refused(error)
+            return
+        self.workers.submitted(group, jobs)
+        self._watch.add(*jobs)
+        self._refusals = 0
+        self._events.tell(f"{count} workers submitted as {group}")
+        self._changes.notify()
+
+    async def _cancel(self, workers: Collection[Worker]) -> bool:
+        """Cancel the jobs of these workers; False when that has to be tried again."""
+        # Marked before the batch system is asked: their ends may be reported before its answer is.
+        before = [(worker, worker.state, worker.since) for worker in workers]
+        for worker in workers:
+            self.workers.apply(worker, WorkerEvent.CANCELLED, trio.current_time())
+        jobs = [worker.job for worker in workers if worker.job is not None]
+        try:
+            await self._services.driver.cancel(self._cluster, jobs)
+        except JobError as error:
+            self._events.tell(f"Workers could not be cancelled: {error}")
+            for worker, state, since in before:
+                worker.state, worker.since = state, since
+            return False
+        self._changes.notify()
+        return True
+
+    async def _forget_ended_groups(self) -> None:
+        ended = set(self._submissions.groups) - self.workers.groups() - {SCHEDULER_GROUP}
+        # Without ids it is a submission whose answer is awaited.
+        done = [group for group in ended if self._submissions[group].jobs is not None]
+        if done:
+            await self._submissions.forget(*done)
+
+    # ---- failures ----------------------------------------------------------
+
+    async def give_up_overdue(self) -> float:
+        """Give up workers whose jobs run but which do not connect in time; returns when to look again."""
+        timeout = self._rules.limits.worker_start
+        overdue = self.workers.overdue(timeout, trio.current_time())
+        if overdue:
+            if not await self._cancel(overdue):
+                return trio.current_time() + CANCEL_RETRY
+            self.workers.failed_starts += len(overdue)
+            await self._failed([(worker.job, worker) for worker in overdue if worker.job is not None])
+        return self.workers.next_overdue(timeout)
+
+    async def _failed(self, failed: Collection[tuple[JobId, Worker]]) -> None:
+        """Workers ended, or were given up, before they had connected."""
+        rules = self._rules
+        self._wait_before_start(self.workers.failed_starts, rules.backoff_base_delay)
+        reasons: list[str] = []
+        for job, worker in list(failed)[:EXPLAINED_AT_ONCE]:
+            reasons.append(await self._submissions.explain(job, worker.name))
+            self._events.tell(f"Worker {worker.name} failed to start: {reasons[-1]}")
+        count = self.workers.failed_starts
+        if count >= rules.worker_start_failure_limit and not self.workers.count(WorkerState.ACTIVE):
+            self._fail(f"{count} workers in a row failed to start; the last one: {reasons[-1]}")
+
+    def _refused(self, error: JobRefused) -> None:
+        """The batch system takes no workers: wait longer each time, and give up when nothing else is left."""
+        self._refusals += 1
+        self._events.tell(f"Workers could not be submitted: {error}")
+        self._wait_before_start(self._refusals, max(1.0, self._rules.backoff_base_delay))
+        if self._refusals >= self._rules.worker_start_failure_limit and not len(self.workers):
+            self._fail(f"workers could not be submitted: {error}")
+        self._changes.notify()
+
+    def _wait_before_start(self, failures: int, base: float) -> None:
+        delay = scaling.restart_delay(failures, base, self._rules.backoff_max_delay)
+        self._may_start_again = trio.current_time() + delay
