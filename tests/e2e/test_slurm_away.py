@@ -1,0 +1,92 @@
+"""Slurm's controller is away, or frozen, while users go on: nothing is lost, nothing is submitted twice."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from tests.e2e.test_slurm import (
+    compute,
+    connect_fails,
+    create,
+    events,
+    open_house,
+    scale,
+    scale_when_running,
+    slurm,
+    slurm_ids,
+    status,
+    stopped,
+    wait_until,
+)
+from tests.slurm.real import HERE, folder_of_dask, needs_slurm
+
+__all__ = ["slurm"]  # the fixture
+
+pytestmark = [*needs_slurm, pytest.mark.timeout(600)]
+
+
+def controller():
+    """The process of slurmctld, as its own configuration names it."""
+    config = subprocess.run(["scontrol", "show", "config"], check=True, capture_output=True, text=True).stdout
+    with open(re.search(r"^SlurmctldPidFile\s*=\s*(\S+)", config, re.MULTILINE)[1]) as file:
+        return int(file.read())
+
+
+@contextmanager
+def away():
+    """No controller: commands fail after 9 to 18 seconds."""
+    pid = controller()
+    os.kill(pid, signal.SIGTERM)
+    try:
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+        yield
+    finally:
+        subprocess.run([str(HERE / "start.sh")], check=True, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def frozen():
+    """A controller that accepts connections and says nothing: commands hang."""
+    pid = controller()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "seconds"),
+    [
+        pytest.param(away, 25, id="away"),
+        pytest.param(frozen, 45, id="frozen"),
+        pytest.param(away, 120, id="away-two-minutes", marks=pytest.mark.soak),
+        pytest.param(frozen, 60, id="frozen-one-minute", marks=pytest.mark.soak),
+    ],
+)
+def test_users_go_on_while_the_controller_does_not(slurm, trouble, seconds):
+    with folder_of_dask() as folder, open_house(folder) as house:
+        old = house.client(create, {})
+        house.client(scale_when_running, old, 1, timeout=90)
+        assert house.client(compute, old, 1, timeout=120)
+        with trouble():
+            began = time.monotonic()
+            assert house.client(scale, old, 3) == []
+            new = house.client(create, {}, user="bob")
+            assert house.client(compute, old, 1, timeout=60) == [1, 2, 3, 4, 5]
+            wait_until(lambda: time.monotonic() - began > seconds, seconds + 60)
+            assert house.client(status, old) == "RUNNING"
+            assert house.client(status, new, user="bob") == "PENDING"
+            assert any("does not answer" in message for message in events(house, new, "bob"))
+        assert house.client(compute, old, 3, timeout=150) == [1, 2, 3, 4, 5]
+        wait_until(lambda: house.client(status, new, user="bob") == "RUNNING", 120)
+        assert len(slurm_ids(old)) == 4
+        assert len(slurm_ids(new)) == 1
+        assert house.client(connect_fails, old) is None
+        stopped(house, old)
+        stopped(house, new, "bob")

@@ -1,0 +1,120 @@
+"""The installed launcher through the guide's rule in sudoers: what dask gets from it, and what it does not."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.real import allow_dask, as_user, ensure_slurm, installation, needs_slurm
+
+pytestmark = needs_slurm
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm():
+    ensure_slurm()
+    allow_dask()
+
+
+def launcher():
+    return str(installation() / "bin" / "dask-gateway-jobqueue-launcher")
+
+
+def ask(user="alice", **request):
+    """What dask gets when it asks the launcher to act for a user."""
+    done = as_user("dask", "sudo", "-nHu", user, launcher(), stdin=json.dumps(request))
+    return json.loads(done.stdout) if done.stdout else done.stderr
+
+
+SUBMIT = {
+    "action": "submit",
+    "cluster": "attack",
+    "staging_directory": "{home}/.dask-gateway",
+    "command": "sbatch",
+    "arguments": ["--parsable", "--job-name=dask-gateway-attack-w1", "--partition=parked"],
+    "script": "#!/bin/sh\n:\n",
+    "log": "w1-0.log",
+}
+
+
+def test_dask_submits_and_cancels_as_the_user():
+    answer = ask(**SUBMIT)
+    assert answer["returncode"] == 0, answer
+    job = answer["stdout"].strip()
+    owner = subprocess.run(["squeue", "-h", "-j", job, "-o", "%u %o %Z"], check=True, capture_output=True, text=True)
+    assert owner.stdout.split() == ["alice", "(null)", "/home/alice/.dask-gateway/attack"]
+    # Another user's launcher cannot end it; the batch system says so.
+    assert ask("bob", action="cancel", command="scancel", arguments=[job])["returncode"] != 0
+    assert ask(action="cancel", command="scancel", arguments=[job])["returncode"] == 0
+    assert ask(action="clean", cluster="attack", staging_directory="{home}/.dask-gateway")["ok"]
+    assert not Path("/home/alice/.dask-gateway/attack").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command": "bash"},
+        {"path": "/bin/bash"},
+        {"path": "/home/dask/sbatch"},
+        {"path": "/tmp/dask-gateway-attack/sbatch"},
+        {"arguments": ["--wrap=id"]},
+        {"arguments": ["--output=/home/alice/.bashrc"]},
+        {"arguments": ["--uid=root"]},
+        {"environment": {"LD_PRELOAD": "/tmp/x.so"}},
+        {"environment": {"SLURM_CONF": "/tmp/slurm.conf"}},
+        {"cluster": "../.ssh"},
+        {"log": "../../.bashrc"},
+    ],
+)
+def test_dask_gets_no_other_command(change):
+    folder = Path("/tmp/dask-gateway-attack")
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+    (folder / "sbatch").write_text("#!/bin/sh\nid > /home/alice/attacked\n")
+    (folder / "sbatch").chmod(0o755)
+    try:
+        answer = ask(**{**SUBMIT, **change})
+    finally:
+        (folder / "sbatch").unlink()
+        folder.rmdir()
+    assert answer["ok"] is False, answer
+    assert not Path("/home/alice/attacked").exists()
+
+
+@pytest.mark.parametrize("user", ["root", "#0", "dask", "nosuchuser"])
+def test_dask_acts_for_members_of_the_group_alone(user):
+    answer = ask(user, **SUBMIT)
+    assert isinstance(answer, str), answer
+    assert any(words in answer for words in ("password is required", "unknown user", "is not allowed to execute"))
+
+
+def test_dask_runs_nothing_else():
+    for command in (["/bin/sh"], [launcher(), "--help"], ["/usr/bin/python3", launcher()]):
+        done = as_user("dask", "sudo", "-nHu", "alice", *command)
+        assert done.returncode != 0 or command[1:] == ["--help"], done.stdout
+
+
+def test_dask_reads_and_removes_nothing_but_its_own():
+    private = Path("/home/alice/private")
+    private.mkdir(exist_ok=True)
+    (private / "notes.log").write_text("private")
+    owner = Path("/home/alice").stat()
+    for path in (private, private / "notes.log"):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    try:
+        where = {"cluster": "private", "staging_directory": "{home}"}
+        assert ask(action="tail", log="notes.log", **where)["text"] == ""
+        assert ask(action="clean", **where)["ok"]
+        assert (private / "notes.log").exists()
+        assert "was not made by the gateway" in ask(**{**SUBMIT, **where})["error"]
+    finally:
+        (private / "notes.log").unlink()
+        private.rmdir()
+
+
+def test_a_full_quota_is_a_sentence():
+    # A directory that cannot be written stands for a disk that cannot: the sentence is made in one place.
+    answer = ask(**{**SUBMIT, "staging_directory": "/proc/{username}"})
+    assert answer["error"].startswith("the directory /proc/alice/attack cannot be made")
