@@ -152,6 +152,7 @@ class Cluster:
             count = limit
         await self._tell_scheduler({"op": "scale", "count": count})
         waiting = self._keeper.ask(count)
+        await self._ledger.wait_durable()
         return message or waiting
 
     async def adapt(self, minimum: int | None, maximum: int | None, active: bool) -> str:
@@ -355,8 +356,7 @@ class Cluster:
                     await self._watch.wait_changes()
 
     async def _tell_scheduler(self, message: dict[str, Any]) -> None:
-        if self._draft.status is not ClusterStatus.RUNNING:
-            raise Conflict(f"Cluster {self.name} is not running")
+        self._check_runs()
         try:
             await tell_scheduler(
                 self._draft.api_address,
@@ -367,6 +367,11 @@ class Cluster:
         except Conflict:
             self._watch.ask()  # perhaps it is gone
             raise
+        self._check_runs()  # still: nothing changes a record any more once its end is written
+
+    def _check_runs(self) -> None:
+        if self._draft.status is not ClusterStatus.RUNNING:
+            raise Conflict(f"Cluster {self.name} is not running")
 
 
 def _because(reason: str) -> str:

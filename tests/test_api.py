@@ -453,6 +453,42 @@ async def test_scale_and_adapt_need_a_running_cluster_that_listens(heard):
             assert (answer.status, "does not take" in answer.error) == (409, True)
 
 
+async def test_scale_is_durable_before_it_is_acknowledged(heard):
+    async with open_house() as house, trio.open_nursery() as nursery:
+        name = await house.running()
+        await trio.testing.wait_all_tasks_blocked()
+        house.store.held = trio.Event()
+        answers = []
+        nursery.start_soon(_put, answers, house.ask("POST", CLUSTERS + name + "/scale", body={"count": 2}))
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers == []
+        house.store.held.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers[0].status == 200
+
+
+@pytest.mark.parametrize(("rest", "body"), [("/scale", {"count": 2}), ("/adapt", {})])
+async def test_a_cluster_that_ends_while_its_scheduler_is_told(rest, body, monkeypatch):
+    go_on = trio.Event()
+
+    async def slow(*arguments, **more):
+        await go_on.wait()
+
+    monkeypatch.setattr(cluster_module, "tell_scheduler", slow)
+    async with open_house() as house, trio.open_nursery() as nursery:
+        name = await house.running()
+        answers = []
+        nursery.start_soon(_put, answers, house.ask("POST", CLUSTERS + name + rest, body=body))
+        await trio.testing.wait_all_tasks_blocked()
+        await house.ask("DELETE", CLUSTERS + name)
+        await house.manager.find(name).wait_ended()
+        go_on.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers[0].status == 409
+        with trio.fail_after(10):  # and there is nothing left to write
+            assert (await house.ask("DELETE", CLUSTERS + name)).status == 204
+
+
 async def test_adapt(heard):
     async with open_house() as house:
         name = await house.running()

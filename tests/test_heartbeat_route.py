@@ -108,7 +108,7 @@ async def test_after_the_end_and_without_a_database():
         house.store.broken = TryAgainLater("no")
         house.store.held = trio.Event()
         with pytest.MonkeyPatch.context() as patch, capture_logs():
-            patch.setattr("gateway.cluster.RECORD_DEADLINE", 0)
+            patch.setattr("gateway.ledger.RECORD_DEADLINE", 0)
             assert (await house.beat(name, 5)).status == 503
         house.store.broken = None
         house.store.held.set()
