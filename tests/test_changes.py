@@ -34,6 +34,13 @@ async def test_everybody_who_waits_is_woken_once():
     assert sorted(woken)[1::2] == [("a", 2), ("b", 2)]
 
 
+async def test_what_comes_first():
+    order = []
+    changes = Changes(lambda: order.append(changes.count))
+    changes.notify()
+    assert order == [0]
+
+
 async def test_a_cancelled_wait_leaves_nothing():
     changes = Changes()
     with trio.move_on_after(0):

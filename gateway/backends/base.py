@@ -15,13 +15,15 @@ appends another index, so names reported by a scheduler may have a third part.)
 """
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
-from gateway.backends.watch import Watch
 from gateway.cluster_config import ClusterConfig
 from gateway.models import JobId, Role
+
+if TYPE_CHECKING:
+    from gateway.backends.watch import Watch
 
 
 @frozen(kw_only=True)
@@ -141,6 +143,6 @@ class Driver(Protocol):
         """The largest `JobSpec.count` that one submission may have; None when there is no limit."""
         ...
 
-    def watch(self, cluster: ClusterRef) -> Watch:
+    def watch(self, cluster: ClusterRef) -> "Watch":
         """A watch for this cluster's jobs; close it (it is a context manager) when the cluster ends."""
         ...
