@@ -76,7 +76,7 @@ def test_a_script_is_refused_to_others():
     job = submitted.stdout.strip()
     try:
         refused = as_user("bob", "scontrol", "write", "batch_script", job, "-")
-            assert refused.stdout == ""
+        assert refused.stdout == ""
         assert "Invalid user id" in refused.stderr
     finally:
         subprocess.run(["scancel", job], check=True)
