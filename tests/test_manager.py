@@ -205,6 +205,24 @@ async def test_a_cluster_recorded_but_not_submitted_is_started():
         await house.driver.wait_submissions(1)
 
 
+class Strays(FakeDriver):
+    """A driver that knows its own jobs."""
+
+    async def orphans(self, known):
+        await trio.lowlevel.checkpoint()
+        self.known = set(known)
+        return frozenset({"stray"})
+
+
+async def test_strays_are_told_apart_from_clusters_on_record():
+    ended = record("ended", status=ClusterStatus.STOPPED, stop_time=2**60)
+    driver = Strays()
+    with capture_logs() as logs:
+        async with open_house(driver=driver, store=a_store(record("living"), ended)):
+            assert driver.known == {"living"}
+    assert [line["clusters"] for line in logs if "not on record" in line["event"]] == [["stray"]]
+
+
 async def test_a_cluster_that_was_ending_is_ended():
     jobs = SubmissionRecord(cluster="c0ffee", group="scheduler", role=Role.SCHEDULER, count=1, jobs=(JobId("7"),))
     async with open_house(store=a_store(record(status=ClusterStatus.STOPPING), submissions=[jobs])) as house:
