@@ -60,6 +60,8 @@ class EpollLoop:
         self._again: list[Watcher] = []
         self._closing: list[socket.socket] = []
         self._in_turn = False
+        #: Set by a watcher in its turn: more will come in large amounts, and to let it gather is cheaper.
+        self.unhurried = False
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -106,7 +108,8 @@ class EpollLoop:
             busy = self.turn()
             now = clock()
             if busy:
-                spin_end = now + spin
+                spin_end = now if self.unhurried else now + spin
+                self.unhurried = False
                 if now < slice_end:
                     continue
                 await trio.lowlevel.checkpoint()
