@@ -22,6 +22,13 @@ def ensure_users() -> tuple[str, ...]:
     return USERS
 
 
+@functools.cache
+def ensure_dask() -> str:
+    """Create the gateway's own account when it is missing; return its name. Needs root."""
+    _ensure(("useradd", "--create-home", "--shell", "/bin/bash", "dask"), exists=lambda: pwd.getpwnam("dask"))
+    return "dask"
+
+
 def _ensure(command, *, exists):
     try:
         exists()

@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,22 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.pbs.simulation import Simulation
+from tests.users import ensure_dask, ensure_users, is_root
 
 REAL = os.environ.get("PBS_EXEC")
-USERS = ("alice", "bob", "dask")
 
 
 @pytest.fixture(scope="session")
 def users() -> tuple[str, ...]:
-    """Users whose jobs are run; made when they are missing."""
-    if os.getuid() != 0:
+    """Users whose jobs are run, and the gateway's account; made when they are missing."""
+    if not is_root():
         pytest.skip("needs root, to run commands as several users")
-    for name in USERS:
-        try:
-            pwd.getpwnam(name)
-        except KeyError:
-            subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", name], check=True)
-    return USERS
+    return (*ensure_users(), ensure_dask())
 
 
 @pytest.fixture
