@@ -113,6 +113,9 @@ class SimpleAuthenticator(Authenticator):
         return User(name)
 
 
+SimpleAuthenticator.__setattr__ = _set_state  # type: ignore[method-assign,assignment]
+
+
 def _basic_credentials(header: str) -> tuple[str, str]:
     """User and password out of an Authorization header (RFC 7617, UTF-8 or Latin-1). Raises `Unauthorized`."""
     kind, _, encoded = header.partition(" ")

@@ -14,7 +14,9 @@ from pathlib import Path
 import trio
 
 from gateway.config import load
+from gateway.errors import GatewayError
 from gateway.main import Ports, serve
+from gateway.supervise import describe
 
 _NOTEBOOK = """
 The gateway stays up; Ctrl-C ends it. To paste into a notebook:
@@ -30,8 +32,13 @@ The gateway stays up; Ctrl-C ends it. To paste into a notebook:
 
 def run(keep: bool) -> int:
     """Run the demo; `keep` leaves the gateway running until a signal. Returns the process's exit code."""
+    code = 1
     with tempfile.TemporaryDirectory(prefix="dask-gateway-demo-") as directory:
-        return trio.run(_demo, Path(directory), keep)
+        try:
+            code = trio.run(_demo, Path(directory), keep)
+        except* GatewayError as group:
+            _say(f"the gateway cannot go on: {describe(group)}")
+    return code
 
 
 async def _demo(directory: Path, keep: bool) -> int:

@@ -82,12 +82,23 @@ def run(config: Config) -> int:
 async def _serve_until_signal(config: Config) -> None:
     # Heard from the first moment: a stop during the start is carried out as soon as it has started.
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            stop = trio.Event()
+            nursery.start_soon(_hear_signals, signals, stop, nursery.cancel_scope)
+            await serve(config, wait_stop=stop.wait)
+            nursery.cancel_scope.cancel()
 
-        async def wait_stop() -> None:
-            number = await anext(signals)
-            _log.info("stopping", signal=signal.Signals(number).name)
 
-        await serve(config, wait_stop=wait_stop)
+async def _hear_signals(signals: AsyncIterator[int], stop: trio.Event, everything: trio.CancelScope) -> None:
+    """The first signal asks for a stop, the second one does not wait for it."""
+    async for number in signals:
+        name = signal.Signals(number).name
+        if stop.is_set():
+            _log.warning("stopping at once; what is left is ended at the next start", signal=name)
+            everything.cancel()
+            return
+        _log.info("stopping", signal=name)
+        stop.set()
 
 
 async def serve(

@@ -181,10 +181,12 @@ class WorkerKeeper:
         jobs = [worker.job for worker in workers if worker.job is not None]
         try:
             await self._services.driver.cancel(self._cluster, jobs)
-        except JobError as error:
-            self._events.tell(f"Workers could not be cancelled: {error}")
+        except Exception as error:
             for worker, state, since in before:
                 worker.state, worker.since = state, since
+            if not isinstance(error, JobError):
+                raise
+            self._events.tell(f"Workers could not be cancelled: {error}")
             return False
         self._changes.notify()
         return True

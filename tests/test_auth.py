@@ -327,3 +327,14 @@ def test_same_secret(a: str, b: str) -> None:
 def test_same_secret_takes_any_text() -> None:
     assert same_secret("\udcff\x00ä", "\udcff\x00ä")
     assert not same_secret("\udcff", "\udcfe")
+
+
+def test_a_sites_own_subclass_may_keep_state() -> None:
+    class Counting(SimpleAuthenticator):
+        seen: int
+
+    counting = Counting(password="x")
+    counting.seen = 1
+    assert counting.seen == 1
+    with pytest.raises(attrs.exceptions.FrozenAttributeError):
+        counting.password = "y"  # type: ignore[misc]

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from gateway.config import load
 from gateway.errors import StartError
-from gateway.main import Ports, _api_url, run, serve
+from gateway.main import Ports, _api_url, _hear_signals, run, serve
 from tests.e2e.house import open_gateway
 from tests.houses import basic, heartbeat
 
@@ -309,3 +309,15 @@ async def test_a_unix_socket(configure, tmp_path):
             assert created.status == 201
         (spec,) = await config.backend.driver.wait_submissions(1)
         assert spec.environment["DASK_GATEWAY_API_URL"] == "http://gateway.site/api"
+
+
+async def test_the_second_signal_does_not_wait():
+    async def signals():
+        yield signal.SIGTERM
+        assert stop.is_set()
+        assert not scope.cancel_called
+        yield signal.SIGINT
+
+    stop, scope = trio.Event(), trio.CancelScope()
+    await _hear_signals(signals(), stop, scope)
+    assert scope.cancel_called
