@@ -312,12 +312,12 @@ async def test_a_unix_socket(configure, tmp_path):
 
 
 async def test_the_second_signal_does_not_wait():
-    async def signals():
-        yield signal.SIGTERM
-        assert stop.is_set()
-        assert not scope.cancel_called
-        yield signal.SIGINT
-
+    send, signals = trio.open_memory_channel(2)
     stop, scope = trio.Event(), trio.CancelScope()
-    await _hear_signals(signals(), stop, scope)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_hear_signals, signals, stop, scope)
+        await send.send(signal.SIGTERM)
+        await stop.wait()
+        assert not scope.cancel_called
+        await send.send(signal.SIGINT)
     assert scope.cancel_called
