@@ -17,6 +17,7 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 )
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+H2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 CLOSE = b""
 
 #: name → (what is sent, how the answer begins; an empty one is a close)
@@ -54,6 +55,31 @@ MALFORMED: dict[str, tuple[bytes, bytes | tuple[bytes, ...]]] = {
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
         (b"\x00\x00", b"HTTP/1.1 4", CLOSE),
     ),
+    "an h2c upgrade with bad settings": (
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: !\r\n\r\n",
+        (b"HTTP/1.1", CLOSE),
+    ),
+    "an h2c upgrade that says no more": (
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+        b"HTTP/1.1 101",
+    ),
+    "HTTP/2 with a frame of the wrong size": (
+        H2 + b"\x00\x00\x05\x06\x00\x00\x00\x00\x00hello",
+        (b"\x00\x00", CLOSE),
+    ),
+    "HTTP/2 with a frame of 16 MiB": (H2 + b"\xff\xff\xff\x00\x00\x00\x00\x00\x01", (b"\x00\x00", CLOSE)),
+    "HTTP/2 with headers that do not decode": (
+        H2 + b"\x00\x00\x04\x01\x05\x00\x00\x00\x01\xff\xff\xff\xff",
+        (b"\x00\x00", CLOSE),
+    ),
+    "HTTP/2 with data for no stream": (H2 + b"\x00\x00\x01\x00\x00\x00\x00\x00\x07x", (b"\x00\x00", CLOSE)),
+    "HTTP/2 with an endless continuation": (
+        H2 + b"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82" + b"\x00\x00\x01\x09\x00\x00\x00\x00\x01\x84" * 500,
+        (b"\x00\x00", CLOSE),
+    ),
+    "HTTP/2 with a stream of number 0": (H2 + b"\x00\x00\x01\x01\x05\x00\x00\x00\x00\x82", (b"\x00\x00", CLOSE)),
     "pipelined garbage": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\x01\x02\x03", b"HTTP/1.1 200"),
     "hello cut short": (HELLO[:50], CLOSE),
     "hello in an unknown version": (b"\x16\x09\x01\x00\x05\x01\x00\x00\x01\x00", b"\x15\x03"),
@@ -66,6 +92,17 @@ MALFORMED: dict[str, tuple[bytes, bytes | tuple[bytes, ...]]] = {
     "an SSH client": (b"SSH-2.0-OpenSSH_9.2\r\n", (b"HTTP/1.1 400", CLOSE)),
     "a proxy request": (b"CONNECT other:443 HTTP/1.1\r\nHost: other:443\r\n\r\n", b"HTTP/1.1"),
     "frame after the upgrade: reserved opcode": (UPGRADE + b"\r\n", b"HTTP/1.1 101"),
+    "frame after the upgrade: not masked": (UPGRADE + b"\r\n", b"HTTP/1.1 101"),
+    "frame after the upgrade: a ping of 200 bytes": (UPGRADE + b"\r\n", b"HTTP/1.1 101"),
+    "frame after the upgrade: text that is no UTF-8": (UPGRADE + b"\r\n", b"HTTP/1.1 101"),
+    "frame after the upgrade: of 2**63 bytes": (UPGRADE + b"\r\n", b"HTTP/1.1 101"),
+    "frame after the upgrade: a close of one byte": (UPGRADE + b"\r\n", b"HTTP/1.1 101"),
+    "a method of 10,000 letters": (b"A" * 10_000 + b" / HTTP/1.1\r\nHost: x\r\n\r\n", (b"HTTP/1.1", CLOSE)),
+    "a target of 100,000 letters": (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 4"),
+    "five thousand headers": (
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"A%d: b\r\n" % n for n in range(5000)) + b"\r\n",
+        (b"HTTP/1.1", CLOSE),
+    ),
 }
 
 
@@ -73,6 +110,11 @@ MALFORMED: dict[str, tuple[bytes, bytes | tuple[bytes, ...]]] = {
 FRAMES = {
     "websocket frame with reserved bits": b"\xf1\x80\x00\x00\x00\x00",
     "frame after the upgrade: reserved opcode": b"\x83\x80\x00\x00\x00\x00",
+    "frame after the upgrade: not masked": b"\x81\x05hello",
+    "frame after the upgrade: a ping of 200 bytes": b"\x89\xfe\x00\xc8\x00\x00\x00\x00" + b"x" * 200,
+    "frame after the upgrade: text that is no UTF-8": b"\x81\x82\x00\x00\x00\x00\xff\xff",
+    "frame after the upgrade: of 2**63 bytes": b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00",
+    "frame after the upgrade: a close of one byte": b"\x88\x81\x00\x00\x00\x00x",
 }
 
 
@@ -129,3 +171,37 @@ async def test_malformed_tls_where_tls_is_served(data: bytes, impatient: Config)
             answer = await answer_to(address, data)
         assert not answer.startswith(b"HTTP")
         assert (await get(address)).endswith(b"http 0")
+
+
+SLOW = {
+    "in the hello": HELLO,
+    "in the head": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 50,
+    "in the body": POST + b"Content-Length: 1000\r\n\r\n" + b"x" * 500,
+}
+
+
+@pytest.mark.parametrize("where", SLOW)
+async def test_a_hundred_slow_clients_delay_nobody(where: str) -> None:
+    """Each says a byte now and then and never comes to an end; a good client is served as if they were not there."""
+    async with public_port(Routes(), serve_http=http_server(hello_app)) as address, trio.open_nursery() as nursery:
+        said = 0
+
+        async def dribble() -> None:
+            nonlocal said
+            async with await connect(address) as stream:
+                for byte in SLOW[where]:
+                    await stream.send_all(bytes([byte]))
+                    said += 1
+                    await trio.lowlevel.checkpoint()
+                await trio.sleep_forever()
+
+        for _ in range(100):
+            nursery.start_soon(dribble)
+        delays = []
+        for _ in range(30):
+            start = trio.current_time()
+            assert (await get(address)).endswith(b"http 0")
+            delays.append(trio.current_time() - start)
+        assert said > 100
+        assert sorted(delays)[len(delays) // 2] < 1  # the soak and the benchmark look closer
+        nursery.cancel_scope.cancel()
