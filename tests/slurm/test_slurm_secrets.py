@@ -1,5 +1,6 @@
 """What another user of the site sees of a job, on the real Slurm: everything that shows jobs, and every file."""
 
+import secrets
 import subprocess
 
 import pytest
@@ -11,7 +12,7 @@ from tests.slurm.real import as_user, ensure_slurm, needs_slurm
 
 pytestmark = needs_slurm
 
-SECRET = "w4nd3r1ng-4lb4tr0ss"
+SECRET = secrets.token_hex(16)  # in no file, and in no output of an earlier run
 SHOW = 'printf "%s\\n" "token ${#DASK_GATEWAY_API_TOKEN}"; sleep 600'
 
 
@@ -40,7 +41,7 @@ async def test_no_other_user_sees_a_secret():
                 await watch.wait_changes()
             shown = "\n".join(everything_that_bob_sees(jobs[0]))
             # The search itself works: alice finds her own job's environment.
-            mine = as_user("alice", "sh", "-c", f"grep -l {SECRET[:-1]}[s] /proc/[0-9]*/environ 2>/dev/null")
+            mine = as_user("alice", "sh", "-c", f"grep -l {SECRET[:-1]}[{SECRET[-1]}] /proc/[0-9]*/environ 2>/dev/null")
             await driver.cancel(cluster, jobs)
             while {watch.jobs[job].state for job in jobs} != {JobState.GONE}:
                 await watch.wait_changes()
@@ -60,7 +61,7 @@ def everything_that_bob_sees(job):
         ["ps", "auxwwwe"],
         # The pattern is not the secret itself, which stands in no command line of this test either.
         ["sh", "-c", f"cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'; echo {job}"],
-        ["sh", "-c", f"grep -r {SECRET[:-1]}[s] {' '.join(spool)} 2>/dev/null"],
+        ["sh", "-c", f"grep -r {SECRET[:-1]}[{SECRET[-1]}] {' '.join(spool)} 2>/dev/null"],
     ]
     for command in commands:
         done = as_user("bob", *command)
