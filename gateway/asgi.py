@@ -2,6 +2,7 @@
 
     {prefix}/clusters/{name}/...                    that cluster's dashboard
     {prefix}/api/v1/clusters/{name}/heartbeat       heartbeat_route.py: by far the most frequent, no web framework
+    {prefix}/api/v1/clusters/                       list_route.py, when a cookie says who asks: no web framework
     {prefix}/...                                    the API (Quart)
 
 With TLS on the public port, jobs still reach it over plain HTTP: a site's
@@ -12,7 +13,7 @@ else; everybody else is sent to HTTPS.
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import orjson
@@ -30,15 +31,37 @@ _CLUSTER = re.compile("/api/v1/clusters/[^/]+")
 _HEARTBEAT = re.compile("/api/v1/clusters/[^/]+/heartbeat")
 
 
+class Lists(Protocol):
+    """An app for some lists of clusters."""
+
+    def takes(self, scope: Scope) -> bool:
+        """True for a request that it can answer."""
+        ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer it."""
+
+
 class Front:
     """Dispatches by path.
 
-    `dashboards` is None where only the API is served; `secure` is True where plain HTTP is the exception.
+    `dashboards` is None where only the API is served; `secure` is True where plain HTTP is the exception. Without
+    `lists`, the API answers all of them.
     """
 
-    def __init__(self, *, api: App, heartbeats: App, dashboards: App | None, prefix: str = "", secure: bool = False):
+    def __init__(
+        self,
+        *,
+        api: App,
+        heartbeats: App,
+        dashboards: App | None,
+        lists: Lists | None = None,
+        prefix: str = "",
+        secure: bool = False,
+    ):
         self._api = api
         self._heartbeats = heartbeats
+        self._lists = lists
         self._dashboards = dashboards
         self._prefix = prefix
         self._secure = secure
@@ -57,8 +80,20 @@ class Front:
             await self._dashboards(below, receive, send)
         elif scope["type"] == "http" and _HEARTBEAT.fullmatch(path):
             await self._heartbeats(below, receive, send)
+        elif scope["type"] == "http" and self._lists is not None and self._lists.takes(below):
+            await self._lists(below, receive, send)
         else:  # Quart takes the prefix off by itself
             await self._api({**scope, "root_path": self._prefix}, receive, send)
+
+    def at_once(self, scope: Scope) -> bool:
+        """True for an HTTP request whose answer comes in one piece, without asking anybody who may take long."""
+        path: str = scope["path"]
+        if not path.startswith(f"{self._prefix}/api/v1/clusters/"):
+            return False
+        below = strip_prefix(scope, self._prefix) if self._prefix else scope
+        if scope["method"] == "POST":
+            return _HEARTBEAT.fullmatch(below["path"]) is not None
+        return self._lists is not None and self._lists.takes(below)
 
 
 def strip_prefix(scope: Scope, prefix: str) -> Scope:

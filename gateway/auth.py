@@ -7,7 +7,7 @@ raises `Unauthorized` for everybody else. `request` is a Quart request.
 
 A session is a cookie and nothing but: the user with the time of its making,
 encrypted and signed (Fernet) with a key that lives as long as this process.
-So nothing is kept here that requests could make grow, a forged or outdated
+So nothing is kept here that requests could make grow without bound, a forged or outdated
 cookie does not open, and after a restart every client simply authenticates
 again. A cookie that does not open is as good as none: the request's own
 credentials decide then.
@@ -42,6 +42,8 @@ _USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}")
 _COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 #: Characters of credentials or of a cookie that are looked at; clients drop cookies beyond 4096 bytes.
 _LONGEST = 4000
+#: Cookies that are remembered as opened; beyond that the oldest is opened again.
+_MOST_OPENED = 1024
 
 
 def unauthorized(kind: str = "Basic") -> Unauthorized:
@@ -150,13 +152,15 @@ class Identity:
 
 
 class Sessions:
-    """Makes and opens the cookies of authenticated users; keeps no list of them."""
+    """Makes and opens the cookies of authenticated users; all that is needed to open one is in it."""
 
     def __init__(self, cookie_name: str, max_age: int) -> None:
         """`cookie_name` may be empty, for a random one; `max_age` is in seconds, 0 for no cookies."""
         self.cookie_name = cookie_name or f"dask-gateway-{secrets.token_hex(16)}"
         self._max_age = max_age
         self._fernet = Fernet(Fernet.generate_key())
+        # Opening a cookie costs as much as the rest of answering a list. Only genuine ones come in here.
+        self._opened: dict[str, tuple[User, int]] = {}
 
     def cookie(self, user: User, *, secure: bool) -> str | None:
         """A Set-Cookie header's value for this user; None when it would be too long, or cookies are off."""
@@ -169,14 +173,22 @@ class Sessions:
 
     def user(self, value: str) -> User | None:
         """The user for whom this cookie was made, None when it is forged, outdated, or another process's."""
+        known = self._opened.get(value)
+        if known is not None and known[1] >= self._now():
+            return known[0]
         if not self._max_age or len(value) > _LONGEST:
             return None
+        token = value.encode("utf-8", "replace")
         try:
-            content = self._fernet.decrypt_at_time(value.encode("utf-8", "replace"), self._max_age, self._now())
+            content = self._fernet.decrypt_at_time(token, self._max_age, self._now())
         except InvalidToken:
             return None
         name, groups, admin = json.loads(content)
-        return User(name, groups, admin)
+        user = User(name, groups, admin)
+        if len(self._opened) >= _MOST_OPENED:
+            del self._opened[next(iter(self._opened))]
+        self._opened[value] = user, self._fernet.extract_timestamp(token) + self._max_age
+        return user
 
     @staticmethod
     def _now() -> int:

@@ -29,6 +29,7 @@ from gateway.config import Config
 from gateway.errors import GatewayError, StartError
 from gateway.heartbeat_route import heartbeat_app
 from gateway.http_server import HttpServer
+from gateway.list_route import ListRoute
 from gateway.manager import Manager, open_manager
 from gateway.notify import notify
 from gateway.proxy.dashboard import Dashboard
@@ -148,17 +149,18 @@ async def _edges(
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age)
     api = create_api(manager, config.authenticator, sessions, store)
-    heartbeats = heartbeat_app(manager)
+    heartbeats, lists = heartbeat_app(manager), ListRoute(manager, sessions)
     await config.authenticator.setup(api)
     front = Front(
         api=api,
         heartbeats=heartbeats,
+        lists=lists,
         dashboards=Dashboard(routes),
         prefix=config.proxy.prefix,
         secure=context is not None,
     )
-    public = HttpServer(front)
-    private = HttpServer(Front(api=api, heartbeats=heartbeats, dashboards=None))
+    inside = Front(api=api, heartbeats=heartbeats, lists=lists, dashboards=None)
+    public, private = HttpServer(front, at_once=front.at_once), HttpServer(inside, at_once=inside.at_once)
     serve_listeners = partial(serve_public, routes=routes)
     try:
         async with trio.open_nursery() as nursery:

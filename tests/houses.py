@@ -21,6 +21,7 @@ from gateway.auth import Sessions, SimpleAuthenticator
 from gateway.backends.settings import DBBackendBase
 from gateway.cluster_config import ClusterConfig
 from gateway.heartbeat_route import heartbeat_app
+from gateway.list_route import ListRoute
 from gateway.manager import open_manager
 from gateway.models import ClusterRecord
 from gateway.services import Rules, Services
@@ -199,5 +200,12 @@ async def open_house(
     sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age)
     async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
         api = create_api(manager, authenticator, sessions, store)
-        front = Front(api=api, heartbeats=heartbeat_app(manager), dashboards=dashboards, prefix=prefix, secure=secure)
+        front = Front(
+            api=api,
+            heartbeats=heartbeat_app(manager),
+            lists=ListRoute(manager, sessions),
+            dashboards=dashboards,
+            prefix=prefix,
+            secure=secure,
+        )
         yield House(front, manager, driver, store, routes)

@@ -60,6 +60,7 @@ pure    gateway.proxy.routes
 pure    gateway.proxy.trust
 pure    gateway.scaling
 pure    gateway.settings
+pure    gateway.simple_request
 pure    gateway.timeouts
 pure    gateway.workers
 
@@ -113,6 +114,7 @@ edge    gateway.asgi
 edge    gateway.auth
 edge    gateway.heartbeat_route
 edge    gateway.http_server
+edge    gateway.list_route
 edge    gateway.proxy.accepting
 edge    gateway.proxy.dashboard
 edge    gateway.proxy.dialing
@@ -122,6 +124,7 @@ edge    gateway.proxy.relay
 edge    gateway.proxy.server
 edge    gateway.proxy.switchboard
 edge    gateway.proxy.web
+edge    gateway.simple_http
 
 root    gateway.__main__
 root    gateway.cli

@@ -9,7 +9,7 @@ The original is `dask-gateway-server==2026.3.0` in a virtual environment of its
 own; `ORIGINAL_GATEWAY` is the path of its command:
 
     python3 -m venv ~/.cache/dask-gateway-original
-    ~/.cache/dask-gateway-original/bin/pip install dask-gateway-server==2026.3.0
+    ~/.cache/dask-gateway-original/bin/pip install 'dask-gateway-server[local]==2026.3.0'
     export ORIGINAL_GATEWAY=~/.cache/dask-gateway-original/bin/dask-gateway-server
 
 Clients and schedulers reach it through its proxy, as they do at a site.
@@ -22,7 +22,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,6 +36,9 @@ HOW_TO_GET = __doc__.rpartition("own;")[2] if __doc__ else ""
 
 #: Workers that the cluster has, and that each heartbeat names.
 WORKERS = 10
+
+#: Seconds until something that does not happen is a failure.
+PATIENCE = 30.0
 
 #: As a worker: `... --name NAME`. The file appears at once and whole.
 JOB = """#!/bin/sh
@@ -122,7 +125,7 @@ c.DBBackendBase.db_encrypt_keys = ["{base64.b64encode(os.urandom(32)).decode()}"
         stack.callback(process.wait, 60)
         stack.callback(process.send_signal, signal.SIGTERM)
         url = f"http://127.0.0.1:{public}"
-        _wait(lambda: _answers(url), "the original gateway does not start")
+        _wait(lambda: _answers(url), f"the original gateway does not start, {directory}/gateway.log says why", process)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         proxies = [int(child) for child in children if "proxy" in Path(f"/proc/{child}/comm").read_text()]
         yield _with_cluster("original", url, (process.pid, *proxies), directory)
@@ -161,7 +164,9 @@ def _with_cluster(name: str, url: str, processes: tuple[int, ...], directory: Pa
                 }
             )
             heartbeats = f"{url}/api/v1/clusters/{cluster}/heartbeat"
-            answer = pool.request("POST", heartbeats, headers=[("Authorization", f"token {token}")], content=body)
+            answer = pool.request(
+                "POST", heartbeats, headers=[("Authorization", f"token {token}")], content=body.encode()
+            )
             assert answer.status == 200, answer.content
             return body
 
@@ -173,11 +178,11 @@ def _with_cluster(name: str, url: str, processes: tuple[int, ...], directory: Pa
     return Gateway(name, url, processes, cookie, cluster, token, heartbeat)
 
 
-def _wait(happened, problem: str, patience: float = 30.0) -> None:  # type: ignore[no-untyped-def]
-    end = time.monotonic() + patience
+def _wait(happened: Callable[[], bool], problem: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    end = time.monotonic() + PATIENCE
     while not happened():
-        if time.monotonic() > end:
-            raise TimeoutError(problem)
+        if time.monotonic() > end or (process and process.poll() is not None):
+            raise RuntimeError(problem)
         time.sleep(0.05)
 
 
