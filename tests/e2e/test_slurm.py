@@ -3,17 +3,18 @@
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.house import open_gateway
-from tests.slurm.real import allow_dask, ensure_slurm, folder_of_dask, installation, needs_slurm, queue
+from tests.slurm.real import allow_dask, ensure_slurm, folder_of_dask, installation, needs_slurm
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(300)]
 
@@ -51,16 +52,20 @@ c.Backend.cluster_options = Options(
 def slurm():
     ensure_slurm()
     allow_dask()
-    yield
-    left = queue("alice", "bob")
-    if left:
-        subprocess.run(["scancel", *left], check=False)
-    assert not left, f"jobs are left: {left}"
 
 
-def open_house(folder, config=""):
+@contextmanager
+def open_house(folder, config="", *, keeps_jobs=False):
+    """A gateway on Slurm, which leaves no jobs (of its own: others may use this Slurm) unless it is to keep them."""
     text = BASE.replace("PREFIX", str(installation())) + config
-    return open_gateway(folder, text, base="", user="dask", python=installation() / "bin" / "python")
+    python = installation() / "bin" / "python"
+    with open_gateway(folder, text, base="", user="dask", python=python) as house:
+        yield house
+    made = re.findall(r'event="cluster created" cluster=(\w+)', house.log)
+    left = [job for name in made for job in slurm_ids(name)]
+    if left and not keeps_jobs:
+        subprocess.run(["scancel", *left], check=False)
+        raise AssertionError(f"jobs are left: {left}")
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +271,7 @@ def test_a_restart_of_the_gateway_loses_nothing():
     with folder_of_dask() as folder:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = f'c.Proxy.address = "127.0.0.1:{free.getsockname()[1]}"'
-        with open_house(folder, port) as house:
+        with open_house(folder, port, keeps_jobs=True) as house:
             name = house.client(create, {})
             house.client(scale_when_running, name, 2, timeout=90)
             assert house.client(compute, name, 2, timeout=120)

@@ -1,0 +1,197 @@
+"""docs/install-hpc.md, word for word: its commands run, its files are written, its service starts, its user computes.
+
+A block of the page says in its first line what it is: `sh` for root, `sh
+user=dask`, `sh background` for what stays running, `... file=PATH` for a file,
+`python check` for lines of configuration. `sh systemd` is left to machines
+where systemd runs; here the unit is verified, and its command is started
+against a notify socket of the test's own.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from attrs import evolve, frozen
+
+from tests.e2e.house import open_notify_socket, wait_ready
+from tests.slurm.real import ensure_slurm, needs_slurm, queue
+
+pytestmark = [*needs_slurm, pytest.mark.timeout(900)]
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs" / "install-hpc.md"
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MADE = ["/opt/dask-gateway", "/opt/dask", "/etc/dask-gateway", "/var/dask-gateway"]
+
+
+@frozen
+class Block:
+    """One block of the page."""
+
+    language: str
+    words: tuple[str, ...]
+    text: str
+
+    def get(self, name):
+        """The value of `name=value` in its first line."""
+        return dict(word.split("=", 1) for word in self.words if "=" in word).get(name)
+
+
+def blocks():
+    return [Block(match[1], tuple(match[2].split()), match[3]) for match in BLOCK.finditer(PAGE.read_text())]
+
+
+@pytest.fixture(scope="module")
+def installed():
+    """The page up to its first start."""
+    ensure_slurm()
+    taken = [path for path in MADE if os.path.exists(path)]
+    if taken:
+        pytest.skip(f"would overwrite {', '.join(taken)}")
+    written = []
+    # The guide begins before the account exists. Where it is at work for other tests, it stays.
+    removed = subprocess.run(["userdel", "--remove", "dask"], check=False, capture_output=True).returncode in (0, 12)
+    try:
+        for block in blocks():
+            if path := block.get("file"):
+                written.append(Path(path))
+                Path(path).write_text(block.text)
+            elif block.language == "sh" and not {"background", "systemd"} & set(block.words):
+                run_block(block if removed else evolve(block, text=re.sub("^adduser .*\n", "", block.text)))
+        yield
+    finally:
+        for path in MADE:
+            shutil.rmtree(path, ignore_errors=True)
+        for path in written:
+            path.unlink(missing_ok=True)
+
+
+def run_block(block):
+    user = block.get("user")
+    command = ["bash", "-euo", "pipefail", "-c", block.text]
+    if user:
+        command = ["sudo", "-nHu", user, *command]
+    done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+
+
+def the(language, *words):
+    (block,) = [
+        block for block in blocks() if block.language == language and all(word in block.words for word in words)
+    ]
+    return block
+
+
+def test_the_service_starts_as_its_unit_says_and_a_user_computes(installed, tmp_path):
+    with the_service(tmp_path):
+        validate()
+    assert not queue("alice")
+
+
+def test_by_hand(installed):
+    block = the("sh", "background")
+    process = subprocess.Popen(
+        shlex.split(block.text), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        wait_port(8000, process)
+        validate()
+    finally:
+        (server,) = descendants(process.pid, "dask-gateway-se")
+        os.kill(server, signal.SIGTERM)
+        output = process.communicate(timeout=60)[0]
+    assert "stopped" in output
+
+
+def descendants(pid, name):
+    """The processes below `pid` that are called `name`."""
+    found, below = [], [pid]
+    while below:
+        pid = below.pop()
+        for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+            below += [int(child) for child in thread.read_text().split()]
+        if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+            found.append(pid)
+    return found
+
+
+@contextmanager
+def the_service(folder):
+    """What systemd does with the unit, to the letter of its [Service] section."""
+    unit = the("ini").text
+    service = dict(re.findall(r"^(\w+)=(.*)$", unit.partition("[Service]")[2], re.MULTILINE))
+    assert service["Type"] == "notify"
+    folder.chmod(0o755)
+    channel_path = Path("/run/dask-gateway-notify")
+    with open_notify_socket(channel_path) as channel:
+        process = subprocess.Popen(
+            shlex.split(service["ExecStart"]),
+            user=service["User"],
+            group=service["User"],
+            extra_groups=[],
+            cwd=service["WorkingDirectory"],
+            env={**dict([service["Environment"].split("=", 1)]), "NOTIFY_SOCKET": str(channel_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            ready = wait_ready(channel, process, int(service["TimeoutStartSec"]))
+            assert ready is not None, process.communicate(timeout=10)[0]
+            with socket.create_connection(("127.0.0.1", 8000), timeout=5):
+                pass  # it answers when it says so
+            yield
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+            channel_path.unlink()
+    assert process.returncode == 0
+
+
+def validate():
+    block = next(block for block in blocks() if block.language == "python" and block.get("user"))
+    done = subprocess.run(
+        ["sudo", "-nHu", block.get("user"), block.get("python"), "-c", block.text],
+        cwd="/",
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["[]", "6"]
+    deadline = time.monotonic() + 30
+    while queue("alice"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def wait_port(port, process):
+    for _ in range(300):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5):
+                return
+        except OSError:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.1)
+    raise AssertionError(f"nothing answers at port {port}")
+
+
+@pytest.mark.parametrize("number", range(len([block for block in blocks() if "check" in block.words])))
+def test_lines_of_configuration_are_right(number, tmp_path):
+    block = [block for block in blocks() if "check" in block.words][number]
+    (tmp_path / "config.py").write_text(
+        the("python", "file=/etc/dask-gateway/dask_gateway_config.py").text + block.text
+    )
+    command = [sys.executable, "-m", "gateway", "check-config", "-f", str(tmp_path / "config.py")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
