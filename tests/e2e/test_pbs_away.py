@@ -1,0 +1,86 @@
+"""PBS's server is away or frozen, or has no history, while users go on: nothing is killed, nothing submitted twice."""
+
+import time
+
+import pytest
+
+from tests.e2e.test_pbs import miniconda, open_house, pbs_jobs, stop
+from tests.e2e.test_slurm import compute, connect_fails, create, events, scale, scale_when_running, status, wait_until
+from tests.pbs.simulation import Simulation
+from tests.slurm.real import allow_dask, folder_of_dask
+from tests.users import ensure_dask, is_root
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not is_root(), reason="jobs of several users need root"),
+    pytest.mark.timeout(400),
+]
+
+
+@pytest.fixture
+def simulation():
+    ensure_dask()
+    allow_dask()
+    with miniconda(), Simulation.start(queues={"dask": True}, memory=256 << 30) as simulation:
+        yield simulation
+
+
+def away(simulation):
+    """Commands fail at once."""
+    return simulation.away()
+
+
+def frozen(simulation):
+    """Commands hang."""
+    return simulation.frozen()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "seconds"),
+    [
+        pytest.param(away, 25, id="away"),
+        pytest.param(frozen, 45, id="frozen"),
+        pytest.param(away, 120, id="away-two-minutes", marks=pytest.mark.soak),
+    ],
+)
+def test_users_go_on_while_the_server_does_not(simulation, trouble, seconds):
+    with folder_of_dask() as folder, open_house(folder, simulation.bin, "c.PBSBackend.command_timeout = 5\n") as house:
+        old = house.client(create, {})
+        house.client(scale_when_running, old, 1, timeout=90)
+        assert house.client(compute, old, 1, timeout=120)
+        with trouble(simulation):
+            began = time.monotonic()
+            assert house.client(scale, old, 3) == []
+            new = house.client(create, {}, user="bob")
+            assert house.client(compute, old, 1) == [1, 2, 3, 4, 5]
+            wait_until(lambda: time.monotonic() - began > seconds, seconds + 60)
+            assert house.client(status, old) == "RUNNING"
+            assert house.client(status, new, user="bob") == "PENDING"
+            assert any("does not answer" in message for message in events(house, new, "bob"))
+        assert house.client(compute, old, 3, timeout=150) == [1, 2, 3, 4, 5]
+        wait_until(lambda: house.client(status, new, user="bob") == "RUNNING", 120)
+        # The scheduler, the first worker, and the group of two: a request that hung may have arrived, but only once.
+        assert len(pbs_jobs(simulation.bin, old)) == 3
+        assert len(pbs_jobs(simulation.bin, new)) == 1
+        assert house.client(connect_fails, old) is None
+        house.client(stop, old)
+        house.client(stop, new, user="bob")
+        wait_until(lambda: not pbs_jobs(simulation.bin))
+
+
+def test_queued_for_long_without_a_history_is_not_failed(simulation):
+    """The original failed such clusters at its first look."""
+    simulation.set(history=False, queues={"dask": False})
+    config = "c.PBSBackend.cluster_start_timeout = 5\n"
+    with folder_of_dask() as folder, open_house(folder, simulation.bin, config) as house:
+        name = house.client(create, {})
+        wait_until(lambda: any("Queue not started" in message for message in events(house, name)))
+        began = time.monotonic()
+        wait_until(lambda: time.monotonic() - began > 10)
+        assert house.client(status, name) == "PENDING"
+        simulation.set(queues={"dask": True})
+        wait_until(lambda: house.client(status, name) == "RUNNING")
+        failing = house.client(create, {"scheduler_setup": "echo the message; exit 4"})
+        assert "the message" in house.client(connect_fails, failing)
+        house.client(stop, name)
+        wait_until(lambda: not pbs_jobs(simulation.bin))
