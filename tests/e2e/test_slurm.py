@@ -55,9 +55,9 @@ def slurm():
 
 
 @contextmanager
-def open_house(folder, config="", *, keeps_jobs=False):
+def open_house(folder, config="", *, base=BASE, keeps_jobs=False):
     """A gateway on Slurm, which leaves no jobs (of its own: others may use this Slurm) unless it is to keep them."""
-    text = BASE.replace("PREFIX", str(installation())) + config
+    text = (base + config).replace("PREFIX", str(installation()))
     python = installation() / "bin" / "python"
     with open_gateway(folder, text, base="", user="dask", python=python) as house:
         yield house
@@ -164,6 +164,64 @@ def test_jobs_run_as_the_user_and_leave_nothing(house):
         assert (worker, scheduler) == (user, user)
         wait_until(lambda name=name: not slurm_ids(name))
         wait_until(lambda user=user, name=name: not Path(f"/home/{user}/.dask-gateway/{name}").exists())
+
+
+# What the original's guide has its readers write, but for ports and the path of the launcher.
+GUIDE = """
+c.DaskGateway.backend_class = (
+    "dask_gateway_server.backends.jobqueue.slurm.SlurmBackend"
+)
+c.Proxy.address = '127.0.0.1:0'
+c.Proxy.tcp_address = 'localhost:0'
+
+from dask_gateway_server.options import Options, String
+
+def options_handler(options):
+    setup = "source ~/miniconda/bin/activate %s" % options.environment
+    return {"scheduler_setup": setup, "worker_setup": setup}
+
+c.Backend.cluster_options = Options(
+    String("environment", default="base", label="Conda Environment"),
+    handler=options_handler,
+)
+c.JobQueueClusterConfig.worker_memory = '1 G'
+c.JobQueueClusterConfig.worker_cores = 2
+c.JobQueueClusterBackend.cluster_start_timeout = 600
+c.JobQueueClusterBackend.worker_start_timeout = 600
+c.JobQueueBackend.dask_gateway_jobqueue_launcher = "PREFIX/bin/dask-gateway-jobqueue-launcher"
+"""
+
+
+@pytest.fixture
+def miniconda():
+    """The user's own environment, where the guide has it."""
+    link = Path("/home/alice/miniconda")
+    made = not link.exists()
+    if made:
+        link.symlink_to(installation())
+    yield
+    if made:
+        link.unlink(missing_ok=True)
+
+
+def test_the_walkthrough_of_the_original_s_guide(miniconda):
+    async def walk(gateway):
+        told = [await gateway.list_clusters(), dict(await gateway.cluster_options())]
+        cluster = await gateway.new_cluster()
+        await cluster.scale(1)
+        client = await cluster.get_client(set_as_default=False)
+        told.append(await client.submit(lambda: __import__("os").popen("id -un").read()))
+        told.append(list((await client.nthreads()).values()))
+        await client.close()
+        await cluster.shutdown()
+        return [*told, cluster.name]
+
+    with folder_of_dask() as folder, open_house(folder, GUIDE, base="") as house:
+        house.proxy_port = int(house.scheduler_address.rpartition(":")[2])
+        clusters, options, user, threads, name = house.client(walk, timeout=120)
+        assert (clusters, options, user, threads) == ([], {"environment": "base"}, "alice\n", [2])
+        wait_until(lambda: not slurm_ids(name))
+        wait_until(lambda: not Path(f"/home/alice/.dask-gateway/{name}").exists())
 
 
 def test_twenty_workers_are_one_submission_and_one_cancellation(house):
