@@ -101,8 +101,10 @@ class Dashboard:
         async with await self._connect(request, address) as stream:
             exchange = HttpExchange(stream)
             ended: _Refusal | Message | None = None
+            # Before anything is received: h11 fails on an answer that comes before its question.
+            await exchange.send(head)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_send_request, exchange, head, first, receive, nursery.cancel_scope)
+                nursery.start_soon(_send_body, exchange, first, receive, nursery.cancel_scope)
                 try:
                     ended = await self._respond(request, address, exchange, send)
                 except _Refusal as refusal:
@@ -208,19 +210,19 @@ class _Request:
         return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
 
-async def _send_request(
-    exchange: HttpExchange, head: h11.Request, message: Message, receive: Receive, scope: trio.CancelScope
-) -> None:
-    """Pass the request on as it arrives; then watch for a browser that goes away, and end the exchange with it."""
-    await exchange.send(head)
-    while message["type"] == "http.request":
-        if message.get("body"):
-            await exchange.send(h11.Data(data=message["body"]))
-        if not _more(message):
-            await exchange.send(h11.EndOfMessage())
+async def _send_body(exchange: HttpExchange, message: Message, receive: Receive, scope: trio.CancelScope) -> None:
+    """Pass the request's body on as it arrives; then wait for a browser that goes away, and end the exchange."""
+    try:
+        while message["type"] == "http.request":
+            if message.get("body"):
+                await exchange.send(h11.Data(data=message["body"]))
+            if not _more(message):
+                await exchange.send(h11.EndOfMessage())
+                message = await receive()
+                break
             message = await receive()
-            break
-        message = await receive()
+    except h11.LocalProtocolError as error:
+        log.info("request cannot be passed on", error=str(error))  # a body that is not as long as was said
     scope.cancel()
 
 

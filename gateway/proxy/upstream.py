@@ -41,10 +41,12 @@ class HttpExchange:
         self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
 
     async def send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
-        """Send a part of the request. A peer that reads no more is no error: its answer says why.
+        """Send a part of the request. A peer that reads no more, or has gone wrong, is no error: `receive` says why.
 
         Raises `h11.LocalProtocolError` for what cannot be said in HTTP/1.1.
         """
+        if self._connection.their_state is h11.ERROR:
+            return
         try:
             await self._stream.send_all(self._connection.send(event) or b"")
         except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -38,8 +38,11 @@ class WebStream(trio.abc.HalfCloseableStream):
         self.scope = trio.CancelScope()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """See trio."""
-        await self._stream.send_all(data)
+        """See trio. The HTTP server ends a stream (`send_eof`) on which it may be sending: that is a broken one."""
+        try:
+            await self._stream.send_all(data)
+        except trio.BusyResourceError as error:
+            raise trio.BrokenResourceError("the connection is being closed") from error
 
     async def wait_send_all_might_not_block(self) -> None:
         """See trio."""

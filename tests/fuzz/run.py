@@ -1,0 +1,203 @@
+"""Coverage-guided fuzzing of everything that strangers' bytes reach first.
+
+    python tests/fuzz/run.py [TARGET ...] [--seconds 30]
+
+Targets: hello (client_hello.py), introduction (proxy_protocol.py), headers
+(headers.py, routes.py), request (a connection from its first byte through the
+HTTP server and the dashboards, and a dashboard's answer back). Without a name
+all run, one after the other, for an equal share of the time. What is found is
+written to the directory `findings` of the working directory. Needs atheris.
+"""
+
+import argparse
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import atheris
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+with atheris.instrument_imports(include=["gateway.proxy", "h11", "wsproto"]):
+    import structlog
+    import trio
+    from hypercorn.config import Config
+
+    from gateway.proxy import client_hello, headers, proxy_protocol, routes
+    from gateway.proxy.dashboard import Dashboard
+    from gateway.proxy.hushed_log import HushedLog
+    from gateway.proxy.limits import Limits
+    from gateway.proxy.web import WebDoor
+
+from tests.hellos import openssl_hello, recorded  # noqa: E402
+from tests.proxy_peers import http_server  # noqa: E402
+
+Parser = Callable[[bytes], Any]
+ORIGIN = headers.Origin(client="192.0.2.1", scheme="http", host=b"hpc.example", prefix="/clusters/abc")
+
+
+def check_parser(parse: Parser, bad: type[Exception], data: bytes) -> None:
+    """An answer is never taken back when more bytes come, and a wish for more is for more."""
+    whole = outcome(parse, bad, data)
+    half = outcome(parse, bad, data[: len(data) // 2])
+    if isinstance(whole, client_hello.More):
+        assert whole.size > len(data)
+    if not isinstance(half, client_hello.More):
+        assert half == whole
+
+
+def outcome(parse: Parser, bad: type[Exception], data: bytes) -> Any:
+    try:
+        return parse(data)
+    except bad:
+        return bad
+
+
+def hello(data: bytes) -> None:
+    check_parser(client_hello.parse_client_hello, client_hello.BadHello, data)
+
+
+def introduction(data: bytes) -> None:
+    check_parser(proxy_protocol.parse_proxy_header, proxy_protocol.BadProxyHeader, data)
+
+
+def header_fields(data: bytes) -> None:
+    lines = [line.partition(b":")[::2] for line in data.split(b"\n")]
+    for name, value in headers.request_headers(lines, ORIGIN, ("dask-gateway-",)):
+        assert name != b"authorization"
+        assert name != b"cookie" or not any(
+            cookie.strip().lower().startswith(b"dask-gateway-") for cookie in value.split(b";")
+        )
+    for name, value in headers.response_headers(lines, ORIGIN, b"10.0.0.1:8787", ("dask-gateway-",)):
+        assert name != b"set-cookie" or b"; Path=/clusters/abc/" in value
+    with contextlib.suppress(ValueError):
+        routes.parse_address(data.decode("latin1"))
+
+
+class FuzzedDashboard(Dashboard):
+    """Connects to a dashboard that says what the fuzzer wants."""
+
+    answer = b""
+
+    async def _connect(self, request: Any, address: Any) -> Any:
+        ours, theirs = socket.socketpair()
+        with contextlib.suppress(BlockingIOError):
+            theirs.setblocking(False)
+            theirs.send(self.answer)
+        theirs.close()
+        return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+
+
+table = routes.Routes()
+table.add("abc", "tls://127.0.0.1:1", "http://127.0.0.1:1")
+app = FuzzedDashboard(table, limits=Limits(dashboard_timeout=1))
+config = Config()
+config.keep_alive_timeout = 0.01
+faults: list[Exception] = []
+
+
+async def watched(scope: Any, receive: Any, send: Any) -> None:
+    """The HTTP server contains what the application raises; the fuzzer wants to know."""
+    try:
+        await app(scope, receive, send)
+    except Exception as error:
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        faults.append(error)
+        raise
+
+
+serve_http = http_server(watched, config)
+
+
+def request(data: bytes) -> None:
+    """The first two bytes say how much is the browser's, the rest is the dashboard's."""
+    cut = int.from_bytes(data[:2], "big")
+    said, app.answer = data[2 : 2 + cut], data[2 + cut :]
+    faults.clear()
+    trio.run(exchange, said)
+    if faults:
+        raise faults[0]
+
+
+async def exchange(said: bytes) -> None:
+    client, server = socket.socketpair()
+    door = WebDoor(serve_http, None, Limits(), HushedLog())
+    with trio.fail_after(10), client:
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.send(said)
+        client.shutdown(socket.SHUT_WR)
+        await door.serve(server, "fuzz", "192.0.2.1", tls=False)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "hello": hello,
+    "introduction": introduction,
+    "headers": header_fields,
+    "request": request,
+}
+
+
+def seeds(target: str) -> list[bytes]:
+    """Where the fuzzer begins."""
+    page = b"GET /clusters/abc/status HTTP/1.1\r\nHost: x\r\nCookie: a=1; dask-gateway-x=2\r\n\r\n"
+    upgrade = page[:-2] + (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: bokeh, token\r\n\r\n"
+    )
+    post = page.replace(b"GET", b"POST")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    answer = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 2\r\n\r\nok"
+    sized = [len(said).to_bytes(2, "big") + said + answer for said in (page, upgrade, post)]
+    return {
+        "hello": [openssl_hello("daskgateway-abc"), *(data for _, data in recorded())],
+        "introduction": [
+            b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n",
+            b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes(12),
+        ],
+        "headers": [b"Location:/status\nSet-Cookie:a=1; Path=/\nCookie:dask-gateway-a=1\nConnection:x\nx:y"],
+        "request": sized,
+    }[target]
+
+
+def fuzz(target: str, seconds: int) -> None:
+    """Run one target in this process; atheris ends it."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    findings = Path("findings") / target
+    corpus = findings / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds(target)):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    options = [f"-max_total_time={seconds}", "-max_len=70000", f"-artifact_prefix={findings}/", "-timeout=20"]
+    atheris.Setup([sys.argv[0], *options, "-print_final_stats=1", "-verbosity=0", str(corpus)], TARGETS[target])
+    atheris.Fuzz()
+
+
+def main() -> int:
+    """One process for each target: a finding ends it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], default=[])
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    names = options.targets or list(TARGETS)
+    if options.here:
+        fuzz(names[0], options.seconds)
+    share = max(1, options.seconds // len(names))
+    failed = []
+    for name in names:
+        print(f"==> {name}, {share} s", flush=True)
+        command = [sys.executable, __file__, name, "--here", "--seconds", str(share)]
+        if subprocess.run(command, check=False).returncode:
+            failed.append(name)
+    print("failed: " + ", ".join(failed) if failed else "nothing found")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
