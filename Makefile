@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest docs clean
+.PHONY: demo test check lint types pytest test-pbs docs clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -31,6 +31,10 @@ pytest: $(VENV)/.test                     ## ARGS="tests/test_api.py -k name" ch
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(if $(ARGS),,$(BIN)/python -m tests.check_coverage)
+
+test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one
+	$(BIN)/python -m pytest tests/pbs tests/test_pbs.py tests/test_pbs_jobs.py tests/contract tests/e2e/test_pbs.py \
+	    -k "pbs and not slurm" $(ARGS)
 
 docs: $(VENV)/.test                       ## regenerate the manual of the options
 	$(BIN)/python -m gateway.config_text > docs/configuration.md

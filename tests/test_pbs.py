@@ -144,6 +144,14 @@ def test_options_of_the_roles(dialect):
     assert "module load scheduler" in scheduler.script
 
 
+def test_nodes_that_do_not_see_the_directory(dialect):
+    submission = dialect.submission(a_spec(use_stagein=True))
+    assert "-Wsandbox=PRIVATE" in submission.arguments
+    assert "-koed" not in submission.arguments
+    assert "PBS_O_WORKDIR" not in submission.script
+    assert launcher_rules.allows("qsub", "-Wsandbox=PRIVATE")
+
+
 def test_the_launcher_takes_all_arguments(dialect):
     everything = a_spec(
         count=500, queue="a b", account="a,b c=d", project="p", place="pack:excl", time="10", extra_args=["-Wumask=077"]

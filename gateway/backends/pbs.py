@@ -98,7 +98,7 @@ class PBS:
         setup = config.scheduler_setup if scheduler else config.worker_setup
         script = JobScript(
             shebang=config.shebang,
-            setup=f'cd "$PBS_O_WORKDIR" || exit\n{setup}',
+            setup=setup if config.use_stagein else f'cd "$PBS_O_WORKDIR" || exit\n{setup}',
             environment={**spec.environment, **spec.secrets},
             command=(*spec.command, "--name") if array else spec.argv(spec.names[0]),
             name=spec.group,
@@ -110,7 +110,7 @@ class PBS:
                 "-f",
                 f"-N{spec.submission}",
                 *((f"-J0-{spec.count - 1}",) if array else ()),
-                "-koed",
+                "-Wsandbox=PRIVATE" if config.use_stagein else "-koed",
                 "-joe",
                 "-ry" if config.requeue else "-rn",
                 *_resources(config, spec.role),

@@ -78,6 +78,12 @@ class PBSClusterConfig(JobQueueClusterConfig):
         help="The resources of the scheduler's job, a template with the fields {cores} and {memory}.",
         validator=_resource_list,
     )
+    use_stagein: bool = setting(
+        default=False,
+        help="""For compute nodes that do not see the cluster's directory: jobs run in a private directory on their
+        node (-Wsandbox=PRIVATE), and PBS copies their logs back when they end. Nothing has to be staged in, since
+        certificates and token are in the job's script. False: logs are written where they can be read at once.""",
+    )
     extra_args: tuple[str, ...] = setting(
         default=(),
         help="Further arguments of qsub, each an option with its value attached: ['-lsoftware=1', '-p10'].",

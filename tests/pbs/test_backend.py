@@ -219,6 +219,18 @@ async def test_with_and_without_history_and_with_long_names(users, cluster, hist
             await end(driver, cluster, [failing, *workers])
 
 
+async def test_jobs_in_a_sandbox_of_their_node(pbs):
+    cluster = new_cluster(use_stagein=True)
+    async with open_driver(pbs) as driver:
+        (job,) = await driver.submit(a_spec(cluster, "pwd; exit 3"))
+        with watching(driver, cluster, job) as watch:
+            await until(watch, [job], JobState.GONE)
+        text = await driver.explain(cluster, job, "w1-0")
+        assert "exit code 3" in text
+        assert f"/pbs.{job}.x8z" in text
+        await driver.clean(cluster, keep_logs=False)
+
+
 async def test_hidden_jobs_are_never_gone(users, cluster):
     with a_pbs(query_other_jobs=False, operators=[]) as pbs:
         async with open_driver(pbs) as driver:

@@ -128,6 +128,8 @@ class Daemon:
         for name, value in changes.items():
             if name == "job_history_enable":
                 self.server.set_history(value == "True")
+            elif name == "operators":  # += only
+                self.server.settings.operators.append(value.partition("@")[0])
             elif name == "query_other_jobs":
                 self.server.settings.query_other_jobs = value == "True"
             elif name == "job_history_duration":

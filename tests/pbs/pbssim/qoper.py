@@ -19,7 +19,7 @@ def main(program: str, argv: list[str]) -> int:
 
 
 def _settings(command: str) -> dict[str, str]:
-    match = re.fullmatch(r"set (server|queue (\S+)) (\w+)\s*=\s*(\S+)", command)
+    match = re.fullmatch(r"set (server|queue (\S+)) (\w+)\s*\+?=\s*(\S+)", command)
     if match is None:
         return {}
     return {f"{match[2]}.{match[3]}" if match[2] else match[3]: match[4]}
