@@ -42,7 +42,9 @@ class PlayedLauncher:
             await self.gate.wait()
         finally:
             self.busy -= 1
-        answer = self.answers.popleft() if self.answers else {"returncode": 0, "stdout": "4711\n", "stderr": ""}
+        answer = (
+            self.answers.popleft() if self.answers else {"returncode": 0, "stdout": "4711\n", "stderr": "", "kept": 0}
+        )
         if isinstance(answer, Exception):
             raise answer
         return {"ok": True, **answer}
@@ -261,6 +263,16 @@ async def test_cleaning(launcher, cluster):
     assert (request["action"], request["keep_logs"], request["retention"]) == ("clean", True, 60)
     launcher.answers.append(JobRefused("cannot be removed"))
     await driver.clean(cluster, keep_logs=False)  # is only logged
+
+
+async def test_kept_logs_are_removed_when_their_time_is_up(launcher, cluster, monkeypatch, autojump_clock):
+    driver = a_driver(launcher, log_retention=60)
+    async with open_played(driver, monkeypatch, scontrol="MaxArraySize = 5\n"):
+        launcher.answers += [{"kept": 1}, {"kept": 1}, JobRefused("not now"), {"kept": 0}]
+        await driver.clean(cluster, keep_logs=True)
+        await trio.sleep(300)
+    assert len(launcher.requests) == 4
+    assert {request["keep_logs"] for request in launcher.requests} == {True}
 
 
 # --- at work ----------------------------------------------------------------------------------------------------------

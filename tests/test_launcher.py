@@ -373,22 +373,28 @@ def test_clean_removes_the_directory(directory):
 
 def test_clean_may_keep_logs(directory):
     (directory / "w1-0.log").write_text("x")
-    assert clean(keep_logs=True)["ok"]
+    assert clean(keep_logs=True) == {"ok": True, "kept": 1}
+    assert clean(keep_logs=True) == {"ok": True, "kept": 1}
     assert (directory / "w1-0.log").exists()
+    assert clean() == {"ok": True, "kept": 0}
+    assert clean(keep_logs=True) == {"ok": True, "kept": 0}
 
 
-def test_clean_removes_old_directories_of_ours_alone(directory, home):
+def test_clean_removes_kept_logs_whose_time_is_up_and_nothing_else(directory, home):
     parent = directory.parent
-    for name in ("old", "young"):
+    for name in ("old", "young", "at-work"):
         told(submit(cluster=name))
         (parent / name / "w1-0.log").write_text("x")
+    assert clean(cluster="old", keep_logs=True)["ok"]
+    assert clean(cluster="young", keep_logs=True)["ok"]
     (parent / "foreign").mkdir()
+    (parent / "foreign" / ".ended").write_text("")
     (parent / "file").write_text("x")
     long_ago = time.time() - 8 * 86400
-    for path in [*(parent / "old").iterdir(), parent / "foreign", directory / ".dask-gateway"]:
+    for path in [*(parent / "old").iterdir(), *(parent / "at-work").iterdir(), parent / "foreign" / ".ended"]:
         os.utime(path, (long_ago, long_ago))
-    assert clean(keep_logs=True, retention=7 * 86400)["ok"]
-    assert sorted(path.name for path in parent.iterdir()) == ["c1", "file", "foreign", "young"]
+    assert clean(keep_logs=True, retention=7 * 86400) == {"ok": True, "kept": 2}
+    assert sorted(path.name for path in parent.iterdir()) == ["at-work", "c1", "file", "foreign", "young"]
 
 
 def test_clean_follows_no_link_and_touches_nothing_foreign(directory, home, tmp_path):

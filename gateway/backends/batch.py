@@ -2,7 +2,8 @@
 
     open_batch_driver ─ nursery ┬ poller: one look at the queue for all jobs
                                 ├ site: asks for the batch system's limits until it answers
-                                └ insist: cancels again what is still there long after a cancel
+                                ├ insist: cancels again what is still there long after a cancel
+                                └ sweep: removes logs that were kept for long enough
 
 What users' jobs are made of and how they are ended goes through the launcher,
 as the user. Questions (squeue, scontrol) are the gateway's own. Nothing is
@@ -38,6 +39,9 @@ log = structlog.get_logger()
 #: this many seconds apart.
 SECOND_LOOK = 3.0
 
+#: Seconds between two looks for logs whose time is up.
+SWEEP_PERIOD = 86400.0
+
 #: Seconds between questions for the batch system's limits while it does not answer.
 SITE_PERIOD = 60.0
 
@@ -54,6 +58,7 @@ class BatchDriver:
         self._site = Site()
         self._secrets: dict[str, tuple[str, ...]] = {}
         self._submitting = trio.CapacityLimiter(backend.parallelism)
+        self._kept: dict[tuple[str, str], ClusterRef] = {}  # by user and directory: a cluster whose logs are kept
         self._endings = Endings()
         self._ending = trio.Event()  # set when something was added to the endings
         self._cancelling = trio.CapacityLimiter(backend.parallelism)  # its own, so that ending never waits for starting
@@ -147,10 +152,16 @@ class BatchDriver:
         """The cluster's directory goes, and older ones of the user whose time is up."""
         self._secrets.pop(cluster.name, None)
         request = {"action": "clean", "keep_logs": keep_logs, "retention": self._backend.log_retention}
+        place = cluster.username, _directory(cluster)
         try:
-            await self._ask(cluster, request)
+            kept = (await self._ask(cluster, request))["kept"]
         except JobError as error:
             log.warning("a directory was not cleaned", cluster=cluster.name, reason=str(error))
+            return
+        if kept:
+            self._kept[place] = cluster
+        else:
+            self._kept.pop(place, None)
 
     def max_group_size(self, cluster: ClusterRef) -> int:
         """The site's option, or less if the batch system's arrays are smaller; 1 without arrays."""
@@ -179,11 +190,30 @@ class BatchDriver:
             give_up=self._give_up,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._learn_site)
-            nursery.start_soon(self._insist)
-            await supervise(
-                "poller", poller.run, base_delay=backend.backoff_base_delay, max_delay=backend.backoff_max_delay
-            )
+            for name, run in (
+                ("poller", poller.run),
+                ("site", self._learn_site),
+                ("insist", self._insist),
+                ("sweep", self._sweep),
+            ):
+                # All clusters hang on these: they are never given up.
+                nursery.start_soon(
+                    partial(
+                        supervise,
+                        name,
+                        run,
+                        limit=sys.maxsize,
+                        base_delay=backend.backoff_base_delay,
+                        max_delay=min(backend.backoff_max_delay, backend.poll_period),
+                    )
+                )
+
+    async def _sweep(self) -> None:
+        """Remove logs that were kept for long enough, also of users who do not come back."""
+        while True:
+            await trio.sleep(min(SWEEP_PERIOD, self._backend.log_retention + 1))
+            for cluster in list(self._kept.values()):
+                await self.clean(cluster, keep_logs=True)
 
     def _give_up(self, jobs: Collection[JobId]) -> None:
         """Have jobs cancelled that can never run."""
@@ -238,8 +268,7 @@ class BatchDriver:
         return Answer(int(result["returncode"]), str(result["stdout"]), str(result["stderr"]))
 
     async def _ask(self, cluster: ClusterRef, request: Mapping[str, Any]) -> dict[str, Any]:
-        config = _config(cluster)
-        where = {"cluster": cluster.name, "staging_directory": config.log_directory or config.staging_directory}
+        where = {"cluster": cluster.name, "staging_directory": _directory(cluster)}
         return await self._launcher.ask(cluster.username, {**where, **request}, seconds=self._backend.command_timeout)
 
     async def _explain_end(self, job: JobId) -> str:
@@ -271,6 +300,12 @@ def _config(cluster: ClusterRef) -> JobQueueClusterConfig:
     if not isinstance(cluster.config, JobQueueClusterConfig):
         raise TypeError(f"clusters of a batch system need a JobQueueClusterConfig, not {type(cluster.config).__name__}")
     return cluster.config
+
+
+def _directory(cluster: ClusterRef) -> str:
+    """The template of the directory in which the cluster has its own."""
+    config = _config(cluster)
+    return config.log_directory or config.staging_directory
 
 
 @asynccontextmanager

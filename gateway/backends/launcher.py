@@ -48,6 +48,9 @@ PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/usr/local/slurm/bin:/opt/pb
 #: The file that marks a directory as made by this program, so that it may be removed again.
 MARKER = ".dask-gateway"
 
+#: The file that marks the directory of a cluster that has ended; it is as old as that end.
+ENDED = ".ended"
+
 MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
 MAX_TAIL = 64 * 2**10  # bytes
 MAX_SECONDS = 600.0  # that a batch command may take
@@ -228,6 +231,12 @@ def make_directory(parent: str, cluster: str) -> str:
     return directory
 
 
+def mark(directory: str, name: str) -> None:
+    """Put an empty file into a directory; one that is there is left as it is."""
+    path = os.path.join(directory, name)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600))
+
+
 def is_ours(directory: str) -> bool:
     """Was this directory made by this program, for this user? A symbolic link never was."""
     try:
@@ -298,27 +307,40 @@ def tail(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def clean(request: dict[str, Any]) -> dict[str, Any]:
-    """Remove the cluster's directory, or keep its logs; remove ours that are older than `retention` seconds."""
+    """Remove the cluster's directory, or keep its logs for `retention` seconds; remove those whose time is up.
+
+    `kept` in the answer is how many directories of ended clusters are left. Those of clusters that have not been
+    cleaned are never touched, however old: jobs may be at work in them.
+    """
     parent, cluster = staging(request), text(request, "cluster", CLUSTER)
     oldest = time.time() - number(request, "retention", 7 * 86400.0, 1e12)
+    kept = 0
     try:
         if request.get("keep_logs") is not True:
             remove(os.path.join(parent, cluster))
+        elif is_ours(os.path.join(parent, cluster)):
+            mark(os.path.join(parent, cluster), ENDED)
         for name in os.listdir(parent):
             directory = os.path.join(parent, name)
-            if name != cluster and CLUSTER.fullmatch(name) and is_ours(directory) and newest(directory) < oldest:
+            if not CLUSTER.fullmatch(name) or not is_ours(directory) or not (end := ended(directory)):
+                continue
+            if end < oldest:
                 remove(directory)
+            else:
+                kept += 1
     except FileNotFoundError:
         pass  # the staging directory is gone, or something in it went while we looked: that is the aim
     except OSError as error:
         raise Refused(f"the directory of cluster {cluster} in {parent} cannot be removed: {reason(error)}") from None
-    return {"ok": True}
+    return {"ok": True, "kept": kept}
 
 
-def newest(directory: str) -> float:
-    """When something was last written in a directory, in seconds since the epoch."""
-    with os.scandir(directory) as entries:
-        return max((entry.stat(follow_symlinks=False).st_mtime for entry in entries), default=0.0)
+def ended(directory: str) -> float:
+    """When the cluster of a directory was said to have ended, in seconds since the epoch; 0 if it was not."""
+    try:
+        return os.lstat(os.path.join(directory, ENDED)).st_mtime
+    except OSError:
+        return 0.0
 
 
 def known_command(request: dict[str, Any], action: str) -> str:
