@@ -1,7 +1,6 @@
 """The one list of modules that hold config classes; what they hold is found by looking."""
 
 import importlib
-import importlib.util
 from collections.abc import Mapping
 
 from gateway.configurable import is_configurable
@@ -24,7 +23,6 @@ def builtin_classes() -> Mapping[str, type]:
     """Every config class that comes with the gateway, by name, parents before their children."""
     classes: dict[str, type] = {}
     for name in MODULES:
-        if importlib.util.find_spec(name):
-            module = importlib.import_module(name)
-            classes |= {k: v for k, v in vars(module).items() if is_configurable(v) and v.__module__ == name}
+        module = importlib.import_module(name)
+        classes |= {k: v for k, v in vars(module).items() if is_configurable(v) and v.__module__ == name}
     return classes

@@ -10,7 +10,7 @@ def heartbeat(active=(), closing=(), closed=()):
     return Heartbeat("tls://h:1", "", "http://h:2", 0, frozenset(active), frozenset(closing), list(closed))
 
 
-@pytest.fixture()
+@pytest.fixture
 def workers():
     group = Workers()
     group.submit("w1", 2, now=1.0)

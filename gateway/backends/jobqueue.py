@@ -255,12 +255,6 @@ class JobQueueBackend(DBBackendBase):
         help="Further submissions of a user are refused while this many of the user's jobs wait; None: no limit.",
         minimum=1,
     )
-    queue_timeout: float = setting(
-        default=0,
-        help="A cluster whose scheduler waits in the queue for longer than this has failed; 0: no limit.",
-        unit="seconds",
-        minimum=0,
-    )
     log_retention: float = setting(
         default=7 * 86400, help="Logs of failed clusters are removed after this time.", unit="seconds", minimum=0
     )
