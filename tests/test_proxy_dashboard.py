@@ -1,7 +1,9 @@
 """Dashboards through the public port, with a real server in front and real sockets behind."""
 
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from hashlib import sha1
 from typing import Any
 
 import h11
@@ -288,3 +290,168 @@ async def test_a_dashboard_that_vanishes_closes_the_websocket() -> None:
         with pytest.raises(ConnectionClosed) as caught:
             await ws.get_message()
     assert caught.value.reason.code == 1001
+
+
+# --- without a server in front: what HTTP/2 may say, and what servers may lack ---------------------------------------
+
+
+async def run_app(app: Dashboard, scope: dict[str, Any], *messages: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the application sends for these messages; then the browser stays connected and silent."""
+    sent: list[dict[str, Any]] = []
+    waiting = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        if not waiting:
+            await trio.sleep_forever()
+        return waiting.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    defaults = {
+        "headers": [(b":authority", b"hpc.example")],
+        "http_version": "2",
+        "query_string": b"",
+        "extensions": {},
+    }
+    await app({**defaults, **scope}, receive, send)
+    return sent
+
+
+@asynccontextmanager
+async def application(handler: Callable[[trio.SocketStream], Any], **limits: Any) -> AsyncIterator[Dashboard]:
+    routes = Routes()
+    async with peer(handler) as port:
+        routes.add("abc", f"tls://{LOCAL}:1", f"http://{LOCAL}:{port}")
+        yield Dashboard(routes, limits=Limits(**limits))
+
+
+def http_scope(**more: Any) -> dict[str, Any]:
+    return {"type": "http", "path": "/clusters/abc/x", "raw_path": b"/clusters/abc/x", "method": "POST", **more}
+
+
+async def test_an_http2_body_needs_no_header() -> None:
+    recorder = Recorder()
+    async with application(recorder) as app:
+        parts = ({"type": "http.request", "body": b"abc", "more_body": True}, {"type": "http.request", "body": b"de"})
+        sent = await run_app(app, http_scope(), *parts)
+    assert sent[0]["status"] == 200
+    assert recorder.asked[0].startswith(b"POST /x HTTP/1.1\r\nhost: hpc.example\r\n")
+    assert recorder.asked[0].endswith(
+        b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    )
+
+
+async def test_an_http2_request_without_a_body() -> None:
+    recorder = Recorder()
+    async with application(recorder) as app:
+        sent = await run_app(app, http_scope(method="GET"), {"type": "http.request", "body": b""})
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body", "http.response.body"]
+    assert b"transfer-encoding" not in recorder.asked[0]
+
+
+async def test_a_request_that_http11_cannot_say() -> None:
+    async with application(Recorder()) as app:
+        scope = http_scope(headers=[(b"host", b"x"), (b"bad name", b"x")])
+        sent = await run_app(app, scope, {"type": "http.request", "body": b""})
+    assert sent[0]["status"] == 400
+    assert b"Bad request" in sent[1]["body"]
+
+
+async def test_a_body_longer_than_was_said_is_not_passed_on() -> None:
+    async def never(stream: trio.SocketStream) -> None:
+        await receive_all(stream)
+
+    async with application(never) as app:
+        scope = http_scope(headers=[(b"host", b"x"), (b"content-length", b"1")])
+        assert await run_app(app, scope, {"type": "http.request", "body": b"abc"}) == []
+
+
+async def test_an_answer_before_the_body_is_complete() -> None:
+    async def hasty(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
+
+    async with application(hasty) as app:
+        sent = await run_app(app, http_scope(), {"type": "http.request", "body": b"abc", "more_body": True})
+    assert sent[0]["status"] == 413
+
+
+WEBSOCKET = {"type": "websocket", "path": "/clusters/abc/ws", "subprotocols": []}
+CONNECT = {"type": "websocket.connect"}
+
+
+async def test_a_server_that_cannot_refuse_closes() -> None:
+    async with application(Recorder()) as app:
+        sent = await run_app(app, {**WEBSOCKET, "path": "/clusters/nobody/ws"}, CONNECT)
+    assert sent == [{"type": "websocket.close", "code": 1000}]
+
+
+@pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 101 Switching\r\n\r\n"])
+async def test_a_handshake_that_fails_is_a_502(answer: bytes) -> None:
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
+    async with application(Recorder(answer)) as app:
+        sent = await run_app(app, {**WEBSOCKET, "extensions": extensions}, CONNECT)
+    assert sent[0]["status"] == 502
+
+
+async def test_a_handshake_that_takes_too_long_is_a_504() -> None:
+    async def never(stream: trio.SocketStream) -> None:
+        await receive_all(stream)
+
+    async with application(never, dashboard_timeout=0.05) as app:
+        sent = await run_app(app, {**WEBSOCKET, "extensions": {"websocket.http.response": {}}}, CONNECT)
+    assert sent[0]["status"] == 504
+
+
+async def accept_websocket(stream: trio.SocketStream) -> None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await stream.receive_some()
+    key = next(line.split(b": ")[1] for line in data.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
+    accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    head = b"HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept
+    await stream.send_all(head + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("frames", "ending"),
+    [
+        (b"\x01\x02he\x80\x03llo" + b"\x88\x02\x03\xe8", 1000),  # a message in two pieces, a proper close
+        (b"\x89\x01x\x8a\x01x\x88\x00", 1000),  # ping, pong, a close without a code
+        (b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00" + bytes(65536), 1001),  # larger than allowed
+        (b"\xff\xff", 1002),  # no frame at all
+    ],
+)
+async def test_frames_of_a_dashboard(frames: bytes, ending: int) -> None:
+    async def speak(stream: trio.SocketStream) -> None:
+        await accept_websocket(stream)
+        await stream.send_all(frames)
+        await stream.send_eof()
+        await receive_all(stream)
+
+    async with application(speak, websocket_message_size=1000) as app:
+        sent = await run_app(app, WEBSOCKET, CONNECT)
+    assert sent[0]["type"] == "websocket.accept"
+    assert sent[-1]["type"] == "websocket.close"
+    assert sent[-1]["code"] == ending
+    if b"he" in frames:
+        assert sent[1] == {"type": "websocket.send", "text": "hello"}
+
+
+@pytest.mark.parametrize(("code", "seen"), [(1000, b"\x03\xe8"), (1006, b"\x03\xe9"), (None, b"\x03\xe8")])
+async def test_a_browser_that_closes_is_told_to_the_dashboard(code: int | None, seen: bytes) -> None:
+    heard: list[bytes] = []
+
+    async def listen(stream: trio.SocketStream) -> None:
+        await accept_websocket(stream)
+        heard.append(await receive_all(stream))
+        done.set()
+
+    done = trio.Event()
+    async with application(listen) as app:
+        sent = await run_app(app, WEBSOCKET, CONNECT, {"type": "websocket.disconnect", "code": code})
+        assert [message["type"] for message in sent] == ["websocket.accept"]
+        await done.wait()
+    masked, mask = heard[0][6:8], heard[0][2:6]
+    assert bytes(byte ^ key for byte, key in zip(masked, mask, strict=False)) == seen

@@ -1,8 +1,11 @@
 """The small parts of the public port, each by itself."""
 
 import os
+import signal
 import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ from gateway.proxy.listeners import open_listeners
 from gateway.proxy.proxy_protocol import BadProxyHeader, ProxyHeader, parse_proxy_header
 from gateway.proxy.traffic import Traffic
 from gateway.proxy.trust import Trust
+from tests.proxy_peers import HELLO, connect, echo, get, peer, receive_all, receive_exactly
 
 # --- admission ------------------------------------------------------------------------------------------------------
 
@@ -309,3 +313,45 @@ def test_sockets_without_counts_count_nothing() -> None:
 
 def test_the_limit_of_open_files_is_raised_as_far_as_it_goes() -> None:
     assert raise_file_limit() >= 256
+
+
+# --- the proxy alone ------------------------------------------------------------------------------------------------
+
+
+async def run_proxy(*words: str) -> trio.Process:
+    command = [sys.executable, "-m", "gateway.proxy", *words]
+    return await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+async def test_the_proxy_alone() -> None:
+    async with peer(echo) as port:
+        routes = ("--route", f"abc=127.0.0.1:{port}", "--dashboard", "abc=127.0.0.1:1")
+        process = await run_proxy("--address", "127.0.0.1:0", *routes)
+        assert process.stdout
+        assert process.stderr
+        line = b""
+        while not line.endswith(b"\n"):
+            line += await process.stdout.receive_some() or b"(ended)\n"
+        address = ("127.0.0.1", int(line.decode().rsplit(", ", 1)[1].rstrip(")\n")))
+        async with await connect(address) as client:
+            await client.send_all(HELLO)
+            assert await receive_exactly(client, len(HELLO)) == HELLO
+        assert b"502" in await get(address, "/clusters/abc/status")
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+        await process.stdout.aclose()
+        await process.stderr.aclose()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [(("--route", "abc"), b"NAME=HOST:PORT"), (("--address", "nonsense"), b"cannot listen at 'nonsense'")],
+)
+async def test_the_proxy_alone_explains_mistakes(words: tuple[str, ...], text: bytes) -> None:
+    process = await run_proxy(*words)
+    assert process.stdout
+    assert process.stderr
+    assert text in await receive_all(process.stderr)
+    assert await process.wait() in (1, 2)
+    await process.stdout.aclose()
+    await process.stderr.aclose()
