@@ -99,6 +99,9 @@ def pbs():
     ensure_dask()
     allow_dask()
     with miniconda(), some_pbs() as commands:
+        # A simulation has the guide's queue; a real PBS may not.
+        queue = "create queue dask queue_type=execution, enabled=true, started=true"
+        subprocess.run([commands / "qmgr", "-c", queue], check=False, capture_output=True)
         yield commands
         left = pbs_jobs(commands)
         if left:

@@ -24,6 +24,7 @@ import difflib
 import os
 import pwd
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -97,6 +98,8 @@ class Player:
     simulation: Simulation | None
     numbers: dict[str, str] = field(default_factory=dict)  # recorded → given now
     pids: dict[str, int] = field(default_factory=dict)
+    server: str = "pbs"
+    host: str = "pbs"
 
     def play(self, steps: list[Step]) -> None:
         """Play and compare all steps."""
@@ -180,10 +183,13 @@ class Player:
         """Which number a recorded job has now."""
         for old, new in zip(_JOB.finditer(recorded), _JOB.finditer(given), strict=False):
             self.numbers[old[1]] = new[1]
+            self.server = new[3]
+            self.host = "pbs" if self.simulation is not None else socket.gethostname().partition(".")[0]
 
     def _now(self, text: str) -> str:
         """A recorded command with the numbers and places of today."""
         text = re.sub(r"(?<![\w.])\d+(?=(\[[\d-]*\])?(\.pbs|'|$| ))", lambda m: self.numbers.get(m[0], m[0]), text)
+        text = re.sub(r"(?<=[\d\]])\.pbs\b", f".{self.server}", text)
         return text.replace("/home/alice/p", str(self.directory)).replace("~/p", str(self.directory))
 
     def _then(self, text: str) -> str:
@@ -191,6 +197,8 @@ class Player:
         back = {new: old for old, new in self.numbers.items() if old != new}
         if back:
             text = re.sub(r"(?<![\w.])\d+(?=(\[\d*\])?\.)", lambda m: back.get(m[0], m[0]), text)
+        text = text.replace(f".{self.server}", ".pbs")
+        text = re.sub(rf"(?<=[@:( ]){re.escape(self.host)}(?=[:/\n]|$)", "pbs", text)
         text = text.replace(str(self.directory), "/home/alice/p").replace(str(self.bin), "/opt/pbs/bin")
         if self.simulation is not None:
             home = str(self.simulation.home)
