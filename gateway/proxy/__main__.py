@@ -63,7 +63,10 @@ async def _serve(address: str, routes: Routes, limits: Limits) -> None:
     listeners = await open_listeners(address)
     for listener in listeners:
         print("listening at", listener.getsockname(), flush=True)
-    await serve_public(listeners, routes=routes, serve_http=serve_http, limits=limits)
+    try:
+        await serve_public(listeners, routes=routes, serve_http=serve_http, limits=limits)
+    except* KeyboardInterrupt:
+        print("stopped")
 
 
 if __name__ == "__main__":
