@@ -311,6 +311,22 @@ async def test_limits_of_the_site_bound_the_groups(launcher, cluster, monkeypatc
             report = (await watch.wait_changes())[JobId("1")]
             assert report.state is JobState.UNKNOWN
             assert "PrivateData" in report.reason
+            with pytest.raises(BackendUnavailable, match="PrivateData"):
+                await driver.find(cluster, Role.WORKER, "w1", 2)
+
+
+async def test_an_operator_s_gateway_sees_what_is_hidden_from_others(launcher, cluster, monkeypatch, autojump_clock):
+    driver = a_driver(launcher)
+    answers = {"scontrol": "PrivateData = jobs\n", "squeue": "1|RUNNING|None\n"}
+    async with open_played(driver, monkeypatch, **answers):
+        with driver.watch(cluster) as watch:
+            watch.add(JobId("1"))
+            await watch.wait_changes()
+            assert await driver.find(cluster, Role.SCHEDULER, "scheduler", 1) == ("1",)
+
+
+async def test_jobs_of_other_gateways_are_no_orphans(launcher):
+    assert await a_driver(launcher).orphans(["c1"]) == frozenset()
 
 
 async def test_a_driver_is_opened_and_closed(monkeypatch, cluster):
