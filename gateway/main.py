@@ -27,6 +27,7 @@ from gateway.auth import Sessions
 from gateway.backends.settings import DBBackendBase
 from gateway.config import Config
 from gateway.errors import GatewayError, StartError
+from gateway.garbage import spare_survivors
 from gateway.heartbeat_route import heartbeat_app
 from gateway.http_server import HttpServer
 from gateway.list_route import ListRoute
@@ -118,6 +119,7 @@ async def serve(
         _log.warning(warning)
     context = server_context(config.proxy.tls_cert, config.proxy.tls_key) if config.proxy.tls_cert else None
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(spare_survivors())
         ports = await _open_ports(config, stack)
         store = await stack.enter_async_context(
             open_store(backend.db_url, keys=backend.db_encrypt_keys, debug=backend.db_debug)

@@ -75,6 +75,7 @@ io      gateway.backends.watch
 io      gateway.changes
 io      gateway.config_file
 io      gateway.events
+io      gateway.garbage
 io      gateway.log
 io      gateway.notify
 io      gateway.proxy.certificate

@@ -159,7 +159,7 @@ async def _beat(port: int, number: int, outcome: dict[str, list[float]]) -> None
                 for part in heartbeat_request(number):
                     await stream.send_all(part)
                 answer = b"".join([bytes(part) async for part in stream])
-    except (OSError, trio.TooSlowError) as error:
+    except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
         answer = repr(error).encode()
     kind = "answered" if answer.startswith(b"HTTP/1.1 200 ") else answer[:60].decode("latin-1")
     outcome.setdefault(kind, []).append(time.perf_counter() - begin)
