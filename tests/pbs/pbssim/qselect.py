@@ -32,8 +32,12 @@ def main(argv: list[str]) -> int:
     except Away as away:
         complain(f"Connection refused\n{away}")
         return away.code
-    put("".join(f"{job}\n" for job in answer["ids"]))
-    return 0
+    code = 0
+    for text, number in answer.get("refused", []):
+        complain(f"qselect: {text}")
+        code = number
+    put("".join(f"{job}\n" for job in answer.get("ids", [])))
+    return code
 
 
 if __name__ == "__main__":

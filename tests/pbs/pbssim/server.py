@@ -162,6 +162,8 @@ class Server:
         arrays: bool,
     ) -> list[str]:
         """qselect. With `subjobs` an array stands for its subjobs, and the states are theirs."""
+        if history and not self.settings.history:
+            raise errors.NO_HISTORY.about("")
         found = []
         for job in self.jobs.values():
             if (

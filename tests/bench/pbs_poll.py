@@ -1,0 +1,75 @@
+"""What one look at PBS costs: two answers of qselect, the choice of what to ask further, and the judgement.
+
+    python tests/bench/pbs_poll.py [--simulated]
+
+Without --simulated: 1,000 to 100,000 watched jobs in arrays of 500, half of
+them waiting. With it (as root): 10,000 jobs wait in a simulated PBS beside
+three of ours, and a whole look is timed, its commands included.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import trio
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from gateway.backends.dialect import Answer
+from gateway.backends.evidence import Evidence, judge
+from gateway.backends.pbs import PBS
+from gateway.backends.poller import Queue
+from gateway.models import JobId, JobReport, JobState
+from tests.pbs.simulation import Simulation
+
+
+def parse():
+    pbs = PBS()
+    print(f"{'jobs':>8} {'parse':>9} {'choose':>9} {'merge':>9} {'judge':>9}   jobs/s")
+    for count in (1_000, 10_000, 100_000):
+        jobs = [JobId(f"{number // 500}[{number % 500}].pbs01.example.org") for number in range(count)]
+        half = ["".join(f"{job}\n" for job in jobs[start::2]) for start in (0, 1)]
+        known = dict.fromkeys(jobs, JobReport(JobState.QUEUED, "Not Running: full"))
+        users = dict.fromkeys(jobs, "alice")
+        best = [float("inf")] * 4
+        for _ in range(5):
+            t0 = time.perf_counter()
+            status = pbs.parse_status([Answer(0, text, "") for text in half])
+            t1 = time.perf_counter()
+            pbs.follow_up(status, known, 7)
+            t2 = time.perf_counter()
+            status = pbs.parse_follow_up(status, known, [])
+            t3 = time.perf_counter()
+            judge(Evidence(), users, status, pbs.array_of)
+            t4 = time.perf_counter()
+            best = [min(pair) for pair in zip(best, (t1 - t0, t2 - t1, t3 - t2, t4 - t3), strict=True)]
+        print(f"{count:>8}" + "".join(f" {1000 * value:6.1f} ms" for value in best) + f"   {count / sum(best):,.0f}")
+
+
+async def look(simulation, known):
+    queue = Queue(dialect=PBS(folder=str(simulation.bin)), command_timeout=30)
+    for number in range(5):
+        start = time.perf_counter()
+        status = await queue.status(["root"])
+        middle = time.perf_counter()
+        await queue.follow_up(status, known, number)
+        end = time.perf_counter()
+        print(
+            f"{len(status.reports)} jobs: qselect twice {1000 * (middle - start):.0f} ms, "
+            f"then {1000 * (end - middle):.0f} ms for what is missing or waits"
+        )
+
+
+def simulated():
+    with Simulation.start(root_may_submit=True) as simulation:
+        for _ in range(20):
+            subprocess.run([simulation.bin / "qsub", "-h", "-J", "0-499", "--", "/bin/true"], check=True)
+        jobs = ("1[0].pbs", "1[1].pbs", "99[0].pbs")
+        trio.run(look, simulation, dict.fromkeys(map(JobId, jobs), JobReport(JobState.QUEUED)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--simulated", action="store_true", help="time whole looks on a simulated PBS (as root)")
+    simulated() if parser.parse_args().simulated else parse()
