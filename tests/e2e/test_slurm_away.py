@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -23,36 +25,38 @@ from tests.e2e.test_slurm import (
     stopped,
     wait_until,
 )
-from tests.slurm.real import HERE, folder_of_dask, needs_slurm
+from tests.slurm.real import folder_of_dask, needs_slurm
 
 __all__ = ["slurm"]  # the fixture
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(600)]
 
 
-def controller():
-    """The process of slurmctld, as its own configuration names it."""
+def pid_file():
+    """Where slurmctld, whoever has started it, writes its pid."""
     config = subprocess.run(["scontrol", "show", "config"], check=True, capture_output=True, text=True).stdout
-    with open(re.search(r"^SlurmctldPidFile\s*=\s*(\S+)", config, re.MULTILINE)[1]) as file:
-        return int(file.read())
+    return Path(re.search(r"^SlurmctldPidFile\s*=\s*(\S+)", config, re.MULTILINE)[1])
 
 
 @contextmanager
 def away():
     """No controller: commands fail after 9 to 18 seconds."""
-    pid = controller()
+    file = pid_file()
+    pid = int(file.read_text())
     os.kill(pid, signal.SIGTERM)
     try:
         wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
         yield
     finally:
-        subprocess.run([str(HERE / "start.sh")], check=True, stdout=subprocess.DEVNULL)
+        file.touch()  # its folder is root's, while slurmctld is not
+        shutil.chown(file, "slurm", "slurm")
+        subprocess.run(["setsid", "slurmctld", "-i"], check=True, stdin=subprocess.DEVNULL, capture_output=True)
 
 
 @contextmanager
 def frozen():
     """A controller that accepts connections and says nothing: commands hang."""
-    pid = controller()
+    pid = int(pid_file().read_text())
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

@@ -8,7 +8,8 @@
 #   nodes       n1 ... n4, each claiming 16 CPUs and 64 GiB of this machine
 #   partitions  main (the default), short (time limit one minute),
 #               parked (down: jobs are accepted and wait for ever)
-# and no accounting database. Every port listens on 127.0.0.1 alone.
+# and no accounting database. Ports listen on the address of this host's name
+# alone (127.0.0.1, as a rule).
 #
 # A Slurm that already answers here is used as it is. A configuration of
 # another single-machine Slurm (its controller is 127.0.0.1) is put aside and
@@ -77,13 +78,14 @@ if ! munge -n 2>/dev/null | unmunge >/dev/null 2>&1; then
 fi
 
 host=$(hostname -s)
+address=$(getent ahostsv4 "$host" | awk 'NR == 1 { print $1 }')
 {
     echo "$ours"
     cat <<CONF
 ClusterName=dask-gateway-test
-SlurmctldHost=$host(127.0.0.1)
-# Together with the address above: listen on the loopback address only.
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+SlurmctldHost=$host(${address:-127.0.0.1})
+# Listen on the address that the host's name has, not on all.
+${address:+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny}
 SlurmUser=slurm
 AuthType=auth/munge
 StateSaveLocation=$state/controller
@@ -116,7 +118,7 @@ ReturnToService=2
 SchedulerParameters=bf_interval=5,sched_interval=5
 CONF
     for n in $(seq "$NODES"); do
-        echo "NodeName=n$n NodeHostname=$host NodeAddr=127.0.0.1 Port=$((6900 + n)) CPUs=$CPUS RealMemory=$MEMORY State=UNKNOWN"
+        echo "NodeName=n$n NodeHostname=$host NodeAddr=${address:-127.0.0.1} Port=$((6900 + n)) CPUs=$CPUS RealMemory=$MEMORY State=UNKNOWN"
     done
     echo 'PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP'
     echo 'PartitionName=short Nodes=ALL DefaultTime=1 MaxTime=1 State=UP'
