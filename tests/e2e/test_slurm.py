@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,12 +36,14 @@ c.JobQueueClusterConfig.scheduler_memory = "512 M"
 def handler(options):
     return {
         "partition": options.partition,
+        "worker_partition": options.worker_partition,
         "scheduler_setup": options.scheduler_setup,
         "worker_setup": options.worker_setup,
     }
 
 c.Backend.cluster_options = Options(
     String("partition", default=""),
+    String("worker_partition", default=""),
     String("scheduler_setup", default=""),
     String("worker_setup", default=""),
     handler=handler,
@@ -55,11 +58,11 @@ def slurm():
 
 
 @contextmanager
-def open_house(folder, config="", *, base=BASE, keeps_jobs=False):
+def open_house(folder, config="", *, base=BASE, user="dask", keeps_jobs=False):
     """A gateway on Slurm, which leaves no jobs (of its own: others may use this Slurm) unless it is to keep them."""
     text = (base + config).replace("PREFIX", str(installation()))
     python = installation() / "bin" / "python"
-    with open_gateway(folder, text, base="", user="dask", python=python) as house:
+    with open_gateway(folder, text, base="", user=user, python=python) as house:
         yield house
     made = re.findall(r'event="cluster created" cluster=(\w+)', house.log)
     left = [job for name in made for job in slurm_ids(name)]
@@ -319,10 +322,69 @@ def test_a_job_that_waits_is_left_alone_and_says_why(house):
     stopped(house, name)
 
 
+def test_workers_that_wait_say_why_when_more_are_asked_for(house):
+    name = house.client(create, {"worker_partition": "parked"})
+    house.client(scale_when_running, name, 2, timeout=90)
+    wait_until(lambda: any("PartitionDown" in message for message in events(house, name)))
+    assert any("PartitionDown" in message for message in house.client(scale, name, 3))
+    wait_until(lambda: len(slurm_ids(name)) == 4)
+    house.client(scale, name, 0)  # what waits is cancelled at once
+    wait_until(lambda: len(slurm_ids(name)) == 1)
+    assert house.client(status, name) == "RUNNING"
+    stopped(house, name)
+
+
 def age(job):
     """Seconds since a job was submitted."""
     command = ["squeue", "-h", "-j", job, "-O", "PendingTime"]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_ports_time_limits_and_several_workers_in_a_job():
+    config = """
+c.JobQueueClusterConfig.scheduler_port = "21000:21100"
+c.JobQueueClusterConfig.time = "1:00:00"
+c.JobQueueClusterConfig.worker_processes = 2
+c.JobQueueClusterConfig.worker_memory = "256 M"
+c.JobQueueClusterConfig.worker_extra_args = ["--resources", "LICENSES=1"]
+c.SlurmClusterConfig.extra_args = ["--comment=from the gateway"]
+c.SlurmBackend.worker_job_arrays = False
+"""
+    with folder_of_dask() as folder, open_house(folder, config) as house:
+        name = house.client(create, {})
+        house.client(scale_when_running, name, 2, timeout=90)
+        assert house.client(compute, name, 4, timeout=120) == [1, 2, 3, 4, 5]
+        jobs = slurm_ids(name)
+        assert len(jobs) == 3
+        assert not [job for job in jobs if "_" in job]
+        shown = subprocess.run(["scontrol", "show", "job", jobs[0]], check=True, capture_output=True, text=True).stdout
+        assert "TimeLimit=01:00:00" in shown
+        assert "Comment=from the gateway" in shown
+        scheduler, api = addresses(house, name)
+        assert scheduler in range(21000, 21101)
+        assert api in range(21000, 21101)
+        stopped(house, name)
+
+
+def addresses(house, name):
+    """The ports that a scheduler has told of itself."""
+    log = Path(f"/home/alice/.dask-gateway/{name}/scheduler.log").read_text()
+    ports = [int(port) for port in re.findall(r"(?:Scheduler at|dashboard at): +\w+://[^:]+:(\d+)", log)]
+    assert len(ports) == 2, log
+    return ports
+
+
+def test_a_private_gateway_needs_no_sudo():
+    base = BASE.replace("c.Proxy.address", 'c.SlurmBackend.impersonation = "none"\nc.Proxy.address')
+    with folder_of_dask() as folder:
+        shutil.chown(folder, "alice", "alice")
+        with open_house(folder, base=base, user="alice") as house:
+            name = house.client(create, {})
+            house.client(scale_when_running, name, 1, timeout=90)
+            assert house.client(compute, name, 1, timeout=120) == [1, 2, 3, 4, 5]
+            stopped(house, name)
+            other = house.client(create, {}, user="bob")
+            assert "runs jobs as alice only" in house.client(connect_fails, other, user="bob")
 
 
 def test_a_restart_of_the_gateway_loses_nothing():
