@@ -123,6 +123,9 @@ class Cluster:
             self._draft.scheduler_address,
             self._draft.dashboard_address,
         )
+        # Heartbeats without news wake no task of the cluster: they only put off what its clocks wait for.
+        if self._clock.last_heartbeat in (None, self._asked_when_late):
+            self.changes.notify()
         self._clock = self._clock.heard(trio.current_time())
         started = self._draft.status is ClusterStatus.PENDING
         self._ledger.change(

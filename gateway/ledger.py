@@ -31,12 +31,12 @@ class Ledger:
         self._recorded = 0
 
     def change(self, **changes: Any) -> None:
-        """Change fields of the draft, and tell everybody who waits for changes."""
+        """Change fields of the draft, and tell everybody who waits for changes if it differs then."""
         draft = evolve(self.draft, **changes)
         if draft != self.draft:
             self.draft = draft
             self._revision += 1
-        self._changes.notify()
+            self._changes.notify()
 
     async def wait_durable(self) -> None:
         """Wait until the present draft is durable. Raises `TryAgainLater` when the store takes too long."""

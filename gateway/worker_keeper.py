@@ -89,8 +89,9 @@ class WorkerKeeper:
     def hear(self, heartbeat: Heartbeat) -> int:
         """The scheduler says who is connected and how many it wants; returns how many are wanted now."""
         now = trio.current_time()
-        self._demand = self._demand.hear(heartbeat.count, now)
-        self.workers.hear(heartbeat, now)
+        before, self._demand = self._demand, self._demand.hear(heartbeat.count, now)
+        if self.workers.hear(heartbeat, now) or self._demand != before:
+            self._changes.notify()
         if self.workers.count(WorkerState.ACTIVE):
             self._refusals = 0
         return self._demand.count

@@ -120,18 +120,20 @@ class Workers:
             self.apply(worker, WorkerEvent.JOB_RUNNING, now)
         return None
 
-    def hear(self, heartbeat: Heartbeat, now: float) -> None:
-        """A heartbeat says who is connected."""
-        for name, event in worker_events(self.states, heartbeat):
-            self.apply(self._by_name[name], event, now)
+    def hear(self, heartbeat: Heartbeat, now: float) -> bool:
+        """A heartbeat says who is connected; returns whether that is news of anybody."""
+        news = [self.apply(self._by_name[name], event, now) for name, event in worker_events(self.states, heartbeat)]
+        return any(news)
 
-    def apply(self, worker: Worker, event: WorkerEvent, now: float) -> None:
-        """Something happened to a worker."""
+    def apply(self, worker: Worker, event: WorkerEvent, now: float) -> bool:
+        """Something happened to a worker; returns whether that changed its state."""
         state = next_worker_state(worker.state, event)
-        if state is not worker.state:
-            worker.state, worker.since = state, now
-            if state is WorkerState.ACTIVE:
-                self.failed_starts = 0
+        if state is worker.state:
+            return False
+        worker.state, worker.since = state, now
+        if state is WorkerState.ACTIVE:
+            self.failed_starts = 0
+        return True
 
     def overdue(self, timeout: float, now: float) -> list[Worker]:
         """Workers whose jobs run for `timeout` seconds without having connected."""
