@@ -4,7 +4,8 @@ Python's full collections look at every object there is. With ten thousand
 clusters that is a million objects and a second in which nothing is served,
 every ten seconds under heartbeats. But what has survived one full collection
 is nearly always a cluster's and stays: so it is set aside (`gc.freeze`), and
-the next one looks only at what is new, which takes milliseconds.
+the next one looks only at what is new. Each object is looked at once, so full
+collections may as well be frequent: then each takes only milliseconds.
 
 Most objects die by their reference count, set aside or not. Only cycles among
 those set aside wait, for a look at everything once in `EVERYTHING_PERIOD`.
@@ -20,10 +21,15 @@ import trio
 #: Seconds between two looks at everything, which stop the server for about 0.1 s per thousand clusters.
 EVERYTHING_PERIOD = 3600.0
 
+#: Collections of the middle generation to one that is full (Python's own 10 let them grow to a quarter of a second).
+_MIDDLE_TO_FULL = 1
+
 
 @asynccontextmanager
 async def spare_survivors() -> AsyncIterator[None]:
     """Let full collections pass over what has survived one, as long as the body runs."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*thresholds[:2], _MIDDLE_TO_FULL)
     gc.callbacks.append(_set_aside)
     try:
         async with trio.open_nursery() as nursery:
@@ -32,6 +38,7 @@ async def spare_survivors() -> AsyncIterator[None]:
             nursery.cancel_scope.cancel()
     finally:
         gc.callbacks.remove(_set_aside)
+        gc.set_threshold(*thresholds)
         gc.unfreeze()
 
 

@@ -113,10 +113,12 @@ def _address(message: Mapping[str, Any], field: str, scheme: str) -> str:
 
 def _is_host(host: str) -> bool:
     """An IP address or a DNS name. Others are no mere failures: looking up `a..b` raises an UnicodeError."""
+    if len(host) < 254 and _DNS_NAME.fullmatch(host):  # as IPv4 addresses are, too
+        return True
     try:
         return bool(ipaddress.ip_address(host))
     except ValueError:
-        return len(host) < 254 and _DNS_NAME.fullmatch(host) is not None
+        return False
 
 
 def _names(message: Mapping[str, Any], field: str) -> list[str]:

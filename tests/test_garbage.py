@@ -34,10 +34,10 @@ async def test_what_has_survived_is_set_aside(mock_clock):
 
 
 async def test_nothing_stays_behind():
-    before = list(gc.callbacks)
+    before = list(gc.callbacks), gc.get_threshold()
     async with spare_survivors():
         gc.collect(1)
         assert gc.get_freeze_count() == 0
         gc.collect()
-    assert gc.callbacks == before
+    assert (gc.callbacks, gc.get_threshold()) == before
     assert gc.get_freeze_count() == 0
