@@ -149,8 +149,9 @@ class PublicPort:
     def stop(self, life: trio.CancelScope) -> None:
         """Take no more connections, and cancel `life` when the last one has ended."""
         for acceptor in self._acceptors:
-            self.loop.remove(acceptor.listener)
-            acceptor.abort()
+            if acceptor.listener.fileno() >= 0:  # else the port has failed, and everything is closed already
+                self.loop.remove(acceptor.listener)
+                acceptor.abort()
         self._acceptors.clear()
         self._life = life
         self._end_if_empty()
