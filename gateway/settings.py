@@ -1,5 +1,7 @@
 """Options of the server itself and of its public port."""
 
+from ipaddress import ip_network
+
 from gateway.addresses import check_listener
 from gateway.backends.settings import DBBackendBase
 from gateway.configurable import SettingError, configurable, setting
@@ -17,6 +19,12 @@ def _prefix(text: str) -> str:
     if prefix and not prefix.startswith("/"):
         raise ValueError("must begin with '/', or be empty")
     return prefix
+
+
+def _networks(trusted: tuple[str, ...]) -> None:
+    for text in trusted:
+        if text != "unix":
+            ip_network(text)
 
 
 def _log_level(level: int | str) -> str:
@@ -83,6 +91,48 @@ class Proxy:
     )
     tls_cert: str = setting(
         default="", help="The certificate, with its chain (a PEM file), for HTTPS; set tls_key as well."
+    )
+
+    trusted_proxies: tuple[str, ...] = setting(
+        default=(),
+        help="""Addresses and networks (10.0.0.5, 10.1.0.0/16, or "unix" for a Unix socket) of proxies in front of
+        this one. Their connections must begin with a header of the PROXY protocol, which says who the client is.""",
+        validator=_networks,
+    )
+    max_connections: int = setting(
+        default=16384, minimum=1, help="Connections open at the same time, of all clients and kinds."
+    )
+    max_connections_per_address: int = setting(
+        default=8192,
+        minimum=1,
+        help="Connections of one client address. (A hub for notebooks is one address with hundreds of users.)",
+    )
+    max_undecided: int = setting(
+        default=1024, minimum=1, help="Connections that have not asked for anything yet, of all clients."
+    )
+    first_byte_timeout: float = setting(
+        default=20.0, minimum=0.1, unit="seconds", help="A connection that says nothing for so long is closed."
+    )
+    hello_timeout: float = setting(
+        default=10.0,
+        minimum=0.1,
+        unit="seconds",
+        help="From its first byte a TLS hello has so long to be complete, and then the handshake with us.",
+    )
+    connect_timeout: float = setting(
+        default=10.0, minimum=0.1, unit="seconds", help="A scheduler or dashboard has so long to accept a connection."
+    )
+    dashboard_timeout: float = setting(
+        default=60.0, minimum=0.1, unit="seconds", help="A dashboard has so long to begin its answer to a request."
+    )
+    dead_peer_timeout: float = setting(
+        default=300.0,
+        minimum=3.0,
+        unit="seconds",
+        help="A peer that has vanished without a word, or that takes nothing, is given up after so long.",
+    )
+    shutdown_grace: float = setting(
+        default=5.0, minimum=0.0, unit="seconds", help="When the server stops, open connections have so long to end."
     )
 
     def __attrs_post_init__(self) -> None:

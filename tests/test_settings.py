@@ -7,6 +7,7 @@ from cryptography.fernet import Fernet
 
 from gateway.backends.settings import Backend, DBBackendBase
 from gateway.configurable import SettingError, configurable
+from gateway.proxy.limits import Limits
 from gateway.settings import DaskGateway, Proxy
 
 
@@ -124,3 +125,17 @@ def test_heartbeat_timeout() -> None:
 def test_a_base_cannot_be_opened() -> None:
     with pytest.raises(NotImplementedError):
         DBBackendBase().open_driver()
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    assert Proxy(trusted_proxies=("10.0.0.5", "fd00::/8", "unix")).trusted_proxies == ("10.0.0.5", "fd00::/8", "unix")
+    with pytest.raises(ValueError, match="nonsense"):
+        Proxy(trusted_proxies=("nonsense",))
+
+
+def test_the_public_port_has_the_defaults_of_its_limits() -> None:
+    proxy, limits = Proxy(), Limits()
+    for name in ("max_connections", "max_connections_per_address", "max_undecided", "shutdown_grace"):
+        assert getattr(proxy, name) == getattr(limits, name)
+    for name in ("first_byte", "hello", "connect", "dashboard", "dead_peer"):
+        assert getattr(proxy, f"{name}_timeout") == getattr(limits, f"{name}_timeout")
