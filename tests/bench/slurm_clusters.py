@@ -136,7 +136,7 @@ async def measure(address, arguments, calls):
             await cluster.scale(count)
 
             async def all_listed(count=count):
-                return len(await queue("--states=all")) >= count + 1
+                return len(await queue()) >= count + 1
 
             await until(all_listed)
             made, accepted = calls.of("sbatch")
