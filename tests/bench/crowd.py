@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -131,8 +131,12 @@ async def fill(url: str, key: str, count: int) -> None:
             await store.save(*records)
 
 
-def heartbeat_request(number: int) -> tuple[bytes, bytes]:
-    """Head and body, as tornado's client sends them."""
+#: Head and body, as tornado's client sends them.
+Request = tuple[bytes, bytes]
+
+
+def heartbeat_request(number: int) -> Request:
+    """The heartbeat of a cluster."""
     body = orjson.dumps(
         {
             **addresses(number),
@@ -142,21 +146,26 @@ def heartbeat_request(number: int) -> tuple[bytes, bytes]:
             "closed_workers": [],
         }
     )
+    return request_of(name_of(number), token_of(number), body)
+
+
+def request_of(name: str, token: str, body: bytes) -> Request:
+    """A heartbeat with this body."""
     head = (
-        f"POST /api/v1/clusters/{name_of(number)}/heartbeat HTTP/1.1\r\nConnection: close\r\nHost: gateway:8000\r\n"
-        f"Authorization: token {token_of(number)}\r\nContent-Type: application/json\r\n"
+        f"POST /api/v1/clusters/{name}/heartbeat HTTP/1.1\r\nConnection: close\r\nHost: gateway:8000\r\n"
+        f"Authorization: token {token}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nAccept-Encoding: gzip\r\n\r\n"
     )
     return head.encode(), body
 
 
-async def _beat(port: int, number: int, outcome: dict[str, list[float]]) -> None:
+async def _beat(port: int, request: Request, outcome: dict[str, list[float]]) -> None:
     begin = time.perf_counter()
     try:
         with trio.fail_after(20):
             stream = await trio.open_tcp_stream("127.0.0.1", port)
             async with stream:
-                for part in heartbeat_request(number):
+                for part in request:
                     await stream.send_all(part)
                 answer = b"".join([bytes(part) async for part in stream])
     except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
@@ -165,14 +174,15 @@ async def _beat(port: int, number: int, outcome: dict[str, list[float]]) -> None
     outcome.setdefault(kind, []).append(time.perf_counter() - begin)
 
 
-async def _play_schedulers(port: int, count: int, period: float, orders: Connection) -> None:
+async def _play_schedulers(port: int, requests: Sequence[Request], period: float, orders: Connection) -> None:
     outcome: dict[str, list[float]] = {}
+    count = len(requests)
     async with trio.open_nursery() as nursery:
         begin = trio.current_time()
         beats = 0
         while not orders.poll():
             await trio.sleep_until(begin + beats * period / count)
-            nursery.start_soon(_beat, port, beats % count, outcome)
+            nursery.start_soon(_beat, port, requests[beats % count], outcome)
             beats += 1
             if beats == count:
                 orders.send("all heard once")
@@ -181,20 +191,22 @@ async def _play_schedulers(port: int, count: int, period: float, orders: Connect
     orders.send(outcome)
 
 
-def _play(port: int, count: int, period: float, orders: Connection) -> None:
-    trio.run(_play_schedulers, port, count, period, orders)
+def _play(port: int, requests: Sequence[Request], period: float, orders: Connection) -> None:
+    trio.run(_play_schedulers, port, requests, period, orders)
 
 
 @contextmanager
-def schedulers(port: int, count: int, period: float = PERIOD) -> Iterator[Connection]:
-    """A process that sends the heartbeats of `count` clusters.
+def schedulers(port: int, requests: Sequence[Request], period: float = PERIOD) -> Iterator[Connection]:
+    """A process that sends each of these heartbeats once in `period` seconds, spread evenly.
 
-    It says when each was heard once, and, to whatever it is sent, how long the heartbeats since then took: a list of
-    seconds for each kind of outcome.
+    It says when each was sent once, and, to whatever it is sent, how long those since then took: a list of seconds
+    for each kind of outcome.
     """
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=_play, args=(port, count, period, theirs), daemon=True)
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_play, args=(port, requests, period, theirs), daemon=True)
     process.start()
+    theirs.close()  # so that its end is seen
     try:
         yield ours
     finally:
@@ -255,7 +267,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-crowd-") as folder, crowded_gateway(count, Path(folder)) as house:
         pid = house.process.pid
         port = int(house.address.rpartition(":")[2])
-        with schedulers(port, count) as played:
+        with schedulers(port, [heartbeat_request(number) for number in range(count)]) as played:
             assert played.recv() == "all heard once"
             print(f"CPU until all were heard{cpu_seconds(pid):8.1f} s", flush=True)
             before, begin = cpu_seconds(pid), time.monotonic()
