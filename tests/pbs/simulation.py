@@ -86,6 +86,7 @@ class Simulation:
         options = json.dumps({"settings": settings, "timing": timing or {}})
         daemon = subprocess.Popen(
             [PYTHON, "-I", home / "lib" / "pbssim" / "daemon.py", home, options],
+            stdin=subprocess.PIPE,  # its end tells the daemon that we are gone, however we ended
             stdout=subprocess.PIPE,
             text=True,
             cwd="/",
@@ -113,7 +114,9 @@ class Simulation:
         except subprocess.TimeoutExpired:
             self._daemon.kill()
             self._daemon.wait()
+        assert self._daemon.stdin is not None
         assert self._daemon.stdout is not None
+        self._daemon.stdin.close()
         self._daemon.stdout.close()
         shutil.rmtree(self.home, ignore_errors=True)
 

@@ -206,6 +206,7 @@ class Daemon:
             loop.call_later(self.server.timing.poll, poll)
 
         poll()
+        loop.add_reader(sys.stdin, self.stopped.set)  # nothing is ever sent: the end of whoever started us
         await self.stopped.wait()
         listener.close()
         self.mom.end_all()
