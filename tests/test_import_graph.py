@@ -67,6 +67,7 @@ pure    gateway.workers
 io      gateway.backends.accounts
 io      gateway.backends.impersonation
 io      gateway.backends.launcher
+io      gateway.backends.launcher_directories
 io      gateway.backends.local_files
 io      gateway.backends.local_process
 io      gateway.backends.local_sessions

@@ -220,6 +220,33 @@ def test_a_directory_that_cannot_be_made_is_named_with_the_reason(batch, home, m
     assert answer["error"] == f"the directory {home}/.dask-gateway/c1 cannot be made: {words}"
 
 
+def test_a_directory_without_its_marker_is_not_left_behind(batch, home, monkeypatch):
+    def fail(directory, name):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(launcher.directories, "_mark", fail)
+    assert submit()["error"].endswith("cannot be made: the disk is full")
+    assert not (home / ".dask-gateway" / "c1").exists()
+
+
+def test_a_path_that_is_changed_while_it_is_used_leads_nowhere_else(directory, home, monkeypatch):
+    # Who can rename the staging directory points it at another folder of the user's once ours was found.
+    (home / "work" / "c1").mkdir(parents=True)
+    (home / "work" / "c1" / "thesis").write_text("x")
+    parent, marked = directory.parent, launcher.directories._is_marked
+
+    def swap(descriptor):
+        if parent.is_dir() and not parent.is_symlink():
+            parent.rename(home / "moved")
+            parent.symlink_to(home / "work")
+        return marked(descriptor)
+
+    monkeypatch.setattr(launcher.directories, "_is_marked", swap)
+    assert clean()["ok"]
+    assert (home / "work" / "c1" / "thesis").exists()
+    assert not (home / "moved" / "c1").exists()
+
+
 def test_a_directory_of_somebody_else_s_is_left_alone(batch, home):
     (home / ".dask-gateway" / "c1").mkdir(parents=True)
     assert "was not made by the gateway" in submit()["error"]
@@ -349,7 +376,7 @@ def test_a_link_is_not_followed(directory, tmp_path):
 
 def test_a_pipe_does_not_hang_the_launcher(directory):
     os.mkfifo(directory / "w1-0.log")
-    assert "is no ordinary file" in tail()["error"]
+    assert tail()["text"] == ""
 
 
 def test_a_directory_that_is_not_ours_is_not_read(home, batch):
@@ -410,10 +437,10 @@ def test_clean_follows_no_link_and_touches_nothing_foreign(directory, home, tmp_
 
 
 def test_clean_tells_why_it_cannot(directory, monkeypatch):
-    def fail(path):
+    def fail(path, cluster):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(launcher, "remove", fail)
+    monkeypatch.setattr(launcher.directories, "remove", fail)
     assert clean()["error"].endswith("cannot be removed: Permission denied")
 
 

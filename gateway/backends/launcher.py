@@ -22,7 +22,8 @@ with arguments that each match an allow-list; no environment that could change
 those commands; no file read but logs, no file written or removed but in
 directories that carry this program's own marker; and nothing at all as root.
 
-What is passed on is said in launcher_rules.py. The program starts anew for
+What is passed on is said in launcher_rules.py; launcher_directories.py keeps to
+directories of our own. The program starts anew for
 each submission, so it imports only the standard library, and little of that.
 It has the user's rights, no state, and keeps no secret: the script and the
 environment pass through to the batch command.
@@ -40,16 +41,11 @@ import sys
 import time
 from typing import Any
 
+from gateway.backends import launcher_directories as directories
 from gateway.backends.launcher_rules import CLUSTER, LOG, LOG_PATTERN, VARIABLE, allows
 
 #: Where batch commands are looked for when the request names no path.
 PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/usr/local/slurm/bin:/opt/pbs/bin"
-
-#: The file that marks a directory as made by this program, so that it may be removed again.
-MARKER = ".dask-gateway"
-
-#: The file that marks the directory of a cluster that has ended; it is as old as that end.
-ENDED = ".ended"
 
 MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
 MAX_TAIL = 64 * 2**10  # bytes
@@ -197,7 +193,7 @@ def run(request: dict[str, Any], argv: list[str], stdin: str, extra: dict[str, s
     }
 
 
-# --- the directory ---------------------------------------------------------------------------------------------------
+# --- directories -----------------------------------------------------------------------------------------------------
 
 
 def staging(request: dict[str, Any]) -> str:
@@ -212,41 +208,6 @@ def staging(request: dict[str, Any]) -> str:
     return directory
 
 
-def make_directory(parent: str, cluster: str) -> str:
-    """The cluster's own directory, made if it is missing, marked as ours, open to the user alone."""
-    directory = os.path.join(parent, cluster)
-    try:
-        os.makedirs(parent, mode=0o700, exist_ok=True)
-        try:
-            os.mkdir(directory, mode=0o700)
-        except FileExistsError:
-            if not is_ours(directory):
-                raise Refused(f"{directory} exists and was not made by the gateway; it is left alone") from None
-        else:
-            os.close(
-                os.open(os.path.join(directory, MARKER), os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-            )
-    except OSError as error:
-        raise Refused(f"the directory {directory} cannot be made: {reason(error)}") from None
-    return directory
-
-
-def mark(directory: str, name: str) -> None:
-    """Put an empty file into a directory; one that is there is left as it is."""
-    path = os.path.join(directory, name)
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600))
-
-
-def is_ours(directory: str) -> bool:
-    """Was this directory made by this program, for this user? A symbolic link never was."""
-    try:
-        folder, marker = os.lstat(directory), os.lstat(os.path.join(directory, MARKER))
-    except OSError:
-        return False
-    mine = folder.st_uid == marker.st_uid == os.getuid()
-    return mine and stat.S_ISDIR(folder.st_mode) and stat.S_ISREG(marker.st_mode)
-
-
 def reason(error: OSError) -> str:
     """An operating system's error, with the next step where there is one."""
     if error.errno == errno.ENOSPC:
@@ -254,14 +215,6 @@ def reason(error: OSError) -> str:
     if error.errno == errno.EDQUOT:
         return "your disk quota is used up"
     return error.strerror or str(error)
-
-
-def remove(directory: str) -> None:
-    """Remove a directory that is ours; anything else, and anything that is gone already, is left alone."""
-    import shutil  # here, since it takes a third of the start and submissions do without
-
-    if is_ours(directory):
-        shutil.rmtree(directory)  # resists symbolic links (shutil.rmtree.avoids_symlink_attacks)
 
 
 # --- the actions -----------------------------------------------------------------------------------------------------
@@ -273,7 +226,14 @@ def submit(request: dict[str, Any]) -> dict[str, Any]:
     argv = [find_command(command, text(request, "path", default="")), *arguments(request, command)]
     extra, script = environment(request), text(request, "script")
     log = text(request, "log", LOG_PATTERN)
-    directory = make_directory(staging(request), text(request, "cluster", CLUSTER))
+    parent, cluster = staging(request), text(request, "cluster", CLUSTER)
+    directory = os.path.join(parent, cluster)
+    try:
+        directories.make(parent, cluster)
+    except directories.NotOurs:
+        raise Refused(f"{directory} exists and was not made by the gateway; it is left alone") from None
+    except OSError as error:
+        raise Refused(f"the directory {directory} cannot be made: {reason(error)}") from None
     shown = directory.replace("%", "%%") if command == "sbatch" else directory
     argv.append(_LOG_OPTION[command] + os.path.join(shown, log))
     return run(request, argv, script, extra, directory)  # which becomes the jobs' working directory
@@ -288,59 +248,30 @@ def cancel(request: dict[str, Any]) -> dict[str, Any]:
 
 def tail(request: dict[str, Any]) -> dict[str, Any]:
     """The last `size` bytes of one log, as text; empty when there is no such log."""
-    directory = os.path.join(staging(request), text(request, "cluster", CLUSTER))
-    path = os.path.join(directory, text(request, "log", LOG))
+    parent, cluster, log = staging(request), text(request, "cluster", CLUSTER), text(request, "log", LOG)
     size = int(number(request, "size", 16 * 2**10, MAX_TAIL))
-    if not is_ours(directory):
-        return {"ok": True, "path": path, "text": ""}
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return {"ok": True, "path": path, "text": ""}
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused(f"{path} is no ordinary file")
-        file.seek(max(0, status.st_size - size))
-        content = file.read(size)
-    return {"ok": True, "path": path, "text": content.decode("utf-8", "replace")}
+    content = directories.read_end(parent, cluster, log, size).decode("utf-8", "replace")
+    return {"ok": True, "path": os.path.join(parent, cluster, log), "text": content}
 
 
 def clean(request: dict[str, Any]) -> dict[str, Any]:
     """Remove the cluster's directory, or keep its logs for `retention` seconds; remove those whose time is up.
 
-    `kept` in the answer is how many directories of ended clusters are left. Those of clusters that have not been
-    cleaned are never touched, however old: jobs may be at work in them.
+    `kept` in the answer is how many directories of ended clusters are left.
     """
     parent, cluster = staging(request), text(request, "cluster", CLUSTER)
     oldest = time.time() - number(request, "retention", 7 * 86400.0, 1e12)
-    kept = 0
     try:
-        if request.get("keep_logs") is not True:
-            remove(os.path.join(parent, cluster))
-        elif is_ours(os.path.join(parent, cluster)):
-            mark(os.path.join(parent, cluster), ENDED)
-        for name in os.listdir(parent):
-            directory = os.path.join(parent, name)
-            if not CLUSTER.fullmatch(name) or not is_ours(directory) or not (end := ended(directory)):
-                continue
-            if end < oldest:
-                remove(directory)
-            else:
-                kept += 1
+        if request.get("keep_logs") is True:
+            directories.end(parent, cluster)
+        else:
+            directories.remove(parent, cluster)
+        kept = directories.sweep(parent, oldest)
     except FileNotFoundError:
-        pass  # the staging directory is gone, or something in it went while we looked: that is the aim
+        kept = 0  # the staging directory is gone, or something in it went while we looked: that is the aim
     except OSError as error:
         raise Refused(f"the directory of cluster {cluster} in {parent} cannot be removed: {reason(error)}") from None
     return {"ok": True, "kept": kept}
-
-
-def ended(directory: str) -> float:
-    """When the cluster of a directory was said to have ended, in seconds since the epoch; 0 if it was not."""
-    try:
-        return os.lstat(os.path.join(directory, ENDED)).st_mtime
-    except OSError:
-        return 0.0
 
 
 def known_command(request: dict[str, Any], action: str) -> str:
