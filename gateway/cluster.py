@@ -82,6 +82,7 @@ class Cluster:
         self._scheduler_job: JobId | None = None
         self._clock = SchedulerClock(trio.current_time())
         self._asked_when_late: float | None = None
+        self._heard_of = False
         self._living = trio.CancelScope()
 
     # ---- what the API asks -------------------------------------------------
@@ -123,8 +124,10 @@ class Cluster:
             self._draft.scheduler_address,
             self._draft.dashboard_address,
         )
-        # Heartbeats without news wake no task of the cluster: they only put off what its clocks wait for.
-        if self._clock.last_heartbeat in (None, self._asked_when_late):
+        # Heartbeats without news wake no task of the cluster: they only put off what its clocks wait for. The first one
+        # sets the clocks by itself; else those of all clusters that were taken back would ring at the same moment.
+        if not self._heard_of or self._clock.last_heartbeat in (None, self._asked_when_late):
+            self._heard_of = True
             self.changes.notify()
         self._clock = self._clock.heard(trio.current_time())
         started = self._draft.status is ClusterStatus.PENDING
