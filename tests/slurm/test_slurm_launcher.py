@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,23 @@ def test_dask_reads_and_removes_nothing_but_its_own():
         private.rmdir()
 
 
-def test_a_full_quota_is_a_sentence():
-    # A directory that cannot be written stands for a disk that cannot: the sentence is made in one place.
+@pytest.fixture
+def full_disk():
+    """A file system without room for another directory."""
+    folder = tempfile.mkdtemp(prefix="dask-gateway-", dir="/var/tmp")
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=1,mode=1777", "tmpfs", folder]
+    if subprocess.run(mounting, check=False, capture_output=True).returncode != 0:
+        pytest.skip("file systems cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+    os.rmdir(folder)
+
+
+def test_a_full_disk_is_a_sentence(full_disk):
+    answer = ask(**{**SUBMIT, "staging_directory": full_disk})
+    assert answer["error"] == f"the directory {full_disk}/attack cannot be made: the disk is full"
+
+
+def test_a_directory_that_cannot_be_written_is_a_sentence():
     answer = ask(**{**SUBMIT, "staging_directory": "/proc/{username}"})
     assert answer["error"].startswith("the directory /proc/alice/attack cannot be made")
