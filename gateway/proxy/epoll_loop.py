@@ -11,7 +11,9 @@ Each socket has a *watcher*, whose `ready(mask)` must never block and returns
 when there is nothing left to do or its budget is spent (then it asks for
 another turn with `again`). The rules that keep this fair and safe:
 
-- After `SLICE_SECONDS` of work the rest of trio gets a turn.
+- After `SLICE_SECONDS` of work the rest of trio gets a turn. While the rest has
+  work to do (its turn took longer than `ALONE_SECONDS`), batches are small, and
+  it has a turn after each: a web request needs dozens of them.
 - To sleep and to be woken costs more than a small message. So when the last
   sleep was shorter than `SPIN_SECONDS`, the epoll is asked again and again for
   that long before the task sleeps the next time: a lone request and its answer
@@ -34,8 +36,10 @@ log = structlog.get_logger()
 
 #: Everything there is to know about a socket, told once for each change.
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-BATCH: Final = 256
-SLICE_SECONDS: Final = 0.001
+BATCH: Final = 64
+SMALL_BATCH: Final = 8
+SLICE_SECONDS: Final = 0.0005
+ALONE_SECONDS: Final = 0.00003
 SPIN_SECONDS: Final = 0.0001
 
 
@@ -60,8 +64,6 @@ class EpollLoop:
         self._again: list[Watcher] = []
         self._closing: list[socket.socket] = []
         self._in_turn = False
-        #: Set by a watcher in its turn: more will come in large amounts, and to let it gather is cheaper.
-        self.unhurried = False
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -104,25 +106,30 @@ class EpollLoop:
         now = clock()
         slice_end, spin_end = now + SLICE_SECONDS, now
         spin = 0.0
+        alone = True
         while True:
-            busy = self.turn()
+            busy = self.turn(BATCH if alone else SMALL_BATCH)
             now = clock()
             if busy:
-                spin_end = now if self.unhurried else now + spin
-                self.unhurried = False
+                spin_end = now + spin
                 if now < slice_end:
                     continue
                 await trio.lowlevel.checkpoint()
+                back = clock()
+                # Somebody else had something to do: such work needs many rounds, so let the next come soon.
+                alone = back - now < ALONE_SECONDS
+                slice_end = back + SLICE_SECONDS if alone else back
             elif now < spin_end:
                 continue
             else:
                 await trio.lowlevel.wait_readable(self.fileno())
-                spin = SPIN_SECONDS if clock() - now < SPIN_SECONDS else 0.0
-            slice_end = clock() + SLICE_SECONDS
+                back = clock()
+                spin = SPIN_SECONDS if back - now < SPIN_SECONDS else 0.0
+                slice_end = back
 
-    def turn(self) -> bool:
-        """Handle one batch of what is ready; False when there was nothing."""
-        events = self._epoll.poll(0, BATCH)
+    def turn(self, most: int = BATCH) -> bool:
+        """Handle one batch of at most so many events; False when there was nothing."""
+        events = self._epoll.poll(0, most)
         if not events and not self._again:
             return False
         again, self._again = self._again, []

@@ -33,8 +33,6 @@ from gateway.proxy.pipes import Pipe, Pipes
 
 #: From this size on a read says that more of the kind is to come, and the next one is a splice.
 _BULK = 32768
-#: From this size on there is no hurry to look for more.
-_FLOOD = 131072
 #: What a flow may carry in one turn before others have theirs.
 _BUDGET = 1 << 20
 #: How many short reads a flow may do in a row before others have their turn.
@@ -185,8 +183,6 @@ class Side:
                     self.end()
                     return
                 budget -= held
-                if held > _FLOOD:
-                    self.relay.loop.unhurried = True
                 if held < _BULK:
                     self.bulk = False
                 while held:
