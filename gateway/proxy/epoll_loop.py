@@ -36,10 +36,10 @@ log = structlog.get_logger()
 
 #: Everything there is to know about a socket, told once for each change.
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
-BATCH: Final = 64
+BATCH: Final = 256
 SMALL_BATCH: Final = 8
-SLICE_SECONDS: Final = 0.0005
-ALONE_SECONDS: Final = 0.00003
+SLICE_SECONDS: Final = 0.001
+ALONE_SECONDS: Final = 0.00005
 SPIN_SECONDS: Final = 0.0001
 
 
