@@ -403,7 +403,6 @@ def test_a_restart_of_the_gateway_loses_nothing():
             stopped(house, name)
 
 
-@pytest.mark.soak  # Slurm lets a requeued job wait for two minutes
 def test_a_scheduler_that_is_requeued_is_found_again():
     with folder_of_dask() as folder, open_house(folder, "c.JobQueueClusterConfig.requeue = True") as house:
         name = house.client(create, {})

@@ -88,6 +88,8 @@ SlurmctldHost=$host(${address:-127.0.0.1})
 ${address:+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny}
 SlurmUser=slurm
 AuthType=auth/munge
+# A job that is requeued waits for this long (in seconds) before it may run again; 120 without this line.
+AuthInfo=cred_expire=20
 StateSaveLocation=$state/controller
 SlurmdSpoolDir=$state/%n
 SlurmctldPidFile=$run/slurmctld.pid
