@@ -20,6 +20,7 @@ from gateway.proxy.admission import Admission
 from gateway.proxy.certificate import ReloadingContext
 from gateway.proxy.client_hello import More
 from gateway.proxy.deadlines import Deadlines
+from gateway.proxy.dialing import expect_life
 from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
@@ -355,3 +356,13 @@ async def test_the_proxy_alone_explains_mistakes(words: tuple[str, ...], text: b
     assert await process.wait() in (1, 2)
     await process.stdout.aclose()
     await process.stderr.aclose()
+
+
+def test_dead_peers_are_given_up_by_the_kernel() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        expect_life(listener, 90)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            wanted = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_USER_TIMEOUT": 90_000}
+            options = {name: accepted.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in wanted}
+    assert options == wanted  # what is set on a listener is inherited
