@@ -4,7 +4,7 @@
 
 Through the public port go bulk data both ways and fifty connections that
 chat, each as fast as it can. Meanwhile a scheduler heartbeats ten times a
-second, each time over a new connection, and users make twenty requests a
+second, each time over a new connection, and users make fifty requests a
 second. The same is measured with the load going past the gateway: what is
 slow then is the machine, which has these processes to run as well. On few
 cores that would hide everything else, so they run at the lowest priority, as
@@ -71,7 +71,7 @@ def main() -> None:
                 played = loads.enter_context(schedulers(port, [request_of(gateway.cluster, gateway.token, body)], 0.1))
                 assert played.recv() == "all heard once"
                 before, begin = cpu_seconds(gateway.processes[0]), time.monotonic()
-                latencies = probe(gateway.url, [("alice", gateway.cluster)], arguments.seconds, 0.05)
+                latencies = probe(gateway.url, [("alice", gateway.cluster)], arguments.seconds, 0.02)
                 cores = (cpu_seconds(gateway.processes[0]) - before) / (time.monotonic() - begin)
                 assert all(load.poll() is None for load in running), "a load has ended early"
                 played.send("stop")

@@ -14,6 +14,7 @@ other requests is above 50 ms, or a heartbeat is lost.
 
 import argparse
 import base64
+import math
 import multiprocessing
 import os
 import statistics
@@ -70,7 +71,7 @@ class Latencies:
     def of(cls, seconds: list[float]) -> "Latencies":
         """From single measurements."""
         ordered = sorted(1000 * value for value in seconds)
-        return cls(statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1], len(ordered))
+        return cls(statistics.median(ordered), ordered[math.ceil(len(ordered) * 0.99) - 1], ordered[-1], len(ordered))
 
     def __str__(self) -> str:
         return f"p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms, worst {self.worst:.1f} ms of {self.count}"
