@@ -37,7 +37,7 @@ def directory(users: tuple[str, ...]) -> Iterator[Path]:
 @pytest.fixture
 def simulation(users: tuple[str, ...]) -> Iterator[Simulation]:
     """A simulated PBS with the recorded timing, but for what takes longest."""
-    timing = {"session": 1.5, "kill": 1.0, "poll": 0.5, "hold": 0.5, "stagein": 1.0, "exit": 0.3}
+    timing = {"kill": 1.0, "poll": 0.5, "hold": 0.5, "stagein": 1.0, "exit": 0.3}
     with Simulation.start(timing=timing) as pbs:
         pbs.fault(qstat_pause=0.0, ports=1_000_000)  # the tests ask more often than anybody should
         yield pbs

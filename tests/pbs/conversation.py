@@ -15,6 +15,7 @@ and, between, lines for the player:
     @alice qsub ...        run something as preparation; its answer is not compared
     @files a b             these files and no others are in the user's directory
     @away, @back           the server stops and starts (a simulation only)
+    @timing exit 4         how long something takes (a simulation only)
 
 What differs from run to run (dates, numbers of jobs, places, sizes) is
 replaced by the same words in the recorded and the new answer.
@@ -38,7 +39,7 @@ from tests.pbs.simulation import Simulation
 _COMMAND = re.compile(r"(alice|bob|dask|root)\$ (.*)")
 _JOB = re.compile(r"(\d+)(\[\d*\])?\.(\w[\w.-]*)")
 _PLACES = {"tmp": "/var/tmp", "aux": "/var/spool/pbs/aux", "jobs": "/var/spool/pbs/mom_priv/jobs"}
-_DEADLINE = 20.0
+_DEADLINE = 60.0
 _REPLACEMENTS = [
     (r"\n\t(?![\t\"}])", ""),  # broken lines of -f
     (r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}", "DATE"),
@@ -148,6 +149,8 @@ class Player:
                 raise AssertionError(f"{match[0]}: preparations with qsub need a simulation's numbers")
         elif word == "next" and self.simulation is not None:
             self.simulation.set(next=int(rest))
+        elif word == "timing" and self.simulation is not None:
+            self.simulation.set(**{rest.split()[0]: float(rest.split()[1])})
         elif word == "until":
             self._until(*self._now(rest).split())
         elif word == "gone":

@@ -26,7 +26,8 @@ def needs_simulation(name: str) -> bool:
     """True when a conversation controls the server, or prepares jobs by number."""
     for step in steps_of(name):
         word, _, rest = step.command[1:].partition(" ")
-        if not step.user and (word in ("away", "root") or (word in ("alice", "bob") and "qsub" in rest)):
+        prepares = word in ("alice", "bob") and "qsub" in rest
+        if not step.user and (prepares or word in ("away", "root") or rest.startswith("exit")):
             return True
         if step.user == "root" and step.command.startswith("qmgr"):
             return True

@@ -11,6 +11,8 @@ library is all it needs.
          │
     daemon.py               connections, controls, faults (away, hung, no ports left)
     server.py               the jobs: what requests and events do to them
+    deleting.py             qdel of several ids, with its traps
+    settings.py             what an administrator would set, and how long things take
     mom.py                  a job's process: environment, output, signals
     jobs.py                 one job, its id, its resources, its states
     manager.py              what `qmgr -c "print server"` prints

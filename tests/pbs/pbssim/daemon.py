@@ -29,11 +29,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pbssim.attributes import attributes_of
+from pbssim.deleting import Crash, delete
 from pbssim.errors import Refused
 from pbssim.jobs import Request
 from pbssim.manager import print_server
 from pbssim.mom import ProcessMom
-from pbssim.server import Crash, Server, Settings, Timing
+from pbssim.server import Server
+from pbssim.settings import Settings, Timing
 
 TABLE = {"Job_Name", "Job_Owner", "resources_used", "job_state", "queue"}
 
@@ -109,7 +111,7 @@ class Daemon:
             if program == "qselect":
                 return {"ids": server.select(user=user, **request["options"])}
             if program == "qdel":
-                refusals = server.delete(user, request["operands"], **request["options"])
+                refusals = delete(server, user, request["operands"], **request["options"])
                 return {"refused": [[refusal.text, refusal.code] for refusal in refusals]}
             if program == "qmgr":
                 return (

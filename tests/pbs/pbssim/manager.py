@@ -1,6 +1,6 @@
 """What `qmgr -c "print server"` prints: the settings that exist here, among those that a real server has."""
 
-from pbssim.server import Settings
+from pbssim.settings import Settings
 
 _QUEUE = """\
 #

@@ -8,50 +8,12 @@ odd it is a trap of the real server, seen in the recordings.
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from pbssim import errors
 from pbssim.errors import Refused
 from pbssim.jobs import Job, Request, Resources, Target, parse_id, parse_range
-
-
-@dataclass
-class Settings:
-    """What qmgr would set, and the machine's size."""
-
-    server: str = "pbs"
-    queues: dict[str, bool] = field(default_factory=lambda: {"workq": True})  # name → started
-    operators: list[str] = field(default_factory=lambda: ["root", "dask"])
-    history: bool = True
-    history_duration: float = 14 * 86400.0
-    query_other_jobs: bool = True
-    root_may_submit: bool = False
-    max_array_size: int = 10_000
-    ncpus: int = 64
-    memory: int = 64 << 30
-
-    @property
-    def host(self) -> str:
-        """The short name of the server's and the node's host."""
-        return self.server.partition(".")[0]
-
-
-@dataclass
-class Timing:
-    """Seconds, as recorded; tests that wait make some of them shorter."""
-
-    start: float = 0.01  # submitted → R/41
-    session: float = 0.5  # R/41 → R/42
-    end: float = 0.05  # process ended → E
-    exit: float = 0.1  # E → F
-    delete: float = 1.2  # qdel of a running job → F
-    kill: float = 10.0  # TERM → KILL
-    poll: float = 10.0  # how often the MoM looks at limits
-    hold: float = 3.0  # failed attempts to start → H
-    stagein: float = 3.0  # failed stage-in → W
-    undelivered: float = 3.0  # E when output cannot be copied
-    back: float = 2.0  # a restarted server → it knows what happened meanwhile
+from pbssim.settings import Settings, Timing
 
 
 class Mom(Protocol):
@@ -72,10 +34,6 @@ class Later(Protocol):
     """Runs something after a delay."""
 
     def __call__(self, delay: float, call: Callable[[], object], /) -> object: ...
-
-
-class Crash(Exception):
-    """The command aborts: text on stderr, exit code 134."""
 
 
 class Server:
@@ -179,45 +137,6 @@ class Server:
             each = job.children if subjobs and job.children is not None else [job]
             found += [one.id for one in each if not states or one.state in states]
         return found
-
-    def delete(self, user: str, operands: list[str], *, purge: bool = False, force: bool = False) -> list[Refused]:
-        """qdel of several ids: what is refused, in order. Its traps with lists of subjobs are the real one's."""
-        targets, refusals = [], []
-        for operand in operands:
-            try:
-                targets.append(parse_id(operand, self.settings.server))
-            except Refused as refusal:
-                refusals.append(refusal)
-        found = [self._find_or_none(target) for target in targets]
-        subjob_before = False
-        for jobs in found:
-            if jobs is None and subjob_before:
-                raise Crash("double free or corruption (fasttop)")
-            subjob_before |= jobs is not None and jobs[0].parent is not None
-        lost = {
-            position - 1
-            for position, jobs in enumerate(found)
-            if position > 1 and jobs is not None and jobs[0].parent is not None and all(job.over for job in jobs)
-        }
-        several = sum(jobs is not None and jobs[0].parent is not None for jobs in found) > 1
-        silent = False  # an unknown id is only reported when nothing but successes came before it
-        for position, (target, jobs) in enumerate(zip(targets, found, strict=True)):
-            if position in lost and jobs is not None and jobs[0].parent is not None:
-                continue
-            try:
-                if jobs is None:
-                    if silent:
-                        continue
-                    array = self.jobs.get(target.sequence)
-                    inside = target.indices and array is not None and array.children is not None
-                    raise errors.BAD_SUBJOB if inside else errors.UNKNOWN_JOB
-                silent |= jobs[0].children is not None
-                self._delete(user, jobs, purge=purge, force=force)
-            except Refused as refusal:
-                silent = True
-                if not (several and refusal is errors.FINISHED_SUBJOB):
-                    refusals.append(refusal.about(target.text))
-        return refusals
 
     def operate(self, user: str, action: str, operand: str) -> None:
         """qrerun, qhold, qrls, and qsig -s suspend/resume."""
@@ -426,7 +345,8 @@ class Server:
 
     # Parts ------------------------------------------------------------------
 
-    def _delete(self, user: str, jobs: list[Job], *, purge: bool, force: bool) -> None:
+    def delete(self, user: str, jobs: list[Job], *, purge: bool, force: bool) -> None:
+        """One operand of qdel (deleting.py): a job, an array, or some of its subjobs."""
         if not purge and jobs[0].state == "F":
             raise errors.FINISHED
         self._authorize(user, jobs[0])
@@ -475,7 +395,7 @@ class Server:
         """`-W depend=afterok:ID`: it is held, and both say so. (Nothing here ever releases it.)"""
         job.holds, job.depends = "s", f"{dependency}@{self.settings.host}"
         job.change("H", 22)
-        for other in self._find_or_none(parse_id(dependency.partition(":")[2], self.settings.server)) or ():
+        for other in self.find(parse_id(dependency.partition(":")[2], self.settings.server)) or ():
             other.depends = f"beforeok:{job.id}@{self.settings.host}"
 
     def _authorize(self, user: str, job: Job) -> None:
@@ -486,12 +406,13 @@ class Server:
         return self.settings.query_other_jobs or user == job.owner or user in self.settings.operators
 
     def _find(self, target: Target) -> list[Job]:
-        found = self._find_or_none(target)
+        found = self.find(target)
         if found is None:
             raise errors.UNKNOWN_JOB.about(target.text)
         return found
 
-    def _find_or_none(self, target: Target) -> list[Job] | None:
+    def find(self, target: Target) -> list[Job] | None:
+        """The job, the array, or the subjobs that an id names; None when there are none."""
         job = self.jobs.get(target.sequence)
         if job is None or (job.children is None) != (target.indices is None):
             return None
