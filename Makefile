@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest test-pbs docs clean
+.PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz docs clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -35,6 +35,28 @@ pytest: $(VENV)/.test                     ## ARGS="tests/test_api.py -k name" ch
 test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one
 	$(BIN)/python -m pytest tests/pbs tests/test_pbs.py tests/test_pbs_jobs.py tests/contract tests/e2e/test_pbs.py \
 	    -k "pbs and not slurm" $(ARGS)
+
+# ---- longer than a test may take
+
+bench: $(VENV)/.test                      ## ratios to the original where it is at hand (each file says how); fails on a miss
+	$(BIN)/python -m tests.bench.relay --check
+	$(BIN)/python -m tests.bench.load --check
+	$(BIN)/python -m tests.bench.api --check
+	$(BIN)/python -m tests.bench.api_beside_relay --check
+	$(BIN)/python -m tests.bench.crowd --check
+	$(BIN)/python -m tests.bench.launcher
+	$(BIN)/python -m tests.bench.store
+
+bench-slurm: $(VENV)/.test                ## what users wait for on the real Slurm
+	$(BIN)/python -m tests.bench.slurm_poll
+	$(BIN)/python -m tests.bench.slurm_clusters
+
+soak: $(VENV)/.test                       ## ten minutes of random kills
+	SOAK_SECONDS=$(or $(FOR),600) $(BIN)/pytest -m soak -s --timeout 0 tests/test_proxy_soak.py
+
+fuzz: $(VENV)/.test                       ## coverage-guided, FOR=600 seconds
+	@$(PIP) install --editable '.[test,fuzz]'
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(FOR),600)
 
 docs: $(VENV)/.test                       ## regenerate the manual of the options
 	$(BIN)/python -m gateway.config_text > docs/configuration.md

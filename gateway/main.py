@@ -10,14 +10,13 @@ ones are stopped where the configuration wants that, and the tree unwinds.
 
 import signal
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import fields, frozen
 
 from gateway import __version__
 from gateway.addresses import Address, parse_address
@@ -26,6 +25,7 @@ from gateway.asgi import Front
 from gateway.auth import Sessions
 from gateway.backends.settings import DBBackendBase
 from gateway.config import Config
+from gateway.configurable import settings_of
 from gateway.errors import GatewayError, StartError
 from gateway.garbage import spare_survivors
 from gateway.heartbeat_route import heartbeat_app
@@ -33,17 +33,24 @@ from gateway.http_server import HttpServer
 from gateway.list_route import ListRoute
 from gateway.manager import Manager, open_manager
 from gateway.notify import notify
+from gateway.proxy.certificate import ReloadingContext
 from gateway.proxy.dashboard import Dashboard
+from gateway.proxy.file_limit import raise_file_limit
+from gateway.proxy.limits import Limits as PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import serve_public
 from gateway.services import Rules, Services
+from gateway.settings import Proxy
 from gateway.store import Store, open_store
 from gateway.supervise import describe
 from gateway.timeouts import Limits
 from gateway.tls import server_context
 
 _log = structlog.get_logger()
+
+#: The limits of the public port that are options of c.Proxy, by the same names.
+_PORT_LIMITS = [field for field in fields(PortLimits) if field.name in settings_of(Proxy)]
 
 #: Seconds that a stop leaves to the authenticator's own cleanup.
 CLEANUP_DEADLINE = 2.0
@@ -117,7 +124,9 @@ async def serve(
     _log.info("starting", version=__version__, backend=type(backend).__name__)
     for warning in config.warnings:
         _log.warning(warning)
-    context = server_context(config.proxy.tls_cert, config.proxy.tls_key) if config.proxy.tls_cert else None
+    cert, key = config.proxy.tls_cert, config.proxy.tls_key
+    context = ReloadingContext(partial(server_context, cert, key), cert, key) if cert else None
+    raise_file_limit()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(spare_survivors())
         ports = await _open_ports(config, stack)
@@ -146,9 +155,10 @@ async def serve(
 
 @asynccontextmanager
 async def _edges(
-    config: Config, context: ssl.SSLContext | None, ports: Ports, manager: Manager, routes: Routes, store: Store
+    config: Config, context: ReloadingContext | None, ports: Ports, manager: Manager, routes: Routes, store: Store
 ) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
+    limits = PortLimits(**{field.name: getattr(config.proxy, field.name) for field in _PORT_LIMITS})
     sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age)
     api = create_api(manager, config.authenticator, sessions, store)
     heartbeats, lists = heartbeat_app(manager), ListRoute(manager, sessions)
@@ -157,13 +167,13 @@ async def _edges(
         api=api,
         heartbeats=heartbeats,
         lists=lists,
-        dashboards=Dashboard(routes),
+        dashboards=Dashboard(routes, limits=limits, private_cookies=("dask-gateway-", sessions.cookie_name)),
         prefix=config.proxy.prefix,
         secure=context is not None,
     )
     inside = Front(api=api, heartbeats=heartbeats, lists=lists, dashboards=None)
     public, private = HttpServer(front, at_once=front.at_once), HttpServer(inside, at_once=inside.at_once)
-    serve_listeners = partial(serve_public, routes=routes)
+    serve_listeners = partial(serve_public, routes=routes, limits=limits, trusted_proxies=config.proxy.trusted_proxies)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(

@@ -50,3 +50,5 @@ elif [ "$(id -u)" != 0 ]; then
 fi
 
 "$MAKE" --no-print-directory check PYTHON="$PYTHON" VENV="$VENV"
+say "half a minute of fuzzing"
+"$MAKE" --no-print-directory fuzz FOR=30 PYTHON="$PYTHON" VENV="$VENV"

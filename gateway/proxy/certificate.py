@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import structlog
 
+from gateway.errors import GatewayError
+
 log = structlog.get_logger()
 
 
@@ -29,7 +31,7 @@ class ReloadingContext:
             self._seen = seen
             try:
                 self._context = self._make()
-            except (OSError, ssl.SSLError, ValueError) as error:
+            except (GatewayError, OSError, ssl.SSLError, ValueError) as error:
                 log.error("certificate not reloaded", files=self._paths, error=str(error))  # noqa: TRY400
             else:
                 log.info("certificate reloaded", files=self._paths)

@@ -1,11 +1,13 @@
 """The public port as users and browsers meet it: dashboards, HTTPS, two ports, a prefix, restarts."""
 
 import os
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import trustme
@@ -194,3 +196,27 @@ def test_malformed_input_does_not_end_the_gateway(tmp_path):
             assert house.request("GET", "/api/health")[0] == 200, case
         assert house.process.poll() is None
         assert house.client(compute)[0] == 2
+
+
+def test_a_renewed_certificate_is_taken_up(tmp_path, tls):
+    _, cert, key = tls
+    mine = [shutil.copy(file, tmp_path) for file in (cert, key)]
+    config = f"""
+    c.Proxy.tls_cert = {mine[0]!r}
+    c.Proxy.tls_key = {mine[1]!r}
+    c.Proxy.max_connections_per_address = 500
+    """
+    with open_gateway(tmp_path / "house", config, scheme="https") as house:
+        host, port = house.address.split(":")
+
+        def shown():
+            return ssl.get_server_certificate((host, int(port)))
+
+        assert shown() == cert.read_text()[: len(shown())]
+        renewed = trustme.CA().issue_cert("127.0.0.1")
+        Path(mine[0]).write_text("half a certificate")
+        assert shown()  # the earlier one serves on
+        renewed.cert_chain_pems[0].write_to_path(mine[0])
+        renewed.private_key_pem.write_to_path(mine[1])
+        assert shown() == renewed.cert_chain_pems[0].bytes().decode()
+        assert "certificate not reloaded" in house.log
