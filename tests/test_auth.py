@@ -338,3 +338,19 @@ def test_a_sites_own_subclass_may_keep_state() -> None:
     assert counting.seen == 1
     with pytest.raises(attrs.exceptions.FrozenAttributeError):
         counting.password = "y"  # type: ignore[misc]
+
+
+async def test_opened_cookies_are_remembered_and_forgotten(
+    autojump_clock: MockClock, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.auth._MOST_OPENED", 2)
+    users = [User(f"user{number}") for number in range(4)]
+    values = [cookie_pair(sessions.cookie(user, secure=False)).partition("=")[2] for user in users]
+    for _ in range(2):
+        assert [sessions.user(value) for value in values] == users
+        assert list(sessions._opened) == values[2:]
+    with monkeypatch.context() as patch:
+        patch.setattr(sessions, "_fernet", None)
+        assert sessions.user(values[3]) == users[3]
+    await trio.sleep(301)
+    assert [sessions.user(value) for value in values] == [None] * 4

@@ -1,11 +1,13 @@
 """The short way of frequent requests, and the general server behind it: one connection, whoever answers."""
 
+import ssl
 from contextlib import asynccontextmanager
 from functools import partial
 
 import httpcore
 import pytest
 import trio
+import trustme
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
@@ -83,6 +85,32 @@ async def test_a_client_sees_no_difference():
             seen.append(([name for name, _ in response.headers], response.content))
         assert [body for _, body in seen] == [b"simple /quick ", b"general /slow ", b"general /quick "]
         assert sorted(seen[0][0]) == sorted(seen[1][0])
+
+
+async def test_over_tls():
+    authority = trustme.CA()
+    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+
+    async def app(scope, receive, send):
+        await answer(send, 200, scope["scheme"].encode() + scope["path"].encode())
+
+    async def serve(stream):
+        await HttpServer(app, at_once=is_quick).serve(trio.SSLStream(stream, server, server_side=True))
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        plain = await trio.open_tcp_stream("127.0.0.1", port)
+        stream = trio.SSLStream(plain, client, server_hostname="localhost")
+        with trio.fail_after(10):
+            async with plain:
+                await stream.send_all(GET)
+                await receive_until(stream, b"https/quick")
+                await stream.send_all(LATER)
+                await receive_until(stream, b"https/slow")
+        nursery.cancel_scope.cancel()
 
 
 async def test_pipelined_requests_are_answered_in_order_by_whoever():
