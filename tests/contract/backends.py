@@ -194,7 +194,7 @@ def slurm(folder: Path) -> Iterator[Bench]:
         files=lambda cluster: sorted((staging[cluster.username] / cluster.name).rglob("*")),
         deadline=40,
     )
-    left = queue(*users)
+    left = queue(*users, names=r"dask-gateway-c\d+[0-9a-f]{8}-.*")  # the clusters of this suite
     if left:
         subprocess.run(["scancel", *left], check=False)
     assert not left, f"jobs are left: {left}"

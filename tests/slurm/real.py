@@ -4,6 +4,7 @@ import atexit
 import fcntl
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,12 +62,11 @@ def as_user(user: str, *argv: str, stdin: str = "") -> subprocess.CompletedProce
     return subprocess.run(command, check=False, capture_output=True, text=True, input=stdin, cwd="/", timeout=60)
 
 
-def queue(*users: str) -> list[str]:
-    """The ids of these users' jobs that have not ended."""
-    listed = subprocess.run(
-        ["squeue", "-h", "-r", "-o", "%i", "--user=" + ",".join(users)], check=True, capture_output=True, text=True
-    )
-    return listed.stdout.split()
+def queue(*users: str, names: str = ".*") -> list[str]:
+    """The ids of these users' jobs that have not ended, of those with names like this."""
+    command = ["squeue", "-h", "-r", "-o", "%i %j", "--user=" + ",".join(users)]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [job for job, _, name in (line.partition(" ") for line in lines) if re.fullmatch(names, name)]
 
 
 # --- a gateway that runs as dask --------------------------------------------------------------------------------------
