@@ -21,15 +21,16 @@ import trio
 #: Seconds between two looks at everything, which stop the server for about 0.1 s per thousand clusters.
 EVERYTHING_PERIOD = 3600.0
 
-#: Collections of the middle generation to one that is full (Python's own 10 let them grow to a quarter of a second).
-_MIDDLE_TO_FULL = 1
+#: Collections of one generation to one of the next. Python's own 10 and 10 save looks at what is long-lived, which here
+#: is not looked at anyway, and let single collections grow to a quarter of a second under load.
+_YOUNG_TO_MIDDLE, _MIDDLE_TO_FULL = 2, 1
 
 
 @asynccontextmanager
 async def spare_survivors() -> AsyncIterator[None]:
     """Let full collections pass over what has survived one, as long as the body runs."""
     thresholds = gc.get_threshold()
-    gc.set_threshold(*thresholds[:2], _MIDDLE_TO_FULL)
+    gc.set_threshold(thresholds[0], _YOUNG_TO_MIDDLE, _MIDDLE_TO_FULL)
     gc.callbacks.append(_set_aside)
     try:
         async with trio.open_nursery() as nursery:
