@@ -31,8 +31,8 @@ from attrs import frozen
 
 from tests.e2e.house import open_gateway
 
-#: A line on the screen for somebody who has no original.
-HOW_TO_GET = __doc__.rpartition("own;")[2] if __doc__ else ""
+#: The commands of above, for somebody who has no original.
+HOW_TO_GET = "\n".join(line for line in (__doc__ or "").splitlines() if line.startswith("    "))
 
 #: Workers that the cluster has, and that each heartbeat names.
 WORKERS = 10
