@@ -51,8 +51,9 @@ bench-slurm: $(VENV)/.test                ## what users wait for on the real Slu
 	$(BIN)/python -m tests.bench.slurm_poll
 	$(BIN)/python -m tests.bench.slurm_clusters
 
-soak: $(VENV)/.test                       ## ten minutes of random kills
-	SOAK_SECONDS=$(or $(FOR),600) $(BIN)/pytest -m soak -s --timeout 0 tests/test_proxy_soak.py
+soak: $(VENV)/.test                       ## minutes of random kills, of batch systems that are away
+	SOAK_SECONDS=$(or $(FOR),600) $(BIN)/pytest -s --timeout 0 tests/test_proxy_soak.py
+	$(BIN)/pytest -m soak
 
 fuzz: $(VENV)/.test                       ## coverage-guided, FOR=600 seconds
 	@$(PIP) install --editable '.[test,fuzz]'

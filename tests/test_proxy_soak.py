@@ -1,6 +1,7 @@
 """A soak: relays and web requests with random kills of either side; in the end nothing is left.
 
-`SOAK_SECONDS=600 pytest -m soak tests/test_proxy_soak.py` is the long form; without the variable it runs for seconds.
+`SOAK_SECONDS=600 pytest tests/test_proxy_soak.py` (`make soak`) is the long form; without the variable it takes
+seconds.
 """
 
 import contextlib
@@ -39,7 +40,6 @@ def kill(stream: trio.SocketStream) -> None:
     stream.socket.close()
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(SECONDS + 120)
 async def test_random_kills_leave_nothing_behind() -> None:
     dice = random.Random(7)
