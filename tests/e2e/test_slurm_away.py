@@ -76,8 +76,8 @@ def test_users_go_on_while_the_controller_does_not(slurm, trouble, seconds):
             new = house.client(create, {}, user="bob")
             assert house.client(compute, old, 1, timeout=60) == [1, 2, 3, 4, 5]
             wait_until(lambda: time.monotonic() - began > seconds, seconds + 60)
-            assert house.client(status, old) == "RUNNING"
-            assert house.client(status, new, user="bob") == "PENDING"
+            assert house.client(status, old) == "RUNNING", events(house, old)
+            assert house.client(status, new, user="bob") == "PENDING", events(house, new, "bob")
             assert any("does not answer" in message for message in events(house, new, "bob"))
         assert house.client(compute, old, 3, timeout=150) == [1, 2, 3, 4, 5]
         wait_until(lambda: house.client(status, new, user="bob") == "RUNNING", 120)
