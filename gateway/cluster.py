@@ -300,8 +300,15 @@ class Cluster:
             now = trio.current_time()
             deadline, clock = self._clock.deadline(limits)
             if deadline <= now:
-                await self._silent(clock)
-                return
+                # A question that is open (a controller that hangs) may end with nothing being known at the moment.
+                await self._watch.wait_answered()
+                job = self._scheduler_job
+                if job is not None and job in self._watch.jobs:
+                    self._clock = self._clock.reported(self._watch.jobs[job], trio.current_time())
+                if self._clock.deadline(limits)[0] <= trio.current_time():
+                    await self._silent(clock)
+                    return
+                continue
             late = self._clock.late(limits)
             if late <= now and self._asked_when_late != self._clock.last_heartbeat:
                 self._asked_when_late = self._clock.last_heartbeat

@@ -339,6 +339,21 @@ async def test_a_silent_scheduler_fails_but_not_while_nothing_is_known(autojump_
         assert "not been heard of for 30 s" in house.cluster.record.reason
 
 
+async def test_a_silent_scheduler_does_not_fail_while_a_question_hangs(autojump_clock):
+    async with open_house() as house:
+        await house.running()
+        await settle()
+        with house.driver.board.asking():
+            await trio.sleep(60)  # the heartbeat's 30 s are over, the controller hangs
+            assert house.cluster.record.status is ClusterStatus.RUNNING
+            house.driver.unknown("no answer")
+        await trio.sleep(60)
+        assert house.cluster.record.status is ClusterStatus.RUNNING
+        with house.driver.board.asking():
+            house.driver.run("scheduler")
+        await house.status(ClusterStatus.FAILED)
+
+
 async def test_a_late_heartbeat_asks_the_batch_system_once(autojump_clock):
     async with open_house() as house:
         await house.running()

@@ -94,30 +94,33 @@ class Poller:
         evidence, failures = Evidence(), 0
         for turn in count():
             if jobs := self._jobs():
-                known = {job: report for job, report in self.board.jobs.items() if job in jobs}
-                try:
-                    status = await self.queue.status(frozenset(jobs.values()))
-                    status = await self.queue.follow_up(status, known, turn)
-                except StatusFailed as failure:
-                    failures += 1
-                    evidence = forget_absences(evidence)
-                    self._report_failure(jobs, failure, failures)
-                else:
-                    if failures:
-                        log.info("the batch system answers again", failures=failures)
-                    failures = 0
-                    reports, evidence = judge(
-                        evidence, jobs, status, self.queue.dialect.array_of, self.site().hides_jobs
-                    )
-                    self.board.deliver(reports)
-                    if status.hopeless:
-                        self.give_up(status.hopeless)
+                with self.board.asking():
+                    evidence, failures = await self._look(jobs, evidence, failures, turn)
             delay = next_delay(
                 eager=self.board.eager, failures=failures, period=self.period, eager_period=self.eager_period
             )
             await trio.sleep(SHORTEST_PERIOD)
             with trio.move_on_after(delay - SHORTEST_PERIOD):
                 await self.board.wait_asked()
+
+    async def _look(
+        self, jobs: Mapping[JobId, str], evidence: Evidence, failures: int, turn: int
+    ) -> tuple[Evidence, int]:
+        """Ask, judge and deliver; returns the evidence and the number of failures in a row."""
+        known = {job: report for job, report in self.board.jobs.items() if job in jobs}
+        try:
+            status = await self.queue.status(frozenset(jobs.values()))
+            status = await self.queue.follow_up(status, known, turn)
+        except StatusFailed as failure:
+            self._report_failure(jobs, failure, failures + 1)
+            return forget_absences(evidence), failures + 1
+        if failures:
+            log.info("the batch system answers again", failures=failures)
+        reports, evidence = judge(evidence, jobs, status, self.queue.dialect.array_of, self.site().hides_jobs)
+        self.board.deliver(reports)
+        if status.hopeless:
+            self.give_up(status.hopeless)
+        return evidence, 0
 
     def _jobs(self) -> dict[JobId, str]:
         """The watched jobs that may still be there, each with its user."""

@@ -12,7 +12,8 @@ late heartbeat, a refused connection). A driver that polls sleeps in
 `WatchBoard.wait_asked`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -80,6 +81,10 @@ class Watch:
         """Ask for news at once."""
         self._board.ask()
 
+    async def wait_answered(self) -> None:
+        """Wait until no question to the batch system is open: its answer, or that there is none, is on the board."""
+        await self._board.wait_answered()
+
     async def wait_changes(self) -> dict[JobId, JobReport]:
         """Wait until something new is known, and return it: job → newest report."""
         await self._wakeup.wait()
@@ -101,6 +106,8 @@ class WatchBoard:
         self._watches: set[Watch] = set()
         self._owners: dict[JobId, Watch] = {}
         self._asked = trio.Event()
+        self._answered = trio.Event()
+        self._answered.set()
 
     def open(self, cluster: _Cluster) -> Watch:
         """A new watch; enter it as a context manager to put it on the board."""
@@ -135,6 +142,19 @@ class WatchBoard:
     def ask(self) -> None:
         """Wake the driver for a poll at once."""
         self._asked.set()
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """A driver that polls has a question open while this is entered; `deliver` what was learnt inside."""
+        self._answered = trio.Event()
+        try:
+            yield
+        finally:
+            self._answered.set()
+
+    async def wait_answered(self) -> None:
+        """Wait until no question is open."""
+        await self._answered.wait()
 
     async def wait_asked(self) -> None:
         """Wait until somebody asks; every call of `ask` before this one returns counts."""
