@@ -64,9 +64,17 @@ def frozen():
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize(("trouble", "seconds"), [(away, 120), (frozen, 60)], ids=["away", "frozen"])
-def test_users_go_on_while_the_controller_does_not(slurm, trouble, seconds):
-    with folder_of_dask() as folder, open_house(folder) as house:
+@pytest.mark.parametrize(
+    ("trouble", "seconds", "config"),
+    [
+        pytest.param(away, 30, "", id="away"),
+        pytest.param(frozen, 30, "c.JobQueueBackend.command_timeout = 8\n", id="frozen"),
+        pytest.param(away, 120, "", id="away-two-minutes", marks=pytest.mark.soak),
+        pytest.param(frozen, 60, "", id="frozen-a-minute", marks=pytest.mark.soak),
+    ],
+)
+def test_users_go_on_while_the_controller_does_not(slurm, trouble, seconds, config):
+    with folder_of_dask() as folder, open_house(folder, config) as house:
         old = house.client(create, {})
         house.client(scale_when_running, old, 1, timeout=90)
         assert house.client(compute, old, 1, timeout=120)
