@@ -52,11 +52,6 @@ class Workers:
         """True while a worker is on its way."""
         return any(worker.state in COMING_STATES for worker in self)
 
-    @property
-    def jobs(self) -> tuple[JobId, ...]:
-        """The ids of all jobs that have not ended."""
-        return tuple(self._by_job)
-
     def groups(self) -> frozenset[str]:
         """The groups that still have a worker."""
         return frozenset(worker.group for worker in self)
@@ -76,10 +71,6 @@ class Workers:
     def named(self, names: Iterable[str]) -> list[Worker]:
         """The workers of these names that have not ended."""
         return [self._by_name[name] for name in names if name in self._by_name]
-
-    def of_job(self, job: JobId) -> Worker | None:
-        """The worker whose job this is, None when it has ended."""
-        return self._by_job.get(job)
 
     def submit(self, group: str, count: int, now: float) -> None:
         """A group of workers is about to be submitted."""

@@ -34,7 +34,7 @@ def test_a_worker_from_submission_to_end(workers):
     workers.hear(heartbeat(active=["w1-1"], closing=["w1-0"]), 5.0)
     worker, ending = workers.report(JobId("7_0"), JobReport(JobState.GONE), 6.0)
     assert (worker.name, ending) == ("w1-0", WorkerEnding.EXPECTED)
-    assert workers.jobs == ("7_1",)
+    assert [worker.job for worker in workers] == ["7_1"]
     assert workers.groups() == {"w1"}
     assert workers.report(JobId("7_0"), JobReport(JobState.GONE), 7.0) is None
 
@@ -78,7 +78,7 @@ def test_a_group_that_never_was(workers):
     workers.drop_group("w2")
     assert workers.groups() == {"w1"}
     assert [worker.name for worker in workers.named(["w1-1", "w2-0"])] == ["w1-1"]
-    assert workers.of_job(JobId("7_1")).name == "w1-1"
+    assert {worker.job: worker.name for worker in workers}["7_1"] == "w1-1"
 
 
 def test_cancelled(workers):
