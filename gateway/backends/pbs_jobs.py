@@ -30,9 +30,6 @@ STATES: Mapping[str, JobState] = {letter: state for state, letters in _STATES.it
 
 CAN_NEVER_RUN = "Can Never Run"
 
-#: The history is switched off (PBS's default): ended jobs are unknown, and `-x` tells nothing of the others either.
-NO_HISTORY = "not configured to maintain job history"
-
 _SIGNALS = {2: "SIGINT", 6: "SIGABRT", 7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 _OWN_CODES = {
     -3: "it could not be started",
