@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -324,7 +325,17 @@ async def run_proxy(*words: str) -> trio.Process:
     return await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-async def test_the_proxy_alone() -> None:
+@pytest.fixture(params=[signal.SIG_IGN, signal.default_int_handler], ids=["ignored", "heard"])
+def interrupts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a child finds for SIGINT: a shell's background jobs find it ignored."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_proxy_alone(number: signal.Signals) -> None:
     async with peer(echo) as port:
         routes = ("--route", f"abc=127.0.0.1:{port}", "--dashboard", "abc=127.0.0.1:1")
         process = await run_proxy("--address", "127.0.0.1:0", *routes)
@@ -338,7 +349,7 @@ async def test_the_proxy_alone() -> None:
             await client.send_all(HELLO)
             assert await receive_exactly(client, len(HELLO)) == HELLO
         assert b"502" in await get(address, "/clusters/abc/status")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert await process.wait() == 0
         await process.stdout.aclose()
         await process.stderr.aclose()

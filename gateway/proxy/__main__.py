@@ -4,8 +4,12 @@
 
 Connections for `daskgateway-abc` are relayed to that address. HTTP is answered
 with the dashboard of `--dashboard abc=127.0.0.1:8787`, where one is given.
+Ends at SIGINT or SIGTERM; both are heard also where a script started it in
+the background, which makes a shell ignore SIGINT for it.
 """
 
+import signal
+from functools import partial
 from typing import cast
 
 import click
@@ -60,13 +64,15 @@ async def _serve(address: str, routes: Routes, limits: Limits) -> None:
     async def serve_http(stream: HttpStream) -> None:
         await TCPServer(app, config, context, {}, cast(trio.SSLStream[trio.SocketStream], stream))
 
-    listeners = await open_listeners(address)
-    for listener in listeners:
-        print("listening at", listener.getsockname(), flush=True)
-    try:
-        await serve_public(listeners, routes=routes, serve_http=serve_http, limits=limits)
-    except* KeyboardInterrupt:
-        print("stopped")
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        listeners = await open_listeners(address)
+        for listener in listeners:
+            print("listening at", listener.getsockname(), flush=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(serve_public, listeners, routes=routes, serve_http=serve_http, limits=limits))
+            await anext(aiter(signals))
+            nursery.cancel_scope.cancel()
+    print("stopped")
 
 
 if __name__ == "__main__":
