@@ -2,6 +2,8 @@
 # Debian's own interpreter is preferred because jobs of other users must be able to read it.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 VENV ?= .venv
+# What the benchmarks compare with, in a virtual environment of its own; `make bench ORIGINAL=` goes without.
+ORIGINAL ?= .original
 BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
@@ -38,18 +40,20 @@ test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pb
 
 # ---- longer than a test may take
 
-bench: $(VENV)/.test                      ## ratios to the original where it is at hand (each file says how); fails on a miss
+bench: export ORIGINAL_GATEWAY := $(if $(ORIGINAL),$(abspath $(ORIGINAL))/bin/dask-gateway-server)
+bench: $(VENV)/.test $(ORIGINAL:=/.installed)   ## ratios to the original; fails on a miss
 	$(BIN)/python -m tests.bench.relay --check
 	$(BIN)/python -m tests.bench.load --check
-	$(BIN)/python -m tests.bench.api --check
+	$(BIN)/python -m tests.bench.api $(if $(ORIGINAL),--check)
 	$(BIN)/python -m tests.bench.api_beside_relay --check
 	$(BIN)/python -m tests.bench.crowd --check
 	$(BIN)/python -m tests.bench.launcher
 	$(BIN)/python -m tests.bench.store
 
-bench-slurm: $(VENV)/.test                ## what users wait for on the real Slurm
+bench-slurm: $(VENV)/.test $(ORIGINAL:=/.installed)    ## what users wait for on the real Slurm, with the original and us
 	$(BIN)/python -m tests.bench.slurm_poll
 	$(BIN)/python -m tests.bench.slurm_clusters
+	$(if $(ORIGINAL),$(BIN)/python -m tests.bench.slurm_clusters --original $(abspath $(ORIGINAL)))
 
 soak: $(VENV)/.test                       ## minutes of random kills, of batch systems that are away
 	SOAK_SECONDS=$(or $(FOR),600) $(BIN)/pytest -s --timeout 0 tests/test_proxy_soak.py
@@ -63,11 +67,18 @@ docs: $(VENV)/.test                       ## regenerate the manual of the option
 	$(BIN)/python -m gateway.config_text > docs/configuration.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ORIGINAL) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: setup.cfg
 	@echo "==> installing into $(VENV) (for make $*)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade pip 'setuptools>=77'
 	@$(PIP) install --editable '.[$(if $(filter demo,$*),dask,test)]'
+	@touch $@
+
+$(ORIGINAL)/.installed:
+	@echo "==> installing the original gateway into $(ORIGINAL)"
+	@test -x $(ORIGINAL)/bin/python || $(PYTHON) -m venv $(ORIGINAL)
+	@PYTHONWARNINGS=ignore $(ORIGINAL)/bin/python -m pip --quiet --disable-pip-version-check install \
+	    'dask-gateway-server[local]==2026.3.0'
 	@touch $@

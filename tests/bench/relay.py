@@ -26,6 +26,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
@@ -45,14 +46,25 @@ CASES = {
     "bulk down": (("down", "2048"), 2.147483648, "GB/s"),
     "connect": (("conn", "4000", "16"), 4_000, "1/s"),
 }
-#: case → (figure, at least or at most, times the peer's)
+
+
+class Goal(NamedTuple):
+    """What a figure of ours must be, as a multiple of the peer's: in the same case, unless another is named."""
+
+    figure: str
+    sense: str
+    factor: float
+    peer_case: str = ""
+
+
 GOALS = {
-    "ping 200 B x 50": (("rate", ">=", 1.0), ("cpu", "<=", 0.95), ("p99", "<=", 0.6)),
-    "ping 200 B x 1": (("rate", ">=", 1.3),),
-    "ping 64 KiB x 4": (("rate", ">=", 1.0), ("cpu", "<=", 1.0)),
-    "bulk up": (("cpu", "<=", 1.0),),
-    "bulk down": (("rate", ">=", 1.0), ("cpu", "<=", 1.0)),
-    "connect": (("rate", ">=", 1.15), ("cpu", "<=", 0.65)),
+    "ping 200 B x 50": (Goal("rate", ">=", 1.0), Goal("cpu", "<=", 0.95), Goal("p99", "<=", 0.6)),
+    "ping 200 B x 1": (Goal("rate", ">=", 1.3),),
+    "ping 64 KiB x 4": (Goal("rate", ">=", 1.0), Goal("cpu", "<=", 1.0)),
+    # The peer loses the answer after half-close, and so has no rate of its own that means something.
+    "bulk up": (Goal("rate", ">=", 1.0, "bulk down"), Goal("cpu", "<=", 1.0)),
+    "bulk down": (Goal("rate", ">=", 1.0), Goal("cpu", "<=", 1.0)),
+    "connect": (Goal("rate", ">=", 1.15), Goal("cpu", "<=", 0.65)),
 }
 IDLE_GOAL = 2.0  # KiB for each idle connection
 #: What two runs of the same thing differ by on a machine with other work.
@@ -73,6 +85,15 @@ class Proxy:
     def resident(self) -> int:
         """KiB of memory."""
         return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())[1])
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Let this process and its children open as many files as they may, or `wanted` where that is for us to say."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if os.geteuid() == 0:
+        hard = max(hard, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 @contextmanager
@@ -194,8 +215,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit with 1 when a goal is missed")
     options = parser.parse_args()
     wanted = [case for case in CASES if not options.only or any(word in case for word in options.only.split(","))]
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_file_limit(4 * options.idle)
     missed: list[str] = []
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -216,13 +236,14 @@ def main() -> int:
                 words, operations, _unit = CASES[case]
                 for proxy in proxies:
                     rows.setdefault((case, proxy.name), []).append(figures(load, hello, proxy, words, operations))
+        peer = {case: median(rows[case, "go"]) for case in wanted if (case, "go") in rows}
         for case in wanted:
             result = {proxy.name: median(rows[case, proxy.name]) for proxy in proxies}
             for proxy in proxies:
                 show(case, proxy.name, result[proxy.name], CASES[case][2])
             if result["ours"].get("lost"):
                 missed.append(f"{case}: bytes were lost")
-            missed += judge(case, result) if "go" in result else []
+            missed += judge(case, result["ours"], peer)
         for proxy in proxies:
             cost = idle_cost(load, hello, proxy, options.idle)
             print(f"{'idle':17}{proxy.name:6}{cost:12.2f} KiB for each of {options.idle} connections")
@@ -232,17 +253,19 @@ def main() -> int:
     return 1 if missed and options.check else 0
 
 
-def judge(case: str, result: dict[str, dict[str, float]]) -> Iterator[str]:
-    """The goals that this result misses."""
-    peer, ours = result["go"], result["ours"]
-    for figure, sense, factor in GOALS[case]:
-        if not peer.get(figure):
+def judge(case: str, ours: dict[str, float], peer: dict[str, dict[str, float]]) -> Iterator[str]:
+    """The goals that this result misses, beside the peer's figures of all cases."""
+    for figure, sense, factor, peer_case in GOALS[case]:
+        if not (theirs := peer.get(peer_case or case, {}).get(figure)):
             continue
-        ratio = ours[figure] / peer[figure]
+        ratio = ours[figure] / theirs
         good = ratio >= factor * (1 - TOLERANCE) if sense == ">=" else ratio <= factor * (1 + TOLERANCE)
-        print(f"{'':17}{figure} is {ratio:.2f} times the peer's; goal {sense} {factor}{'' if good else '  MISSED'}")
+        what = (
+            f"{figure} is {ratio:.2f} times the peer's{f' of {peer_case}' if peer_case else ''}; goal {sense} {factor}"
+        )
+        print(f"{'':17}{what}{'' if good else '  MISSED'}")
         if not good:
-            yield f"{case}: {figure} {ratio:.2f} times the peer's, goal {sense} {factor}"
+            yield f"{case}: {what}"
 
 
 if __name__ == "__main__":
