@@ -92,7 +92,7 @@ def test_no_value_alters_the_submission_or_the_script(value):
     submission = dialect.submission(evolve(spec, command=("printenv", "VALUE", "DASK_SECRET")))
     assert submission.arguments == dialect.submission(a_spec()).arguments
     lines = submission.script.splitlines()
-    assert lines[1] == ":", "qsub reads directives before the first command only"
+    assert lines[1] == "true", "qsub reads directives before the first command only"
     script = submission.script.removesuffix(" --name w1-0\n")
     done = subprocess.run(
         ["/bin/bash", "--norc"],

@@ -8,7 +8,8 @@ overwrite them.
 
 The first line after the shebang is a command, on purpose: batch systems read
 their directives (`#SBATCH`, `#PBS`) from the comments before it, and a setup
-text should not be able to hold any.
+text should not be able to hold any. It is `true`, since OpenPBS's qsub takes a
+line that begins with `:` for no command and reads on.
 """
 
 import re
@@ -72,7 +73,7 @@ def render_script(script: JobScript) -> str:
         arguments += ["--port", '"$1"', "--dashboard-address", ':"$2"', "--dg-api-address", '0.0.0.0:"$3"']
     return "".join(
         (
-            f"{script.shebang}\n:\n",
+            f"{script.shebang}\ntrue\n",
             *exports,
             # The empty line ends a setup whose last line asks for one more (a backslash).
             f"{setup}\n\n" if setup.strip() else "",

@@ -112,13 +112,13 @@ def _script(rest: list[str]) -> tuple[str, str]:
 
 
 def _directives(script: str, prefix: str) -> dict[str, list[str]]:
-    """The options of the lines that begin with `prefix`, up to the first command."""
+    """The options of the lines that begin with `prefix`, up to the first command, which `:` and `#!` do not begin."""
     found: list[str] = []
     for line in script.splitlines():
-        if prefix and line.startswith(prefix):
-            flag, _, value = line[len(prefix) :].strip().partition(" ")
+        if prefix and line.lstrip().startswith(prefix):
+            flag, _, value = line.lstrip()[len(prefix) :].strip().partition(" ")
             found += [flag, value.strip()] if value else [flag]
-        elif line.strip() and not line.lstrip().startswith("#"):
+        elif line.strip() and not line.startswith(":") and not line.lstrip().startswith("#"):
             break
     return _parse(found)[0]
 
