@@ -103,6 +103,13 @@ def test_exit_codes_are_passed_on(batch, home):
     assert submit(environment={"DASK_TEST_EXIT": "3"})["returncode"] == 3
 
 
+@pytest.mark.parametrize(
+    "script", ["#!/bin/sh\n# a site's text\n\n true\n#SBATCH --uid=0\n#PBS -e x\n", "#!/bin/sh\n# nothing"]
+)
+def test_comments_after_the_first_command_are_no_arguments(batch, home, script):
+    assert told(submit(script=script))["stdin"] == script
+
+
 def test_qsub_gets_the_log_its_way(batch, home):
     call = told(submit(command="qsub", arguments=["-koed"], log="w1-^array_index^.log"))
     assert call["argv"] == ["-koed", f"-o{home}/.dask-gateway/c1/w1-^array_index^.log"]
@@ -145,6 +152,15 @@ def test_cancel_needs_no_directory(batch, home):
         ({"cluster": "a\n"}, "bad value of 'cluster'"),
         ({"script": None}, "bad value of 'script'"),
         ({"script": "a\0b"}, "bad value of 'script'"),
+        (
+            {"script": "#!/bin/sh\n#SBATCH --export-file=/home/alice/x\ntrue\n"},
+            "arguments of the batch system: '#SBATCH",
+        ),
+        ({"script": "#PBS -W stagein=loot@login:/home/alice/.ssh/id_rsa"}, "arguments of the batch system: '#PBS -W"),
+        ({"script": "#!/bin/sh\n\n  # x\n:\n \t#PBS -e /home/alice/.bashrc\ntrue\n"}, "arguments of the batch system"),
+        ({"script": "#!/bin/sh\n#BSUB -o x\n"}, "arguments of the batch system"),
+        ({"script": "#!/bin/sh\n#DW stage_in source=/x\n"}, "arguments of the batch system"),
+        ({"script": f"#!/bin/sh\n# {'x' * 5000}#PBS -e x\n"}, "arguments of the batch system"),
         ({"staging_directory": "relative"}, "must be an absolute path"),
         ({"staging_directory": "/a\nb"}, "must be an absolute path"),
         ({"staging_directory": "/a\\b"}, "must be an absolute path"),

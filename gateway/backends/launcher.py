@@ -18,9 +18,10 @@ gateway's account, which may have been taken over. Submitting a job is running
 code of the gateway's choice as the user *on the compute nodes*: that is what a
 gateway is for, and it cannot be had with less. Beyond it a request gets
 nothing: no command but the four above, found where root alone can put them,
-with arguments that each match an allow-list; no environment that could change
-those commands; no file read but logs, no file written or removed but in
-directories that carry this program's own marker; and nothing at all as root.
+with arguments that each match an allow-list, and none in the script; no
+environment that could change those commands; no file read but logs, no file
+written or removed but in directories that carry this program's own marker; and
+nothing at all as root.
 
 What is passed on is said in launcher_rules.py; launcher_directories.py keeps to
 directories of our own. The program starts anew for
@@ -42,7 +43,7 @@ import time
 from typing import Any
 
 from gateway.backends import launcher_directories as directories
-from gateway.backends.launcher_rules import CLUSTER, LOG, LOG_PATTERN, VARIABLE, allows
+from gateway.backends.launcher_rules import CLUSTER, LOG, LOG_PATTERN, VARIABLE, allows, directive
 
 #: Where batch commands are looked for when the request names no path.
 PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/usr/local/slurm/bin:/opt/pbs/bin"
@@ -225,6 +226,8 @@ def submit(request: dict[str, Any]) -> dict[str, Any]:
     command = known_command(request, "submit")
     argv = [find_command(command, text(request, "path", default="")), *arguments(request, command)]
     extra, script = environment(request), text(request, "script")
+    if line := directive(script):
+        raise Refused(f"the launcher does not pass on a script with arguments of the batch system: {line!r:.200}")
     log = text(request, "log", LOG_PATTERN)
     parent, cluster = staging(request), text(request, "cluster", CLUSTER)
     directory = os.path.join(parent, cluster)

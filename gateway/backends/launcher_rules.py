@@ -5,6 +5,9 @@ says which resources a job needs is allowed; what names files, users or other
 scripts is not, since the launcher decides those itself. The dialects and the
 config classes ask the same rules, so that a bad option of the site's
 configuration is found when the gateway starts and not with the first job.
+
+A script can hold arguments as well, in comments before its first command: there
+is no list of those to allow, so a script that has any is not passed on.
 """
 
 import re
@@ -17,6 +20,9 @@ LOG = re.compile(r"[a-z0-9][a-z0-9-]{0,80}\.log")
 LOG_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,80}(%a|\^array_index\^)?\.log")
 #: Variables that may be in the batch command's environment. Others could change the command itself (SBATCH_*, LD_*).
 VARIABLE = re.compile(r"DASK_[A-Z0-9_]{1,100}")
+
+#: How comments begin that batch systems and their burst buffers read as arguments.
+_DIRECTIVE = re.compile(r"#(?:SBATCH|PBS|BSUB|BB|DW)")
 
 _TEXT = r"[^\x00-\x1f\x7f]{0,4000}"
 _NAME = r"dask-gateway-[a-z0-9-]{1,90}"
@@ -50,3 +56,17 @@ ARGUMENTS = {
 def allows(command: str, argument: str) -> bool:
     """Does the launcher pass this argument to this batch command?"""
     return ARGUMENTS[command].fullmatch(argument) is not None
+
+
+def directive(script: str) -> str:
+    """A line with arguments for the batch system, which reads them up to the first command; empty if there is none.
+
+    A line counts as a command only if all batch systems see one: OpenPBS does not where a colon stands first. Within
+    a comment it does not matter where the mark stands, since a long line may be read in pieces.
+    """
+    for line in script.split("\n"):
+        if _DIRECTIVE.search(line):
+            return line
+        if line.strip() and line.strip()[0] not in "#:":
+            break
+    return ""
