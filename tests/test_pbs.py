@@ -175,6 +175,7 @@ def test_a_config_of_another_kind_is_a_mistake(dialect):
     ("options", "words"),
     [
         ({"queue": "-x"}, "dash"),
+        ({"worker_queue": "workq@other.example.org"}, "default server"),
         ({"account": "a\nb"}, "control characters"),
         ({"worker_resource_list": "select={nodes}"}, "cores"),
         ({"worker_resource_list": "select={cores"}, "template"),

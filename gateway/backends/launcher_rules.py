@@ -27,13 +27,16 @@ _DIRECTIVE = re.compile(r"#(?:SBATCH|PBS|BSUB|BB|DW)")
 _TEXT = r"[^\x00-\x1f\x7f]{0,4000}"
 _NAME = r"dask-gateway-[a-z0-9-]{1,90}"
 
+# No value of -W may hold a comma: qsub reads a further attribute after it, such as stagein.
+_WORD = r"[^,\x00-\x1f\x7f]{1,255}"
+
 # Left out are options that name files (output, error, input, chdir, bbf, export-file), users (uid, gid, get-user-env),
 # other scripts (wrap), and those that change what the answer means (wait, test-only, clusters).
 _SBATCH = """
 account acctg-freq begin comment constraint contiguous core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task
-deadline delay-boot dependency distribution exclude exclusive extra-node-info gpu-bind gpu-freq gpus gpus-per-node
+deadline delay-boot dependency distribution exclusive extra-node-info gpu-bind gpu-freq gpus gpus-per-node
 gpus-per-socket gpus-per-task gres gres-flags hint licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu
-mem-per-gpu mincpus network nice no-kill nodelist nodes ntasks ntasks-per-core ntasks-per-gpu ntasks-per-node
+mem-per-gpu mincpus network nice no-kill nodes ntasks ntasks-per-core ntasks-per-gpu ntasks-per-node
 ntasks-per-socket overcommit oversubscribe partition power prefer priority profile propagate qos reboot reservation
 signal sockets-per-node spread-job switches thread-spec threads-per-core time time-min tmp use-min-nodes wckey
 """
@@ -43,11 +46,13 @@ ARGUMENTS = {
     "sbatch": re.compile(
         rf"--parsable|--job-name={_NAME}|--array=0-[0-9]{{1,7}}|--export=(ALL|NONE)|--open-mode=append"
         rf"|--(no-)?requeue|--({'|'.join(_SBATCH.split())})(={_TEXT})?"
+        r"|--(nodelist|exclude)=[^/\x00-\x1f\x7f]{1,4000}"  # with a slash it would be a file that holds the names
     ),
     "scancel": re.compile(r"[0-9]{1,10}(_([0-9]{1,10}|\[[0-9][0-9,-]*\]))?"),
     "qsub": re.compile(
         rf"-f|-N{_NAME}|-J0-[0-9]{{1,7}}(:[0-9]+)?|-koed|-j(oe|eo|n)|-r[yn]|-S/bin/(ba)?sh"
-        rf"|-[qAPlmMp][^\x00-\x1f\x7f-]{_TEXT}|-W(group_list|umask|sandbox)={_TEXT}"
+        rf"|-[APlmMp][^\x00-\x1f\x7f-]{_TEXT}|-W(group_list|umask|sandbox)={_WORD}"
+        r"|-q[^@\x00-\x1f\x7f-][^@\x00-\x1f\x7f]{0,255}"  # after an @ would stand another server
     ),
     "qdel": re.compile(r"[0-9]{1,12}(\[([0-9][0-9,-]*)?\])?(\.[A-Za-z0-9._-]{1,255})?"),
 }

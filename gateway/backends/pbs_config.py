@@ -22,6 +22,12 @@ def _value(text: str) -> None:
         raise ValueError("must be one line without control characters, and not begin with a dash")
 
 
+def _queue(text: str) -> None:
+    _value(text)
+    if "@" in text:
+        raise ValueError("must be a queue of the default server, without @ and a server's name")
+
+
 def _resource_list(template: str) -> None:
     try:
         fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
@@ -38,12 +44,12 @@ class PBSClusterConfig(JobQueueClusterConfig):
     """Options of clusters on PBS (OpenPBS, PBS Pro), besides those of all batch systems."""
 
     queue: str = setting(
-        default="", help="The queue of each job, which may be a reservation's; empty: PBS's default.", validator=_value
+        default="", help="The queue of each job, which may be a reservation's; empty: PBS's default.", validator=_queue
     )
     scheduler_queue: str = setting(
-        default="", help="The queue of the scheduler's job; empty: as queue.", validator=_value
+        default="", help="The queue of the scheduler's job; empty: as queue.", validator=_queue
     )
-    worker_queue: str = setting(default="", help="The queue of the workers' jobs; empty: as queue.", validator=_value)
+    worker_queue: str = setting(default="", help="The queue of the workers' jobs; empty: as queue.", validator=_queue)
     account: str = setting(default="", help="The accounting string of each job.", validator=_value)
     scheduler_account: str = setting(
         default="", help="The accounting string of the scheduler's job; empty: as account.", validator=_value
