@@ -171,7 +171,7 @@ def command_lines():
 async def test_a_failure_is_explained_with_exit_code_and_log(bench, cluster):
     async with bench.open_driver() as driver:
         _, text = await explain_end(bench, driver, a_spec(cluster, Program.FAIL, role=Role.SCHEDULER))
-        assert "3" in text.splitlines()[0]
+        assert "exit code 3" in text.splitlines()[0]
         assert "no such file: input.csv" in text
         await driver.clean(cluster, keep_logs=False)
 
@@ -179,7 +179,7 @@ async def test_a_failure_is_explained_with_exit_code_and_log(bench, cluster):
 async def test_a_death_is_explained_with_the_signal_and_log(bench, cluster):
     async with bench.open_driver() as driver:
         _, text = await explain_end(bench, driver, a_spec(cluster, Program.DIE))
-        assert "9" in text.partition("out of patience")[0]
+        assert "signal 9 (SIGKILL)" in text.partition("out of patience")[0]
         assert "out of patience" in text
         await driver.clean(cluster, keep_logs=False)
 
