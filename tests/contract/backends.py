@@ -30,9 +30,12 @@ from gateway.cluster_config import ClusterConfig
 from gateway.errors import JobRefused
 from gateway.models import JobId
 from tests.fakes import FakeDriver, FakeJob, open_fake_driver
-from tests.pbs.simulation import some_pbs
+from tests.pbs.simulation import jobs_named, server_of, some_pbs
 from tests.slurm.real import ensure_slurm, needs_slurm, queue
 from tests.users import ensure_users, is_root
+
+#: The names of the jobs of this suite's clusters (`new_cluster` in test_driver_contract.py).
+OUR_JOBS = r"dask-gateway-c\d+[0-9a-f]{8}-.*"
 
 
 class Program(enum.StrEnum):
@@ -194,7 +197,7 @@ def slurm(folder: Path) -> Iterator[Bench]:
         files=lambda cluster: sorted((staging[cluster.username] / cluster.name).rglob("*")),
         deadline=40,
     )
-    left = queue(*users, names=r"dask-gateway-c\d+[0-9a-f]{8}-.*")  # the clusters of this suite
+    left = queue(*users, names=OUR_JOBS)
     if left:
         subprocess.run(["scancel", *left], check=False)
     assert not left, f"jobs are left: {left}"
@@ -221,12 +224,11 @@ def pbs(folder: Path) -> Iterator[Bench]:
                 evolve(spec, cluster=evolve(spec.cluster, config=evolve(spec.cluster.config, queue="nowhere"))),
                 "Unknown queue",
             ),
-            unknown_job=JobId("99999999.pbs"),
+            unknown_job=JobId(f"99999999.{server_of(commands)}"),
             files=lambda cluster: sorted((staging[cluster.username] / cluster.name).rglob("*")),
             deadline=40,
         )
-        asked = [commands / "qselect", "-T", "-u", ",".join(users), "-s", "QHWTRSU"]
-        left = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
+        left = jobs_named(commands, OUR_JOBS, states="QHWTRSU")  # what is in E ends by itself
         if left:
             subprocess.run([commands / "qdel", *left], check=False)
         assert not left, f"jobs are left: {left}"

@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
+
+from tests.users import USERS
 
 SOURCE = Path(__file__).resolve().parent / "pbssim"
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
@@ -50,6 +53,29 @@ def some_pbs() -> Iterator[Path]:
         yield Path(real) / "bin"
         return
     yield _shared().bin
+
+
+def jobs_named(commands: Path, names: str, states: str = "QHWTRSUE") -> list[str]:
+    """The ids of our users' jobs in these states with names like this; an array stands for its subjobs.
+
+    Whoever deletes what a test left must use it: on a real PBS the users may have jobs of their own.
+    """
+    asked = [commands / "qselect", "-T", "-u", ",".join(USERS), "-s", states]
+    found = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    ids = sorted(set(re.sub(r"\[\d+\]", "[]", found).split()))
+    # Without ids, qstat would list everybody's jobs. Its exit code tells that one of them has ended meanwhile.
+    asked = [commands / "qstat", "-f", *ids]
+    text = subprocess.run(asked, check=False, capture_output=True, text=True).stdout if ids else ""
+    return re.findall(rf"^Job Id: (\S+)\n    Job_Name = {names}$", text, re.MULTILINE)
+
+
+def server_of(commands: Path) -> str:
+    """The name at the end of the ids of a PBS: of one that names no job, too."""
+    asked = [commands / "qstat", "99999999"]
+    complaint = subprocess.run(asked, check=False, capture_output=True, text=True).stderr
+    match = re.search(r"Unknown Job Id 99999999\.(\S+)", complaint)
+    assert match is not None, f"{commands}/qstat is not that of a working PBS: {complaint}"
+    return match[1]
 
 
 @functools.cache
