@@ -1,10 +1,11 @@
 """What one look at PBS costs: two answers of qselect, the choice of what to ask further, and the judgement.
 
-    python tests/bench/pbs_poll.py [--simulated]
+    python -m tests.bench.pbs_poll [--check | --simulated]
 
 Without --simulated: 1,000 to 100,000 watched jobs in arrays of 500, half of
-them waiting. With it (as root): 10,000 jobs wait in a simulated PBS beside
-three of ours, and a whole look is timed, its commands included.
+them waiting; --check fails when the parser needs too long for the most. With
+--simulated (as root): 10,000 jobs wait in a simulated PBS beside three of
+ours, and a whole look is timed, its commands included.
 """
 
 import argparse
@@ -23,8 +24,12 @@ from gateway.backends.poller import Queue
 from gateway.models import JobId, JobReport, JobState
 from tests.pbs.simulation import Simulation
 
+#: Seconds that the parser may take for the answers about 100,000 jobs.
+LIMIT = 0.5
+
 
 def parse():
+    """Print what each step takes; returns the parser's seconds for the most jobs."""
     pbs = PBS()
     print(f"{'jobs':>8} {'parse':>9} {'choose':>9} {'merge':>9} {'judge':>9}   jobs/s")
     for count in (1_000, 10_000, 100_000):
@@ -45,6 +50,7 @@ def parse():
             t4 = time.perf_counter()
             best = [min(pair) for pair in zip(best, (t1 - t0, t2 - t1, t3 - t2, t4 - t3), strict=True)]
         print(f"{count:>8}" + "".join(f" {1000 * value:6.1f} ms" for value in best) + f"   {count / sum(best):,.0f}")
+    return best[0]
 
 
 async def look(simulation, known):
@@ -72,4 +78,9 @@ def simulated():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulated", action="store_true", help="time whole looks on a simulated PBS (as root)")
-    simulated() if parser.parse_args().simulated else parse()
+    parser.add_argument("--check", action="store_true", help=f"fail when 100,000 jobs are parsed in {LIMIT} s or more")
+    arguments = parser.parse_args()
+    if arguments.simulated:
+        simulated()
+    elif parse() >= LIMIT and arguments.check:
+        sys.exit(f"parsing took {LIMIT} s or more")
