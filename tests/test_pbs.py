@@ -182,6 +182,12 @@ def test_a_config_of_another_kind_is_a_mistake(dialect):
         ({"scheduler_resource_list": "-x"}, "list of resources"),
         ({"extra_args": ["-o/etc/passwd"]}, "files"),
         ({"extra_args": ["-v", "A=1"]}, "not passed on"),
+        ({"extra_args": ["-Wgroup_list=staff", "-J0-3"]}, "what the gateway decides itself"),
+        ({"extra_args": ["-Nx"]}, "what the gateway decides itself"),
+        ({"extra_args": ["-ry"]}, "what the gateway decides itself"),
+        ({"extra_args": ["-joe"]}, "what the gateway decides itself"),
+        ({"extra_args": ["-koed"]}, "what the gateway decides itself"),
+        ({"extra_args": ["-Wsandbox=PRIVATE"]}, "what the gateway decides itself"),
     ],
 )
 def test_options_that_qsub_would_misread(options, words):

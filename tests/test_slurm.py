@@ -377,6 +377,15 @@ def test_arguments_that_the_launcher_would_refuse_are_refused_at_once(argument):
         SlurmClusterConfig(extra_args=[argument])
 
 
+@pytest.mark.parametrize(
+    "argument",
+    ["--parsable", "--array=0-3", "--job-name=dask-gateway-x", "--job-name", "-Jx", "--export=NONE", "--no-requeue"],
+)
+def test_what_the_gateway_decides_is_not_for_a_site_to_add(argument):
+    with pytest.raises(ValueError, match="what the gateway decides itself"):
+        SlurmClusterConfig(extra_args=["--exclusive", argument])
+
+
 def test_values_are_one_line():
     with pytest.raises(ValueError, match="one line"):
         SlurmClusterConfig(partition="main\n--uid=0")

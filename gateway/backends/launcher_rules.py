@@ -63,6 +63,18 @@ def allows(command: str, argument: str) -> bool:
     return ARGUMENTS[command].fullmatch(argument) is not None
 
 
+#: Options that the gateway decides: it reads the answer by them, finds jobs by them, and ends them.
+_DECIDED = {
+    "sbatch": re.compile(r"(--(parsable|job-name|array|export|open-mode|(no-)?requeue)(=|\Z)|-[Ja]).*", re.DOTALL),
+    "qsub": re.compile(r"(-[fNJkjr]|-Wsandbox=).*", re.DOTALL),
+}
+
+
+def decides(command: str, argument: str) -> bool:
+    """Is this an option that the gateway decides, so that a site must not add it? The last one would win."""
+    return _DECIDED[command].match(argument) is not None
+
+
 def directive(script: str) -> str:
     """A line with arguments for the batch system, which reads them up to the first command; empty if there is none.
 

@@ -4,12 +4,14 @@ import re
 import string
 
 from gateway.backends.jobqueue import JobQueueClusterConfig
-from gateway.backends.launcher_rules import allows
+from gateway.backends.launcher_rules import allows, decides
 from gateway.configurable import configurable, setting
 
 
 def _extra_args(arguments: tuple[str, ...]) -> None:
     for argument in arguments:
+        if decides("qsub", argument):
+            raise ValueError(f"must not hold what the gateway decides itself or by another setting ({argument!r})")
         if not allows("qsub", argument):
             raise ValueError(
                 "must be options of qsub with their value attached, like -lsoftware=1 or -Wgroup_list=staff, and none"

@@ -1,12 +1,14 @@
 """Options of clusters on Slurm. Everything here is a value; slurm.py makes arguments of sbatch from it."""
 
 from gateway.backends.jobqueue import JobQueueClusterConfig
-from gateway.backends.launcher_rules import allows
+from gateway.backends.launcher_rules import allows, decides
 from gateway.configurable import configurable, setting
 
 
 def _extra_args(arguments: tuple[str, ...]) -> None:
     for argument in arguments:
+        if decides("sbatch", argument):
+            raise ValueError(f"must not hold what the gateway decides itself or by another setting ({argument!r})")
         if not allows("sbatch", argument):
             raise ValueError(
                 f"must be long options of sbatch like --licenses=matlab, and none that names files or users"
