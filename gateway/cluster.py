@@ -285,6 +285,8 @@ class Cluster:
         self._clock = self._clock.reported(report, trio.current_time())
         if report.state is JobState.GONE:
             self._fail("the scheduler's job ended: " + await self._submissions.explain(job, SCHEDULER_GROUP))
+        elif report.suspended:
+            self.events.tell(f"The batch system has suspended the scheduler{_because(report.reason)}")
         elif report.state is JobState.QUEUED and report.reason:
             self.events.tell(f"The scheduler waits in the queue: {report.reason}")
         elif report.state is JobState.UNKNOWN and report.reason:

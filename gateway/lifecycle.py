@@ -38,7 +38,7 @@ class WorkerState(enum.StrEnum):
     CLOSING = "closing"
     """The scheduler retires it; its job ends by itself."""
     LOST = "lost"
-    """It left the scheduler without being asked to; its job is of no more use."""
+    """It left the scheduler without being asked to; its job is of no more use, unless it is run again."""
     ENDING = "ending"
     """We have asked the batch system to end its job."""
 
@@ -98,6 +98,7 @@ WORKER_TABLE = {
     (_W.ACTIVE, _V.CANCELLED): _W.ENDING,
     (_W.CLOSING, _V.CONNECTED): _W.ACTIVE,  # the scheduler could not retire it after all
     (_W.CLOSING, _V.CANCELLED): _W.ENDING,
+    (_W.LOST, _V.JOB_QUEUED): _W.QUEUED,  # requeued
     (_W.LOST, _V.CONNECTED): _W.ACTIVE,  # its nanny brought it back before its job was cancelled
     (_W.LOST, _V.CANCELLED): _W.ENDING,
 }

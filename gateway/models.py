@@ -63,11 +63,13 @@ class JobReport:
     """What the batch system last said of a job.
 
     `reason` is one line in the batch system's own words (why a job waits, how
-    it ended), empty when there is nothing to say.
+    it ended), empty when there is nothing to say. A RUNNING job may be
+    `suspended`: it is stopped where it stands, and cannot report for duty.
     """
 
     state: JobState
     reason: str = ""
+    suspended: bool = False
 
 
 @frozen(kw_only=True)

@@ -6,6 +6,8 @@ the job runs, it has `cluster_start_timeout` seconds to report; after its first
 heartbeat it has `cluster_heartbeat_timeout` seconds for each further one. A
 job that is requeued starts again. While the batch system does not answer
 (UNKNOWN) no clock runs out: a site in trouble must not lose its users' work.
+Nor does one while the job is suspended, since it cannot speak then; when it
+runs again its clock begins anew.
 """
 
 import enum
@@ -43,15 +45,19 @@ class SchedulerClock:
     running_since: float | None = None
     last_heartbeat: float | None = None
     known: bool = True
+    suspended: bool = False
 
     def reported(self, report: JobReport, now: float) -> "SchedulerClock":
         """The batch system says something about the job."""
         if report.state is JobState.UNKNOWN:
             return evolve(self, known=False)
         if report.state is JobState.QUEUED:
-            waiting = evolve(self, known=True)
+            waiting = evolve(self, known=True, suspended=False)
             return waiting if self.running_since is None else SchedulerClock(now)  # requeued
-        return evolve(self, known=True, running_since=now if self.running_since is None else self.running_since)
+        if self.suspended and not report.suspended:
+            return SchedulerClock(self.queued_since, now, None if self.last_heartbeat is None else now)
+        since = now if self.running_since is None else self.running_since
+        return evolve(self, known=True, suspended=report.suspended, running_since=since)
 
     def heard(self, now: float) -> "SchedulerClock":
         """A heartbeat: the job runs, whatever the last poll said."""
@@ -62,9 +68,10 @@ class SchedulerClock:
         if self.running_since is None:
             until = self.queued_since + limits.queue if limits.queue and self.known else inf
             return until, Clock.QUEUE
+        stopped = self.suspended or not self.known
         if self.last_heartbeat is None:
-            return (self.running_since + limits.start if self.known else inf), Clock.START
-        return (self.last_heartbeat + limits.heartbeat if self.known else inf), Clock.HEARTBEAT
+            return (inf if stopped else self.running_since + limits.start), Clock.START
+        return (inf if stopped else self.last_heartbeat + limits.heartbeat), Clock.HEARTBEAT
 
     def late(self, limits: Limits) -> float:
         """When a missing heartbeat is a reason to ask the batch system; infinity before the first one."""

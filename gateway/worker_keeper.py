@@ -29,6 +29,10 @@ from gateway.workers import Worker, Workers
 #: Seconds until the cancel of single workers is repeated when the batch system did not take it.
 CANCEL_RETRY = 2.0
 
+#: Seconds in which a lost worker's job may come back to the queue, where the site lets jobs run again, before the
+#: worker is replaced.
+REQUEUE_PATIENCE = 60.0
+
 #: At most so many workers of one wave of failures are asked why; they fail alike.
 EXPLAINED_AT_ONCE = 3
 
@@ -65,6 +69,7 @@ class WorkerKeeper:
         self._demand = scaling.Demand(ledger.record.count)
         self._may_start_again = 0.0
         self._refusals = 0
+        self._suspended: set[JobId] = set()
 
     # ---- what others tell --------------------------------------------------
 
@@ -92,6 +97,8 @@ class WorkerKeeper:
         before, self._demand = self._demand, self._demand.hear(heartbeat.count, now)
         if self.workers.hear(heartbeat, now) or self._demand != before:
             self._changes.notify()
+            if self._may_be_requeued and self.workers.count(WorkerState.LOST):
+                self._watch.ask()
         if self.workers.count(WorkerState.ACTIVE):
             self._refusals = 0
         return self._demand.count
@@ -101,6 +108,7 @@ class WorkerKeeper:
         failed: list[tuple[JobId, Worker]] = []
         for job, report in reports:
             end = self.workers.report(job, report, trio.current_time())
+            self._heed_suspension(job, report)
             if end is None:
                 if report.state is JobState.QUEUED and report.reason:
                     self._events.tell(f"Workers wait in the queue: {report.reason}")
@@ -115,6 +123,22 @@ class WorkerKeeper:
         if failed:
             await self._failed(failed)
         await self._forget_ended_groups()
+
+    def _heed_suspension(self, job: JobId, report: JobReport) -> None:
+        """A suspended worker cannot connect: its time to do so begins anew when its job runs again."""
+        before = job in self._suspended
+        if report.suspended:
+            self._suspended.add(job)
+        elif before and report.state is not JobState.UNKNOWN:
+            self._suspended.discard(job)
+        if report.suspended or before:
+            for worker in self.workers:
+                if worker.job == job and worker.state is WorkerState.STARTING:
+                    worker.since = inf if job in self._suspended else trio.current_time()
+        if report.suspended and not before:
+            self._events.tell(
+                "The batch system has suspended workers" + (f": {report.reason}" if report.reason else "")
+            )
 
     # ---- the task ----------------------------------------------------------
 
@@ -142,17 +166,42 @@ class WorkerKeeper:
 
     async def _balance(self) -> float:
         """Bring the workers one step closer to what is wanted; returns when to look again at the latest."""
-        plan = scaling.plan(self._demand.count, self.workers.states, self._cluster.config.max_workers)
+        states, look_again = self._states()
+        plan = scaling.plan(self._demand.count, states, self._cluster.config.max_workers)
         cancel = [worker for worker in self.workers.named(plan.cancel) if worker.job is not None]
         if cancel and not await self._cancel(cancel):
             return trio.current_time() + CANCEL_RETRY
         if not plan.start:
-            return inf
+            return look_again
         if trio.current_time() < self._may_start_again:
-            return self._may_start_again
+            return min(look_again, self._may_start_again)
         size = self._services.driver.max_group_size(self._cluster)
         await self._start(plan.start if size is None else min(plan.start, size))
-        return inf
+        return look_again
+
+    @property
+    def _may_be_requeued(self) -> bool:
+        """Whether the batch system may run a job of this cluster again."""
+        return bool(getattr(self._cluster.config, "requeue", False))  # an option of batch systems only
+
+    def _states(self) -> tuple[dict[str, WorkerState], float]:
+        """What to plan with, and when that changes by itself.
+
+        A worker whose job is requeued is lost to the scheduler before the batch system says why. So where jobs may run
+        again, a lost worker counts as a queued one for a while, and is one as soon as its job is known to wait.
+        """
+        states, look_again, now = dict(self.workers.states), inf, trio.current_time()
+        for worker in self.workers if self._may_be_requeued else ():
+            if worker.state is not WorkerState.LOST or worker.job not in self._watch.jobs:
+                continue
+            until = worker.since + REQUEUE_PATIENCE
+            if self._watch.jobs[worker.job].state is JobState.QUEUED:
+                self.workers.apply(worker, WorkerEvent.JOB_QUEUED, now)
+                states[worker.name] = worker.state
+            elif now < until:
+                states[worker.name] = WorkerState.QUEUED
+                look_again = min(look_again, until)
+        return states, look_again
 
     async def _start(self, count: int) -> None:
         number = self._ledger.draft.groups + 1

@@ -369,7 +369,7 @@ async def test_jobs_that_can_never_run_are_cancelled_where_the_site_wants_it(
     dialect = PBS(fail_on_can_never_run=True)
     driver = BatchDriver(PBSBackend(), launcher, Queue(dialect=dialect, command_timeout=30))
     qstat = '{"Jobs": {"7.pbs": {"job_state": "Q", "comment": "Can Never Run: ncpus"}}}'
-    async with open_played(driver, monkeypatch, qselect=["7.pbs\n", "", "7.pbs\n", ""], qstat=qstat):
+    async with open_played(driver, monkeypatch, qselect=["7.pbs\n", "", "", "7.pbs\n", "", ""], qstat=qstat):
         with driver.watch(evolve(cluster, config=PBSClusterConfig())) as watch:
             watch.add(JobId("7.pbs"))
             watch.eager = True

@@ -10,6 +10,7 @@ from attrs import evolve
 
 from gateway import cluster as cluster_module
 from gateway import worker_keeper
+from gateway.backends.jobqueue import JobQueueClusterConfig
 from gateway.cluster import Cluster
 from gateway.cluster_config import ClusterConfig
 from gateway.configurable import with_overrides
@@ -23,7 +24,7 @@ from gateway.errors import (
 )
 from gateway.heartbeat import Heartbeat
 from gateway.lifecycle import WorkerState
-from gateway.models import ClusterRecord, ClusterStatus, JobState, Role
+from gateway.models import ClusterRecord, ClusterStatus, JobReport, JobState, Role
 from gateway.scheduler_client import SchedulerUnreachable
 from gateway.services import Rules, Services
 from gateway.timeouts import Limits
@@ -47,7 +48,7 @@ class FakeRoutes:
 class House:
     """One cluster and everything around it."""
 
-    def __init__(self, nursery, *, limits=LIMITS, overrides=None, driver=None, store=None):
+    def __init__(self, nursery, *, limits=LIMITS, overrides=None, config=None, driver=None, store=None):
         self.driver = driver or FakeDriver()
         self.store = store or FakeStore()
         self.routes = FakeRoutes()
@@ -60,7 +61,7 @@ class House:
             backoff_base_delay=0.1,
             backoff_max_delay=300,
         )
-        self.config = with_overrides(ClusterConfig(), overrides or {})
+        self.config = with_overrides(config or ClusterConfig(), overrides or {})
         self.record = ClusterRecord(
             name="c0ffee",
             username="alice",
@@ -272,6 +273,93 @@ async def test_why_workers_wait_is_told_with_scale(autojump_clock, heard):
         await settle()
         assert await house.cluster.scale(3) == "2 workers wait in the queue: Resources"
         assert "Workers wait in the queue: Resources" in house.told
+
+
+def suspend(house, what):
+    for job in house.driver.select(what):
+        job.report = JobReport(JobState.RUNNING, "Preempted", suspended=True)
+        house.driver.board.deliver({job.id: job.report})
+
+
+async def test_a_suspended_scheduler_is_not_given_up(autojump_clock):
+    async with open_house() as house:
+        await house.open()
+        await house.driver.wait_submissions(1)
+        suspend(house, "scheduler")
+        await trio.sleep(1000)
+        house.driver.run("scheduler")
+        await trio.sleep(50)
+        await house.beat()
+        suspend(house, "scheduler")
+        await trio.sleep(1000)
+        assert house.cluster.record.status is ClusterStatus.RUNNING
+        assert "The batch system has suspended the scheduler: Preempted" in house.told
+        house.driver.run("scheduler")
+        await trio.sleep(29)
+        assert house.cluster.record.status is ClusterStatus.RUNNING
+        await house.status(ClusterStatus.FAILED)
+        assert "not been heard of for 30 s" in house.cluster.record.reason
+
+
+async def test_suspended_workers_are_not_given_up(autojump_clock, heard):
+    async with open_house(limits=evolve(LIMITS, heartbeat=10**6)) as house:
+        await house.running()
+        await house.cluster.scale(2)
+        await house.driver.wait_submissions(2)
+        house.driver.run("w1-0")
+        await trio.sleep(50)
+        suspend(house, "w1")
+        await trio.sleep(500)
+        house.driver.report("w1", JobState.UNKNOWN)
+        await trio.sleep(500)
+        house.driver.run("w1")
+        await trio.sleep(59)
+        assert house.driver.cancelled == []
+        assert house.told.count("The batch system has suspended workers: Preempted") == 1
+        await trio.sleep(2)
+        assert house.driver.cancelled == [("2_0", "2_1")]
+
+
+@pytest.mark.parametrize("news_first", [True, False])
+async def test_a_requeued_worker_keeps_its_job(autojump_clock, heard, news_first):
+    async with open_house(config=JobQueueClusterConfig(requeue=True)) as house:
+        await house.running()
+        await house.cluster.scale(2)
+        await house.driver.wait_submissions(2)
+        house.driver.run("w1")
+        await house.beat(2, active=["w1-0", "w1-1"])
+        if news_first:
+            house.driver.report("w1-0", JobState.QUEUED, "BeginTime")
+            await settle()
+        await house.beat(2, active=["w1-1"], closed=["w1-0"])
+        await trio.sleep(10)
+        if not news_first:
+            assert house.cluster.workers.states["w1-0"] is WorkerState.LOST
+            house.driver.report("w1-0", JobState.QUEUED, "BeginTime")
+            await settle()
+        assert house.cluster.workers.states["w1-0"] is WorkerState.QUEUED
+        for _ in range(10):
+            await trio.sleep(15)
+            await house.beat(2, active=["w1-1"])
+        house.driver.run("w1-0")
+        await house.beat(2, active=["w1-0", "w1-1"])
+        assert len(house.driver.submissions) == 2
+        assert house.driver.cancelled == []
+
+
+async def test_a_lost_worker_that_is_not_requeued_is_replaced_after_a_while(autojump_clock, heard):
+    async with open_house(config=JobQueueClusterConfig(requeue=True), limits=evolve(LIMITS, heartbeat=10**6)) as house:
+        await house.running()
+        await house.cluster.scale(1)
+        await house.driver.wait_submissions(2)
+        house.driver.run("w1")
+        await house.beat(1, active=["w1-0"])
+        await house.beat(1)
+        await trio.sleep(worker_keeper.REQUEUE_PATIENCE - 1)
+        assert house.driver.cancelled == []
+        await trio.sleep(2)
+        assert house.driver.cancelled == [("2_0",)]
+        assert len(house.driver.submissions) == 3
 
 
 # ---- failures

@@ -283,16 +283,22 @@ def test_which_refusals_of_qdel_matter(dialect, code, stderr, failed):
 # --- status ---------------------------------------------------------------------------------------------------------
 
 
-def test_two_questions_for_all_jobs(dialect):
-    waiting, running = PBS(folder="/opt/pbs/bin").status_commands({"bob", "alice"})
+def test_three_questions_for_all_jobs(dialect):
+    waiting, running, suspended = PBS(folder="/opt/pbs/bin").status_commands({"bob", "alice"})
     assert waiting == ("/opt/pbs/bin/qselect", "-T", "-u", "alice,bob", "-s", "QHWTB")
     assert running[-1] == "RSUEB"
+    assert suspended[-1] == "SU"
 
 
 def test_a_job_in_both_answers_runs(dialect):
     status = dialect.parse_status([ok("7.pbs\n8[0].pbs\n\n"), ok("8[0].pbs\n8[1].pbs\nsome hook's greeting\n")])
     assert status.reports == {"7.pbs": QUEUED, "8[0].pbs": RUNNING, "8[1].pbs": RUNNING}
     assert status.hopeless == frozenset()
+
+
+def test_a_suspended_job_runs(dialect):
+    status = dialect.parse_status([ok(), ok("7.pbs\n8.pbs\n"), ok("7.pbs\n")])
+    assert status.reports == {"7.pbs": JobReport(JobState.RUNNING, suspended=True), "8.pbs": RUNNING}
 
 
 @pytest.mark.parametrize("answers", [[Answer(162, "", AWAY), ok()], [ok("7.pbs\n"), Answer(162, "", AWAY)]])

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.backends.pbs_ids import array_of, by_array, ids_of, is_id
 from gateway.backends.pbs_jobs import STATES, ending, exit_status, jobs_in, report, waiting
-from gateway.models import JobState
+from gateway.models import JobReport, JobState
 
 SAMPLES = Path(__file__).parent / "data" / "pbs" / "samples"
 
@@ -59,7 +59,8 @@ def test_the_states_of_an_array():
 def test_more_states():
     assert report({"job_state": "E"}).state is JobState.ENDING
     assert report({"job_state": "T"}).state is JobState.QUEUED
-    assert report({"job_state": "U"}).state is JobState.RUNNING
+    assert report({"job_state": "U"}) == report({"job_state": "S"}) == JobReport(JobState.RUNNING, suspended=True)
+    assert report({}) == JobReport(JobState.RUNNING)
     assert report({"job_state": "M"}).state is JobState.UNKNOWN
     assert report({"job_state": "?"}).state is JobState.RUNNING
     assert set(STATES) == set("QHWTRSUBEFXM")

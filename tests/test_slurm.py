@@ -243,7 +243,7 @@ def test_states_as_recorded(dialect):
         "11": JobReport(JobState.GONE, "FAILED (JobLaunchFailure)"),
         "40": JobReport(JobState.GONE, "TIMEOUT (TimeLimit)"),
         "4": JobReport(JobState.ENDING),
-        "175": JobReport(JobState.RUNNING),
+        "175": JobReport(JobState.RUNNING, suspended=True),
         "174": JobReport(JobState.QUEUED, "JobHeldUser"),
         "3": JobReport(JobState.GONE, "CANCELLED (PartitionDown)"),
     }
@@ -252,6 +252,11 @@ def test_states_as_recorded(dialect):
 @pytest.mark.parametrize("state", ["REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "CONFIGURING", "SIGNALING", "RESIZING"])
 def test_these_are_alive(state):
     assert parse_queue(f"1|{state}|None")["1"].state in (JobState.QUEUED, JobState.RUNNING)
+
+
+@pytest.mark.parametrize("state", ["SUSPENDED", "STOPPED"])
+def test_these_are_alive_and_stand_still(state):
+    assert parse_queue(f"1|{state}|None")["1"] == JobReport(JobState.RUNNING, suspended=True)
 
 
 def test_a_new_word_for_a_state_does_not_lose_a_job():

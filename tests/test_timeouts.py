@@ -37,6 +37,18 @@ def test_heartbeats_push_the_deadline():
     assert clock.reported(UNKNOWN, 26.0).reported(ENDING, 27.0).deadline(LIMITS) == (55.0, Clock.HEARTBEAT)
 
 
+def test_no_clock_runs_while_the_job_is_suspended():
+    suspended = JobReport(JobState.RUNNING, suspended=True)
+    started = SchedulerClock(0.0).reported(suspended, 10.0)
+    assert started.deadline(LIMITS) == (inf, Clock.START)
+    assert started.reported(RUNNING, 500.0).deadline(LIMITS) == (560.0, Clock.START)
+    heard = SchedulerClock(0.0).heard(10.0).reported(suspended, 20.0)
+    assert heard.deadline(LIMITS) == (inf, Clock.HEARTBEAT)
+    assert heard.reported(UNKNOWN, 30.0).reported(suspended, 40.0).deadline(LIMITS) == (inf, Clock.HEARTBEAT)
+    assert heard.reported(UNKNOWN, 30.0).reported(RUNNING, 500.0).deadline(LIMITS) == (530.0, Clock.HEARTBEAT)
+    assert heard.reported(QUEUED, 500.0) == SchedulerClock(500.0)
+
+
 def test_a_requeued_job_starts_again():
     clock = SchedulerClock(0.0).reported(RUNNING, 10.0).heard(12.0).reported(QUEUED, 20.0)
     assert clock == SchedulerClock(20.0)

@@ -11,9 +11,10 @@ recordings):
   The log's directory must exist, or the job is tried 21 times and held; the
   launcher makes it. PBS starts jobs in the home directory, hence the `cd`.
 - Who is there is asked of qselect: one connection however many jobs, whole
-  ids, nothing of what users write. The states are told by asking twice. A job
-  may move between two questions, so running is asked last, and one that went
-  back to the queue is missed once. `B`, an array's own state, is in both lists.
+  ids, nothing of what users write. The states are told by asking again. A job
+  may move between two questions, so running is asked after waiting, and one
+  that went back to the queue is missed once. `B`, an array's own state, is in
+  both lists. Those that are suspended run as well, and are asked for last.
 - qstat takes one connection and one reserved port for each id (300 ids twice:
   62 seconds), prints only the first of several ids as JSON, and sleeps when
   it is called twice within a second. It is asked for single ids, and for few:
@@ -39,12 +40,18 @@ from gateway.backends.dialect import Answer, Command, Site, Status, StatusFailed
 from gateway.backends.jobqueue import walltime_seconds
 from gateway.backends.pbs_config import PBSClusterConfig
 from gateway.backends.pbs_ids import array_of, by_array, ids_of, is_id, ranges
-from gateway.backends.pbs_jobs import CAN_NEVER_RUN, ending, jobs_in, report, waiting
+from gateway.backends.pbs_jobs import CAN_NEVER_RUN, SUSPENDED, ending, jobs_in, report, waiting
 from gateway.backends.script import JobScript, render_script
 from gateway.models import JobId, JobReport, JobState, Role
 
 #: States of qselect. M (moved) and F (finished) are history, which may be switched off; follow-ups see them.
 WAITING, RUNNING = "QHWTB", "RSUEB"
+#: What is said of the jobs in the answers of qselect; later answers count for more.
+_TOLD = (
+    JobReport(JobState.QUEUED),
+    JobReport(JobState.RUNNING),
+    JobReport(JobState.RUNNING, suspended=True),
+)
 
 #: Ids in one qdel: some 20 kB of arguments.
 MAX_CANCEL_ARGUMENTS = 1000
@@ -152,15 +159,15 @@ class PBS:
     # --- status ------------------------------------------------------------------------------------------------------
 
     def status_commands(self, users: Collection[str]) -> tuple[Command, ...]:
-        """Who waits, then who runs."""
+        """Who waits, then who runs, then who is suspended."""
         who = ",".join(sorted(users))
-        return tuple((self._path("qselect"), "-T", "-u", who, "-s", states) for states in (WAITING, RUNNING))
+        return tuple((self._path("qselect"), "-T", "-u", who, "-s", states) for states in (WAITING, RUNNING, SUSPENDED))
 
     def parse_status(self, answers: Sequence[Answer]) -> Status:
-        """One id a line; a job in both answers has started in between."""
+        """One id a line; a job that waits in one answer and runs in the next has started in between."""
         reports: dict[JobId, JobReport] = {}
-        for answer, state in zip(answers, (JobState.QUEUED, JobState.RUNNING), strict=True):
-            reports.update(dict.fromkeys(_ids(answer), JobReport(state)))
+        for answer, told in zip(answers, _TOLD, strict=False):
+            reports.update(dict.fromkeys(_ids(answer), told))
         return Status(reports=reports)
 
     def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> tuple[Command, ...]:

@@ -26,6 +26,7 @@ _STATES = {
     JobState.GONE: "FX",
     JobState.UNKNOWN: "M",
 }
+SUSPENDED = "SU"
 STATES: Mapping[str, JobState] = {letter: state for state, letters in _STATES.items() for letter in letters}
 
 CAN_NEVER_RUN = "Can Never Run"
@@ -68,7 +69,9 @@ def report(attributes: Attributes) -> JobReport:
         return JobReport(state, ending(attributes))
     if state is JobState.UNKNOWN:
         return JobReport(state, "PBS has moved the job to another server.")
-    return JobReport(state, waiting(attributes) if state is JobState.QUEUED else "")
+    return JobReport(
+        state, waiting(attributes) if state is JobState.QUEUED else "", suspended=bool(letter) and letter in SUSPENDED
+    )
 
 
 def waiting(attributes: Attributes) -> str:

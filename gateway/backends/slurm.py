@@ -43,6 +43,7 @@ _STATES = {
     JobState.GONE: "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED LAUNCH_FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED"
     " RECONFIG_FAIL REVOKED TIMEOUT",
 }
+_SUSPENDED = frozenset(("SUSPENDED", "STOPPED"))
 STATES: Mapping[str, JobState] = {word: state for state, words in _STATES.items() for word in words.split()}
 
 #: Arguments of one scancel; ranges of array elements count as one.
@@ -266,7 +267,7 @@ def _report(state: str, reason: str) -> JobReport:
     known = STATES.get(state, JobState.RUNNING)
     if known is JobState.GONE:
         return JobReport(known, state if reason in ("", "None") else f"{state} ({reason})")
-    return JobReport(known, "" if reason == "None" else reason)
+    return JobReport(known, "" if reason == "None" else reason, suspended=state in _SUSPENDED)
 
 
 def explanation(state: str, reason: str, code: str, nodes: str) -> str:
