@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.proxy.client_hello import MAX_HELLO, BadHello, Hello, More, NotTls, parse_client_hello
+from gateway.proxy.client_hello import MAX_HELLO, START, BadHello, Hello, More, NotTls, parse_client_hello
 from tests.hellos import big_hello, extension, handshake, openssl_hello, recorded, records, server_name, split
 
 NAME = "daskgateway-abc"
@@ -26,6 +26,7 @@ def test_every_prefix_asks_for_more_until_the_hello_is_whole(name: str, hello: b
         answer = parse_client_hello(hello[:size])
         assert isinstance(answer, More)
         assert size < answer.size <= len(hello)
+        assert parse_client_hello(hello, answer) == Hello(name)
     assert parse_client_hello(hello) == Hello(name)
     assert parse_client_hello(hello + b"anything") == Hello(name)
 
@@ -40,12 +41,36 @@ def test_every_split_into_two_records(name: str, hello: bytes) -> None:
 
 
 def test_one_byte_records_and_what_is_asked_for() -> None:
-    pieces = split(HELLOS[3][1], [1] * 2000)
-    have = 0
-    while isinstance(answer := parse_client_hello(pieces[:have]), More):
-        assert answer.size > have
-        have = answer.size
+    hello = split(big_hello(NAME.encode(), 10000), [1] * 11000)
+    looks, answer = 0, START
+    while isinstance(answer, More):
+        data = hello[: answer.size]
+        answer, again = parse_client_hello(data, answer), parse_client_hello(data)
+        looks += 1
+        assert answer == again
+        assert not isinstance(answer, More) or len(data) < answer.size <= len(hello)
     assert answer == Hello(NAME)
+    assert 60000 < len(hello) < MAX_HELLO
+    assert looks < 60
+
+
+def test_a_look_at_some_records_says_that_more_are_there() -> None:
+    hello = split(HELLOS[3][1], [1] * 2000)
+    looks, answer = 0, START
+    while isinstance(answer, More):
+        assert answer.size <= len(hello)
+        answer = parse_client_hello(hello, answer, 10)
+        looks += 1
+    assert answer == Hello(NAME)
+    assert looks == -(-len(hello) // 60)
+
+
+def test_what_follows_the_hello_in_its_record_is_not_waited_for() -> None:
+    message = handshake(server_name((0, NAME.encode())))
+    hello = records(message + b"x" * 1000)
+    assert parse_client_hello(hello[:6]) == More(9)
+    assert parse_client_hello(hello[:50]) == More(5 + len(message))
+    assert parse_client_hello(hello[: 5 + len(message)]) == Hello(NAME)
 
 
 def test_up_to_64_kib_and_no_further() -> None:
@@ -119,6 +144,7 @@ def test_any_records_and_any_prefix(sizes: list[int], hello: tuple[str, bytes], 
     else:
         assert isinstance(answer, More)
         assert cut < answer.size <= len(pieces)
+        assert parse_client_hello(pieces, answer) == Hello(hello[0])
 
 
 @given(st.sampled_from(HELLOS), st.integers(0, 400), st.integers(0, 255))

@@ -3,11 +3,13 @@
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import trio
 import trustme
 
+from gateway.proxy.client_hello import parse_client_hello
 from gateway.proxy.limits import Limits
 from gateway.proxy.routes import Routes
 from tests.hellos import big_hello, openssl_hello, split
@@ -82,6 +84,38 @@ async def test_a_hello_of_60_kib_in_many_records(echo_port: int) -> None:
             await client.send_all(hello[start : start + 7000])
             await trio.testing.wait_all_tasks_blocked()
         assert await receive_exactly(client, len(hello)) == hello
+
+
+async def test_a_hello_in_tiny_records_costs_few_looks(echo_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return parse_client_hello(*arguments)
+
+    monkeypatch.setattr("gateway.proxy.front.parse_client_hello", counted)
+    hello = split(big_hello(b"daskgateway-abc", 1000), [1] * 1100)
+    async with public_port(route_to(echo_port)) as address, await connect(address) as client:
+        for start in range(0, len(hello), 12):
+            await client.send_all(hello[start : start + 12])
+            await trio.testing.wait_all_tasks_blocked()
+        assert await receive_exactly(client, len(hello)) == hello
+        assert looks < 60
+    looks = 0
+    async with public_port(route_to(echo_port)) as address, await connect(address) as client:
+        await client.send_all(hello)
+        assert await receive_exactly(client, len(hello)) == hello
+        assert looks > len(hello) / 6 / 64  # it took several turns
+
+
+async def test_a_client_that_has_said_much_and_ends_early_is_closed() -> None:
+    hello = split(big_hello(b"daskgateway-abc", 1000), [1] * 1100)
+    async with public_port(Routes()) as address, await connect(address) as client:
+        await client.send_all(hello[:-1])
+        await client.send_eof()
+        with trio.fail_after(5), pytest.raises((trio.BrokenResourceError, AssertionError)):
+            await receive_exactly(client, 1)
 
 
 async def test_half_close_from_either_side() -> None:

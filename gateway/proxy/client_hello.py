@@ -4,23 +4,33 @@ A TLS client opens with a ClientHello (RFC 8446, 4.1.2; the same shape since
 TLS 1.0), and the server name that it wants stands there in clear text (RFC
 6066, 3). The message travels in *records* of at most 16 KiB, may be cut into
 any number of them, and grows past a TCP segment as soon as post-quantum keys
-are offered; hence `More`, which says how many bytes are needed to learn
-anything new, so that the caller can sleep until they are there.
+are offered; hence `More`, which says how many bytes are needed to decide, so
+that the caller can sleep until they are there.
 
 `parse_client_hello` is given everything received so far and answers with one
 of `Hello`, `More`, `NotTls`; it raises `BadHello` when no further byte could
 make sense of it. It never reads past the ClientHello. With encrypted hellos
 (ECH) the name is the outer one, which is meant to be public.
+
+A hello of tiny records must cost no more than its bytes are worth. So a record
+is looked at once (a `More` is where the next look begins), a look can be held
+to a number of records, and as soon as the length of the message is known,
+`More` asks for all that is missing and the one header that must precede it at
+least: a hello in records of one byte comes to a decision in some fifty looks.
 """
 
-from attrs import frozen
+import struct
 
-#: The largest ClientHello accepted, counted with its record headers, in bytes.
+from attrs import field, frozen
+
+#: The largest ClientHello accepted, in bytes. The headers of its records count: they wait in the same buffer. In
+#: records of one byte, which nobody writes who means well, it may therefore have 10.9 KB; in usual ones, 64 KB.
 MAX_HELLO = 65536
 
 _HANDSHAKE = 22  # content type of a record, RFC 8446, 5.1
 _CLIENT_HELLO = 1  # handshake type, RFC 8446, 4
 _MAX_RECORD = 16384
+_RECORD = struct.Struct("!BBxH")  # header of a record: content type, major version, minor version, length
 _SERVER_NAME = 0  # extension type, RFC 6066, 3
 _HOST_NAME = 0
 
@@ -38,9 +48,18 @@ class Hello:
 
 @frozen
 class More:
-    """Not decided yet: nothing new can be learnt before `size` bytes have been received in total."""
+    """Not decided yet, nor before `size` bytes have been received in total; if so many are there, look again at once.
+
+    The other fields are for the next look: where the records end that need no other look, and what they carried.
+    """
 
     size: int
+    start: int = field(default=0, eq=False, repr=False)
+    message: bytes = field(default=b"", eq=False, repr=False)
+
+
+#: Where the first look begins.
+START = More(1)
 
 
 @frozen
@@ -48,35 +67,41 @@ class NotTls:
     """The first byte is no TLS handshake; it may well be HTTP."""
 
 
-def parse_client_hello(data: bytes) -> Hello | More | NotTls:
-    """Look at all bytes received so far; raises `BadHello`."""
+def parse_client_hello(data: bytes, seen: More = START, most: int = MAX_HELLO) -> Hello | More | NotTls:
+    """Look at all bytes received so far, in at most `most` records after those already `seen`; raises `BadHello`."""
     if not data:
-        return More(1)
+        return START
     if data[0] != _HANDSHAKE:
         return NotTls()
-    message = bytearray()
-    start = 0
-    while True:
+    message, start = bytearray(seen.message), seen.start
+    size = _message_size(message)
+    for _ in range(most):
         end = _record_end(data, start)
+        whole = len(message)
         message += data[start + 5 : end]
-        size = _message_size(message)
+        if size is None:
+            size = _message_size(message)
         if size is not None and len(message) >= size:
             return Hello(_server_name(_Reader(bytes(message[4:size]))))
         if end > len(data):
-            return _more(end)
+            return _more(_needed(len(data), start, end, len(message), size), start, message[:whole])
         start = end
+    return More(start, start, bytes(message))
 
 
 def _record_end(data: bytes, start: int) -> int:
     """Where the record that begins at `start` ends; as far as its header is there, it is checked."""
     header = data[start : start + 5]
-    if header[:1] not in (b"", b"\x16"):
+    whole = len(header) == 5
+    kind: int
+    length: int
+    kind, major, length = _RECORD.unpack(header if whole else header + b"\x16\x03\x01\x00\x01"[len(header) :])
+    if kind != _HANDSHAKE:
         raise BadHello("a record that is no handshake in the middle of the ClientHello")
-    if header[1:2] not in (b"", b"\x03"):
-        raise BadHello(f"no TLS version starts with {header[1]}")
-    if len(header) < 5:
+    if major != 3:
+        raise BadHello(f"no TLS version starts with {major}")
+    if not whole:
         return start + 5
-    length = int.from_bytes(header[3:5], "big")
     if not 0 < length <= _MAX_RECORD:
         raise BadHello(f"a record of {length} bytes")
     return start + 5 + length
@@ -94,10 +119,23 @@ def _message_size(message: bytearray) -> int | None:
     return size
 
 
-def _more(size: int) -> More:
+def _needed(have: int, start: int, end: int, held: int, size: int | None) -> int:
+    """How many bytes must be there before the message, of which `held` bytes are, or at least its size can be known.
+
+    `start` and `end` are those of the last record, of which the header or the content is not all there.
+    """
+    if have < start + 5:
+        return end if size is None else end + size - held
+    if size is None:
+        return min(end, have + 4 - held)
+    missing = size - held
+    return have + missing if missing <= end - have else have + missing + 5
+
+
+def _more(size: int, start: int, message: bytearray) -> More:
     if size > MAX_HELLO:
         raise BadHello(f"a ClientHello of more than {MAX_HELLO} bytes")
-    return More(size)
+    return More(size, start, bytes(message))
 
 
 class _Reader:

@@ -8,16 +8,19 @@ within one turn.
 The bytes are looked at with MSG_PEEK: they stay in the kernel, and whoever
 gets the connection finds an untouched socket. While a hello is incomplete,
 SO_RCVLOWAT is raised to what is missing, so that not each of its segments
-wakes us.
+wakes us. Each of its records is looked at once, and only some in one turn, so
+that hellos of very many tiny records delay nobody.
 """
 
 import select
 import socket
 from typing import Protocol
 
-from gateway.proxy.client_hello import MAX_HELLO, BadHello, Hello, More, parse_client_hello
+from gateway.proxy.client_hello import MAX_HELLO, START, BadHello, Hello, More, parse_client_hello
 from gateway.proxy.proxy_protocol import BadProxyHeader, ProxyHeader, parse_proxy_header
 
+#: Records of a hello that are looked at before others have their turn; no usual hello has as many.
+_RECORDS = 64
 _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -28,6 +31,9 @@ class Desk(Protocol):
 
     def heard(self, arrival: "Arrival") -> None:
         """The first bytes have come."""
+
+    def not_through(self, arrival: "Arrival") -> None:
+        """More has come than one turn is for: call `arrival.ready(0)` in the next."""
 
     def introduced(self, arrival: "Arrival", client: str) -> bool:
         """A trusted proxy says who the client is; False when it cannot be taken (and has been closed)."""
@@ -52,7 +58,19 @@ class Arrival:
     `address` is the client's, as logs and limits know it; `client` the same when a trusted proxy has said it.
     """
 
-    __slots__ = ("address", "client", "desk", "has_header", "settled", "silent", "sock", "wanted", "watched")
+    __slots__ = (
+        "address",
+        "client",
+        "desk",
+        "ended",
+        "has_header",
+        "seen",
+        "settled",
+        "silent",
+        "sock",
+        "wanted",
+        "watched",
+    )
 
     def __init__(self, desk: Desk, sock: socket.socket, address: str, *, has_header: bool) -> None:
         self.desk = desk
@@ -60,7 +78,9 @@ class Arrival:
         self.address = address
         self.client = ""
         self.has_header = has_header  # a PROXY protocol header stands before everything else
+        self.seen = START  # how far the hello was looked at
         self.wanted = 1
+        self.ended = False
         self.silent = True
         self.settled = False
         self.watched = False
@@ -70,6 +90,8 @@ class Arrival:
         if self.settled:
             return
         desk = self.desk
+        if mask & _END:
+            self.ended = True  # which is told once
         while True:
             try:
                 size = self.sock.recv_into(desk.peek_buffer, MAX_HELLO, socket.MSG_PEEK)
@@ -79,7 +101,7 @@ class Arrival:
                 desk.gave_up(self)
                 return
             if size < self.wanted:
-                if not size or mask & _END:
+                if not size or self.ended:
                     desk.gave_up(self)
                 return
             if self.silent:
@@ -87,17 +109,21 @@ class Arrival:
                 desk.heard(self)
             data = bytes(desk.peek_buffer[:size])
             try:
-                answer = parse_proxy_header(data) if self.has_header else parse_client_hello(data)
+                answer = parse_proxy_header(data) if self.has_header else parse_client_hello(data, self.seen, _RECORDS)
             except (BadHello, BadProxyHeader) as error:
                 desk.bad_start(self, str(error))
                 return
             if isinstance(answer, More):
-                if mask & _END:
+                self.seen = answer
+                if answer.size <= size:
+                    desk.not_through(self)
+                elif self.ended:
                     desk.gave_up(self)
                 else:
                     self._expect(answer.size)
                 return
             self._expect(1)
+            self.seen = START
             if not isinstance(answer, ProxyHeader):
                 break
             self.sock.recv_into(desk.peek_buffer, answer.size)

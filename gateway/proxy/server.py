@@ -195,6 +195,10 @@ class PublicPort:
             self.silent.discard(arrival)
             self.unclear.add(arrival)
 
+    def not_through(self, arrival: Arrival) -> None:
+        """There is more to look at in the next turn."""
+        self.loop.again(arrival)
+
     def introduced(self, arrival: Arrival, client: str) -> bool:
         """A trusted proxy has said who the client is; False when that client has no more room."""
         self._admission.leave(arrival.address)
