@@ -8,8 +8,9 @@ import trio.testing
 
 from gateway.backends.base import ClusterRef
 from gateway.backends.dialect import Answer, Site, Status, StatusFailed
+from gateway.backends.launcher_rules import PATH
 from gateway.backends.pbs import PBS
-from gateway.backends.poller import Poller, Queue
+from gateway.backends.poller import ENVIRONMENT, Poller, Queue
 from gateway.backends.slurm import Slurm
 from gateway.backends.watch import WatchBoard
 from gateway.cluster_config import ClusterConfig
@@ -224,3 +225,7 @@ async def test_answers_to_further_questions_add_to_the_look(tmp_path):
 
 async def test_further_questions_end_with_the_first_that_fails(tmp_path):
     assert await followed_up(tmp_path, "exec sleep 600", timeout=0.2) == {}
+
+
+def test_questions_find_the_commands_that_the_launcher_finds():
+    assert ENVIRONMENT["PATH"] == PATH

@@ -43,10 +43,7 @@ import time
 from typing import Any
 
 from gateway.backends import launcher_directories as directories
-from gateway.backends.launcher_rules import CLUSTER, LOG, LOG_PATTERN, VARIABLE, allows, directive
-
-#: Where batch commands are looked for when the request names no path.
-PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/usr/local/slurm/bin:/opt/pbs/bin"
+from gateway.backends.launcher_rules import CLUSTER, LOG, LOG_PATTERN, PATH, VARIABLE, allows, directive
 
 MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
 MAX_TAIL = 64 * 2**10  # bytes

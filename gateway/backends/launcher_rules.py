@@ -12,6 +12,9 @@ is no list of those to allow, so a script that has any is not passed on.
 
 import re
 
+#: Where batch commands are looked for, by the launcher as by the gateway's own questions.
+PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/usr/local/slurm/bin:/opt/pbs/bin"
+
 #: A cluster's directory has the cluster's name.
 CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 #: A log that may be read.

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from gateway.backends.dialect import Answer, Command, Dialect, Site, Status, StatusFailed
 from gateway.backends.evidence import Evidence, alive, forget_absences, judge, next_delay
+from gateway.backends.launcher_rules import PATH
 from gateway.backends.processes import OutputTooLong, run_command
 from gateway.backends.watch import WatchBoard
 from gateway.errors import BackendUnavailable
@@ -24,7 +25,7 @@ from gateway.models import JobId, JobReport
 log = structlog.get_logger()
 
 #: What status commands see. They are the gateway's own processes.
-ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/opt/pbs/bin", "LC_ALL": "C.UTF-8"}
+ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
 
 #: Seconds between two looks however urgently somebody asks.
 SHORTEST_PERIOD = 0.5
