@@ -39,7 +39,7 @@ from gateway.services import Services
 from gateway.submissions import Submissions
 from gateway.supervise import FOR_EVER, describe, supervise
 from gateway.timeouts import Clock, SchedulerClock
-from gateway.worker_keeper import WorkerKeeper
+from gateway.worker_keeper import QUEUE_RETRY, TOO_MANY_WAIT, WorkerKeeper
 from gateway.workers import Workers
 
 _log = structlog.get_logger()
@@ -250,6 +250,9 @@ class Cluster:
         if SCHEDULER_GROUP in self._submissions:
             jobs = await self._submissions.recover(SCHEDULER_GROUP)
         if not jobs:
+            while self._driver.max_group_size(self.ref) == 0:
+                self.events.tell(TOO_MANY_WAIT)
+                await trio.sleep(QUEUE_RETRY)
             spec = scheduler_spec(
                 self.ref,
                 self._draft,

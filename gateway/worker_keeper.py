@@ -29,6 +29,10 @@ from gateway.workers import Worker, Workers
 #: Seconds until the cancel of single workers is repeated when the batch system did not take it.
 CANCEL_RETRY = 2.0
 
+#: Seconds until the batch system is asked for more while as many of the user's jobs wait as the site lets wait.
+QUEUE_RETRY = 10.0
+TOO_MANY_WAIT = "As many of your jobs wait in the queue as the site allows; more are submitted when some have started"
+
 #: Seconds in which a lost worker's job may come back to the queue, where the site lets jobs run again, before the
 #: worker is replaced.
 REQUEUE_PATIENCE = 60.0
@@ -176,6 +180,10 @@ class WorkerKeeper:
         if trio.current_time() < self._may_start_again:
             return min(look_again, self._may_start_again)
         size = self._services.driver.max_group_size(self._cluster)
+        if size == 0:
+            # A submission would wait as well, but nothing could be cancelled meanwhile.
+            self._events.tell(TOO_MANY_WAIT)
+            return min(look_again, trio.current_time() + QUEUE_RETRY)
         await self._start(plan.start if size is None else min(plan.start, size))
         return look_again
 

@@ -167,18 +167,25 @@ async def test_submissions_at_once_are_limited_and_do_not_hold_up_cancellations(
     assert launcher.most_busy == 3
 
 
-async def test_a_user_with_many_jobs_waiting_is_refused(launcher, cluster, monkeypatch):
+async def test_submissions_of_a_user_with_many_jobs_waiting_wait(launcher, cluster, monkeypatch):
     driver = a_driver(launcher, max_pending_jobs_per_user=2)
     text = "1|PENDING|None\n2|PENDING|None\n3|RUNNING|None\n"
     async with open_played(driver, monkeypatch, squeue=text):
         with driver.watch(cluster) as watch:
             watch.add(JobId("1"), JobId("2"), JobId("3"))
             await watch.wait_changes()
-            with pytest.raises(JobRefused, match="2 jobs of alice wait in the queue already; the site's limit is 2"):
+            too_many = "2 jobs of alice wait in the queue already; the site's limit is 2"
+            with pytest.raises(BackendUnavailable, match=too_many):
                 await driver.submit(a_spec(cluster))
+            assert driver.max_group_size(cluster) == 0
+            assert driver.max_group_size(evolve(cluster, username="bob")) == 500
             await driver.submit(a_spec(evolve(cluster, username="bob")))
             watch.discard(JobId("1"))
+            assert driver.max_group_size(cluster) == 500
             await driver.submit(a_spec(cluster))
+            watch.add(JobId("4711"))  # nothing was heard of it yet
+            with pytest.raises(BackendUnavailable, match=too_many):
+                await driver.submit(a_spec(cluster))
 
 
 async def test_another_kind_of_cluster_is_a_bug(launcher, cluster):

@@ -362,6 +362,37 @@ async def test_a_lost_worker_that_is_not_requeued_is_replaced_after_a_while(auto
         assert len(house.driver.submissions) == 3
 
 
+async def test_a_scheduler_waits_for_its_turn_to_wait(autojump_clock):
+    async with open_house(driver=FakeDriver(group_limit=0)) as house:
+        await house.open()
+        await trio.sleep(1000)
+        assert house.driver.submissions == []
+        assert [message for message in house.told if "as the site allows" in message]
+        house.driver.group_limit = None
+        await house.driver.wait_submissions(1)
+        assert house.cluster.record.status is ClusterStatus.PENDING
+
+
+async def test_workers_wait_for_their_turn_and_others_can_be_cancelled_meanwhile(autojump_clock, heard):
+    async with open_house(limits=evolve(LIMITS, heartbeat=10**6)) as house:
+        await house.running()
+        await house.cluster.scale(2)
+        await house.driver.wait_submissions(2)
+        house.driver.group_limit = 0
+        await house.cluster.scale(5)
+        await trio.sleep(1000)
+        assert house.told[-1] == worker_keeper.TOO_MANY_WAIT
+        await house.cluster.scale(1)
+        await house.beat(1)
+        await settle()
+        assert house.driver.cancelled == [("2_1",)]
+        await house.cluster.scale(5)
+        house.driver.group_limit = None
+        await house.driver.wait_submissions(3)
+        assert house.driver.submissions[2].count == 4
+        assert house.cluster.record.status is ClusterStatus.RUNNING
+
+
 # ---- failures
 
 

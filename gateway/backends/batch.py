@@ -30,7 +30,7 @@ from gateway.backends.log_tail import READ_BYTES, log_tail
 from gateway.backends.poller import Poller, Queue
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused
-from gateway.models import JobId, JobState, Role
+from gateway.models import JobId, JobReport, JobState, Role
 from gateway.supervise import supervise
 
 log = structlog.get_logger()
@@ -164,7 +164,13 @@ class BatchDriver:
             self._kept.pop(place, None)
 
     def max_group_size(self, cluster: ClusterRef) -> int:
-        """The site's option, or less if the batch system's arrays are smaller; 1 without arrays."""
+        """The site's option, or less if the batch system's arrays are smaller; 1 without arrays.
+
+        0 while so many jobs of the user wait that no more are submitted.
+        """
+        limit = self._backend.max_pending_jobs_per_user
+        if limit is not None and self._pending(cluster.username) >= limit:
+            return 0
         if not self._backend.worker_job_arrays:
             return 1
         return min(self._backend.max_workers_per_submit, self._site.max_array_size or sys.maxsize)
@@ -250,17 +256,20 @@ class BatchDriver:
                 return
 
     def _check_pending(self, username: str) -> None:
-        limit = self._backend.max_pending_jobs_per_user
-        if limit is None:
-            return
-        pending = sum(
-            report.state is JobState.QUEUED
+        """Raise BackendUnavailable, so that the submission is tried again, while too many of the user's jobs wait."""
+        limit, pending = self._backend.max_pending_jobs_per_user, self._pending(username)
+        if limit is not None and pending >= limit:
+            waiting = f"{pending} jobs of {username} wait in the queue already"
+            raise BackendUnavailable(f"{waiting}; the site's limit is {limit}.")
+
+    def _pending(self, username: str) -> int:
+        """The user's jobs that wait; those of which nothing was heard yet were submitted a moment ago."""
+        return sum(
+            report.state is JobState.QUEUED or report == JobReport(JobState.UNKNOWN)
             for watch in self._board.watches
             if watch.cluster.username == username
             for report in watch.jobs.values()
         )
-        if pending >= limit:
-            raise JobRefused(f"{pending} jobs of {username} wait in the queue already; the site's limit is {limit}.")
 
     async def _command(self, cluster: ClusterRef, request: Mapping[str, Any]) -> Answer:
         """Run a batch command through the launcher."""

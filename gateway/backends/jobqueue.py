@@ -252,7 +252,7 @@ class JobQueueBackend(DBBackendBase):
     )
     max_pending_jobs_per_user: int | None = setting(
         default=None,
-        help="Further submissions of a user are refused while this many of the user's jobs wait; None: no limit.",
+        help="Further submissions of a user wait while this many of the user's jobs do; None: no limit.",
         minimum=1,
     )
     log_retention: float = setting(
