@@ -126,6 +126,43 @@ async def test_a_scheduler_known_by_name() -> None:
         pass
 
 
+def known_at(monkeypatch: pytest.MonkeyPatch, *entries: tuple[int, str]) -> None:
+    """Every name has these addresses."""
+
+    async def look_up(_: str, port: int, **__: Any) -> list[Any]:
+        return [(family, socket.SOCK_STREAM, 6, "", (host, port)) for family, host in entries]
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
+
+
+async def test_a_scheduler_at_one_of_the_addresses_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with peer(echo) as port, public_port(route_to(port, "node.example")) as address:
+        known_at(
+            monkeypatch,
+            (socket.AF_PPPOX, "::1"),  # a family that this machine has not
+            (socket.AF_INET6, "::1"),  # where nobody listens
+            (socket.AF_INET, "127.0.0.2"),
+            (socket.AF_INET, LOCAL),
+        )
+        async with await relayed(address):
+            pass
+
+
+async def test_a_name_with_addresses_at_which_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener, queue = full_listener()
+    limits, told = Limits(connect_timeout=0.05, shutdown_grace=0), []
+    with listener:
+        routes = route_to(listener.getsockname()[1], "node.example")
+        with routes.on_refused(told.append):
+            async with public_port(routes, limits=limits) as address, await connect(address) as client:
+                known_at(monkeypatch, (socket.AF_INET, LOCAL), (socket.AF_INET, "127.0.0.2"))
+                await client.send_all(HELLO)
+                assert (await receive_all(client))[-1:] == b"\x50"
+    assert told == ["abc"]
+    for sock in queue:
+        sock.close()
+
+
 async def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     async def unknown(*_: Any, **__: Any) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

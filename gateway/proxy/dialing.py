@@ -4,11 +4,15 @@ import ipaddress
 import os
 import select
 import socket
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.proxy.front import Arrival
 from gateway.proxy.routes import Route
+
+Target = tuple[int, Any]
+"""Where to connect to: an address family, and an address as sockets of that family take it."""
 
 
 class Caller(Protocol):
@@ -18,19 +22,25 @@ class Caller(Protocol):
         """The scheduler has accepted."""
 
     def refused(self, dial: "Dial", reason: str) -> None:
-        """The scheduler has not."""
+        """It has not, at this address."""
 
 
 class Dial:
-    """The watcher of a connection to a scheduler that is being made for an arrival."""
+    """The watcher of a connection to a scheduler that is being made for an arrival.
 
-    __slots__ = ("arrival", "caller", "route", "sock")
+    `others` are the addresses left to try when this one does not accept.
+    """
 
-    def __init__(self, caller: Caller, arrival: Arrival, route: Route, sock: socket.socket) -> None:
+    __slots__ = ("arrival", "caller", "others", "route", "sock")
+
+    def __init__(
+        self, caller: Caller, arrival: Arrival, route: Route, sock: socket.socket, others: Sequence[Target] = ()
+    ) -> None:
         self.caller = caller
         self.arrival = arrival
         self.route = route
         self.sock = sock
+        self.others = others
 
     def ready(self, mask: int) -> None:
         """The connection stands, or there is none."""
@@ -40,9 +50,14 @@ class Dial:
         elif mask & select.EPOLLOUT:
             self.caller.connected(self)
 
-    def abort(self) -> None:
-        """Time is up, or something unforeseen happened."""
+    def expire(self) -> None:
+        """Time is up for this address."""
         self.caller.refused(self, "no answer")
+
+    def abort(self) -> None:
+        """The route has gone, the port closes, or something unforeseen happened: no address is tried any more."""
+        self.others = ()
+        self.caller.refused(self, "given up")
 
 
 @lru_cache(maxsize=4096)

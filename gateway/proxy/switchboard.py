@@ -3,13 +3,12 @@
 import errno
 import os
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import trio
 
 from gateway.proxy.deadlines import Deadlines
-from gateway.proxy.dialing import Dial, expect_life, numeric_family
+from gateway.proxy.dialing import Dial, Target, expect_life, numeric_family
 from gateway.proxy.epoll_loop import EpollLoop
 from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
@@ -39,7 +38,7 @@ class Switchboard:
         failed: Callable[[Arrival], None],
         left: Callable[[str], None],
     ) -> None:
-        self.dials: Deadlines[Dial] = Deadlines(limits.connect_timeout, Dial.abort)
+        self.dials: Deadlines[Dial] = Deadlines(limits.connect_timeout, Dial.expire)
         self._nursery = nursery
         self._loop = loop
         self._routes = routes
@@ -59,7 +58,7 @@ class Switchboard:
         if family is None:
             self._nursery.start_soon(self._look_up, arrival, route)
         else:
-            self._dial(arrival, route, family, route.scheduler)
+            self._dial(arrival, route, [(family, route.scheduler)])
 
     async def _look_up(self, arrival: Arrival, route: Route) -> None:
         host, port = route.scheduler
@@ -69,25 +68,30 @@ class Switchboard:
         except (OSError, UnicodeError, trio.TooSlowError) as error:
             self._fail(arrival, route, str(error) or "its name cannot be looked up in time")
         else:
-            self._dial(arrival, route, found[0][0], found[0][4])
+            self._dial(arrival, route, [(entry[0], entry[4]) for entry in found])
 
-    def _dial(self, arrival: Arrival, route: Route, family: int, target: Any) -> None:
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        except OSError as error:
-            self._fail(arrival, route, str(error))
-            return
-        code = sock.connect_ex(target)
-        if code == 0:
-            self._relay(arrival, route, sock)
-        elif code == errno.EINPROGRESS:
-            dial = Dial(self, arrival, route, sock)
-            self._loop.add(sock, dial)
-            self.dials.add(dial)
-            self._dials.setdefault(route, set()).add(dial)
-        else:
+    def _dial(self, arrival: Arrival, route: Route, targets: Sequence[Target]) -> None:
+        """Connect with the first of these addresses that accepts."""
+        reason = "it has no address"
+        for tried, (family, address) in enumerate(targets, 1):
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            except OSError as error:
+                reason = str(error)
+                continue
+            code = sock.connect_ex(address)
+            if code == 0:
+                self._relay(arrival, route, sock)
+                return
+            if code == errno.EINPROGRESS:
+                dial = Dial(self, arrival, route, sock, targets[tried:])
+                self._loop.add(sock, dial)
+                self.dials.add(dial)
+                self._dials.setdefault(route, set()).add(dial)
+                return
             sock.close()
-            self._fail(arrival, route, os.strerror(code))
+            reason = os.strerror(code)
+        self._fail(arrival, route, reason)
 
     def connected(self, dial: Dial) -> None:
         """A scheduler has accepted: let the bytes flow."""
@@ -95,10 +99,13 @@ class Switchboard:
         self._relay(dial.arrival, dial.route, dial.sock, watched=True)
 
     def refused(self, dial: Dial, reason: str) -> None:
-        """A scheduler has not accepted."""
+        """A scheduler has not accepted at this address; it may have others."""
         self._forget(dial)
         self._loop.drop(dial.sock)
-        self._fail(dial.arrival, dial.route, reason)
+        if dial.others:
+            self._dial(dial.arrival, dial.route, dial.others)
+        else:
+            self._fail(dial.arrival, dial.route, reason)
 
     def _forget(self, dial: Dial) -> None:
         self.dials.discard(dial)
