@@ -25,6 +25,7 @@ import trio
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef
+from gateway.backends.log_tail import redact
 from gateway.changes import Changes
 from gateway.cluster_config import ClusterConfig
 from gateway.errors import BackendUnavailable, ClusterFailed, Conflict, JobError, JobRefused
@@ -287,13 +288,20 @@ class Cluster:
     async def _scheduler_reported(self, job: JobId, report: JobReport) -> None:
         self._clock = self._clock.reported(report, trio.current_time())
         if report.state is JobState.GONE:
-            self._fail("the scheduler's job ended: " + await self._submissions.explain(job, SCHEDULER_GROUP))
+            self._fail("the scheduler's job ended: " + await self._explain(job))
         elif report.suspended:
             self.events.tell(f"The batch system has suspended the scheduler{_because(report.reason)}")
         elif report.state is JobState.QUEUED and report.reason:
             self.events.tell(f"The scheduler waits in the queue: {report.reason}")
         elif report.state is JobState.UNKNOWN and report.reason:
             self.events.tell(f"The state of the scheduler's job is not known at the moment: {report.reason}")
+
+    async def _explain(self, job: JobId) -> str:
+        """Why the scheduler's job ended, or what is known of it.
+
+        A driver keeps the secrets of what it has submitted out of this; of clusters that were taken back it knows none.
+        """
+        return redact(await self._submissions.explain(job, SCHEDULER_GROUP), self.record.secrets)
 
     # ---- clocks ------------------------------------------------------------
 
@@ -329,7 +337,7 @@ class Cluster:
             reason = self._watch.jobs[job].reason if job is not None and job in self._watch.jobs else ""
             self._fail(f"the scheduler's job waited in the queue for more than {limits.queue:g} s{_because(reason)}")
             return
-        log = await self._submissions.explain(job, SCHEDULER_GROUP) if job is not None else ""
+        log = await self._explain(job) if job is not None else ""
         if clock is Clock.START:
             self._fail(f"the scheduler did not report within {limits.start:g} s after its job had started\n{log}")
         else:

@@ -99,6 +99,11 @@ class ClusterRecord:
     start_time: int
     stop_time: int | None = None
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log line and no sentence may hold."""
+        return self.token, self.tls_cert, self.tls_key
+
 
 @frozen(kw_only=True)
 class SubmissionRecord:

@@ -13,6 +13,7 @@ import trio
 
 from gateway import scaling
 from gateway.backends.base import ClusterRef
+from gateway.backends.log_tail import redact
 from gateway.backends.watch import Watch
 from gateway.changes import Changes
 from gateway.errors import JobError, JobRefused
@@ -275,7 +276,8 @@ class WorkerKeeper:
         self._wait_before_start(self.workers.failed_starts, rules.backoff_base_delay)
         reasons: list[str] = []
         for job, worker in list(failed)[:EXPLAINED_AT_ONCE]:
-            reasons.append(await self._submissions.explain(job, worker.name))
+            explanation = await self._submissions.explain(job, worker.name)
+            reasons.append(redact(explanation, self._ledger.record.secrets))
             self._events.tell(f"Worker {worker.name} failed to start: {reasons[-1]}")
         count = self.workers.failed_starts
         if count >= rules.worker_start_failure_limit and not self.workers.count(WorkerState.ACTIVE):

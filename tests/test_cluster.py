@@ -393,6 +393,35 @@ async def test_workers_wait_for_their_turn_and_others_can_be_cancelled_meanwhile
         assert house.cluster.record.status is ClusterStatus.RUNNING
 
 
+async def test_clusters_that_were_taken_back_show_no_secrets(autojump_clock, heard):
+    token = "0123456789abcdef"
+    async with open_house() as house:
+        house.record = evolve(house.record, token=token)
+        await house.running()
+        await house.cluster.scale(3)
+        await house.driver.wait_submissions(2)
+        record, submissions = house.cluster.record, list(house.store.submissions.values())
+        house.scope.cancel()
+        await settle()
+        house.driver.run("w1")
+        house.driver.explanations.update(dict.fromkeys(house.driver.jobs, f"the log says {token}"))
+        await house.open(record, submissions)
+        await settle()
+        house.driver.end("w1")
+        await house.status(ClusterStatus.FAILED)
+        assert "Worker w1-0 failed to start: the log says [redacted]" in house.told
+        assert token not in str(house.told) + house.cluster.record.reason
+
+
+async def test_a_silent_scheduler_that_was_taken_back_shows_no_secrets(autojump_clock, heard):
+    async with open_house() as house:
+        house.record = evolve(house.record, token="0123456789abcdef")
+        house.driver.explanations["1_0"] = "token 0123456789abcdef"
+        await house.running()
+        await house.status(ClusterStatus.FAILED)
+        assert house.cluster.record.reason.endswith("for 30 s\ntoken [redacted]")
+
+
 # ---- failures
 
 
