@@ -173,6 +173,60 @@ async def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None
         assert (await receive_all(client))[-1:] == b"\x50"
 
 
+@pytest.mark.parametrize("leads_elsewhere", [False, True])
+async def test_a_route_that_goes_away_while_its_name_is_looked_up(
+    monkeypatch: pytest.MonkeyPatch, leads_elsewhere: bool
+) -> None:
+    asked, answered = trio.Event(), trio.Event()
+
+    async def look_up(_: str, port: int, **__: Any) -> list[Any]:
+        asked.set()
+        await answered.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (LOCAL, port))]
+
+    async with peer(echo) as port:
+        routes = route_to(port, "node.example")
+        async with public_port(routes) as address, await connect(address) as client:
+            monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
+            await client.send_all(HELLO)
+            await asked.wait()
+            if leads_elsewhere:
+                routes.add("abc", f"tls://{LOCAL}:1")
+            else:
+                routes.remove("abc")
+            answered.set()
+            assert (await receive_all(client))[-1:] == b"\x50"
+
+
+async def test_a_fault_of_ours_in_a_look_up_costs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def faulty(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async with peer(echo) as port, public_port(route_to(port, "localhost")) as address:
+        with monkeypatch.context() as broken:
+            broken.setattr(trio.socket, "getaddrinfo", faulty)
+            assert await is_refused(address)
+        async with await relayed(address):
+            pass
+
+
+async def test_a_stop_during_a_look_up_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = trio.Event()
+
+    async def never(*_: Any, **__: Any) -> None:
+        asked.set()
+        await trio.sleep_forever()
+
+    async with public_port(route_to(1, "node.example")) as address:
+        client = await connect(address)
+        monkeypatch.setattr(trio.socket, "getaddrinfo", never)
+        await client.send_all(HELLO)
+        await asked.wait()
+    with pytest.raises(CLOSED):
+        await receive_exactly(client, 1)
+    await client.aclose()
+
+
 def full_listener() -> tuple[socket.socket, list[socket.socket]]:
     """A listener whose queue is full: further connections stay half-open."""
     listener = socket.socket()

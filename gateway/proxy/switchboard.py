@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 
+import structlog
 import trio
 
 from gateway.proxy.deadlines import Deadlines
@@ -17,6 +18,8 @@ from gateway.proxy.pipes import Pipes
 from gateway.proxy.relay import Relay
 from gateway.proxy.routes import Route, Routes
 from gateway.proxy.traffic import Traffic
+
+_log = structlog.get_logger()
 
 
 class Switchboard:
@@ -61,14 +64,27 @@ class Switchboard:
             self._dial(arrival, route, [(family, route.scheduler)])
 
     async def _look_up(self, arrival: Arrival, route: Route) -> None:
+        try:
+            await self._dial_by_name(arrival, route)
+        except Exception as error:  # noqa: BLE001 (the boundary of each connection, as the loop's is for watchers)
+            _log.error("connection failed", cluster=route.name, error=repr(error), exc_info=error)
+            arrival.abort()
+        except trio.Cancelled:
+            arrival.abort()
+            raise
+
+    async def _dial_by_name(self, arrival: Arrival, route: Route) -> None:
         host, port = route.scheduler
         try:
             with trio.fail_after(self._limits.connect_timeout):
                 found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError, trio.TooSlowError) as error:
             self._fail(arrival, route, str(error) or "its name cannot be looked up in time")
-        else:
+            return
+        if self._routes.get(route.name) == route:
             self._dial(arrival, route, [(entry[0], entry[4]) for entry in found])
+        else:  # `end_route` has come and gone meanwhile, and would not end this connection
+            self._failed(arrival)
 
     def _dial(self, arrival: Arrival, route: Route, targets: Sequence[Target]) -> None:
         """Connect with the first of these addresses that accepts."""
