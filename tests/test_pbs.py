@@ -530,12 +530,22 @@ def settings_of(**changes):
         ({"query_other_jobs": "False", "operators": "", "managers": "dask@*.example.org"}, False),
         ({"query_other_jobs": "False", "operators": "dask@pbs"}, True),
         ({"query_other_jobs": "False", "operators": "alice@*"}, True),
+        ({"query_other_jobs": "False", "operators": "dask@Login1.Example.org"}, False),
+        ({"query_other_jobs": "False", "operators": "dask@login1.example.com"}, True),
     ],
 )
 def test_whether_pbs_shows_us_the_jobs_of_others(dialect, changes, hides):
     site = dialect.parse_site(ok(settings_of(**changes)))
     assert bool(site.hides_jobs) is hides
     assert site.max_array_size == 10000
+
+
+@pytest.mark.parametrize("host", ["login1.example.org", "*.example.org", "login1", "*", "login*"])
+def test_a_host_that_knows_no_more_than_its_short_name(host):
+    short = PBS(account="dask", host="login1")
+    settings = settings_of(query_other_jobs="False", operators=f"root@*,dask@{host}")
+    assert short.parse_site(ok(settings)).hides_jobs == ""
+    assert short.parse_site(ok(settings.replace("login", "head").replace("*", "head"))).hides_jobs
 
 
 def test_the_site_of_the_recordings(dialect):

@@ -260,9 +260,13 @@ class PBS:
         return Site(max_array_size=max(1, int(size)) if size.isdecimal() else None, hides_jobs="" if shown else _HIDDEN)
 
     def _is_us(self, pattern: str) -> bool:
+        """Does this entry of an access list mean us? It has a whole name, our host may know its first label only."""
         user, _, host = pattern.partition("@")
-        names = (self.host, self.host.partition(".")[0])
-        return user == self.account and any(fnmatch.fnmatch(name, host or "*") for name in names)
+        us, them = self.host.lower(), host.lower() or "*"
+        same = fnmatch.fnmatchcase(us, them) or fnmatch.fnmatchcase(us.partition(".")[0], them)
+        if "." not in us:
+            same = same or fnmatch.fnmatchcase(us, them.partition(".")[0])
+        return user == self.account and same
 
     def _is_hopeless(self, job: JobReport) -> bool:
         return self.fail_on_can_never_run and job.state is JobState.QUEUED and CAN_NEVER_RUN in job.reason
