@@ -263,6 +263,41 @@ def test_a_path_that_is_changed_while_it_is_used_leads_nowhere_else(directory, h
     assert not (home / "moved" / "c1").exists()
 
 
+def test_a_directory_that_takes_the_place_of_ours_keeps_its_files(directory, home, monkeypatch):
+    # The same again, one level below: another folder gets the name of ours once ours was found to be ours.
+    (directory / "w1-0.log").write_text("x")
+    (home / "work").mkdir()
+    (home / "work" / "thesis").write_text("x")
+    marked = launcher.directories._is_marked
+
+    def swap(descriptor):
+        found = marked(descriptor)
+        if (home / "work").exists():
+            directory.rename(home / "moved")
+            (home / "work").rename(directory)
+        return found
+
+    monkeypatch.setattr(launcher.directories, "_is_marked", swap)
+    assert "Directory not empty" in clean()["error"]
+    assert (directory / "thesis").exists()
+    assert not list((home / "moved").iterdir())
+
+
+def test_a_removal_that_fails_can_be_tried_again(directory, monkeypatch):
+    (directory / "w1-0.log").write_text("x")
+    assert clean(keep_logs=True)["ok"]
+
+    def fail(name, dir_fd):
+        assert name == "w1-0.log", "the markers go last"
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fail)
+        assert clean()["error"].endswith("cannot be removed: Permission denied")
+    assert clean() == {"ok": True, "kept": 0}
+    assert not directory.exists()
+
+
 def test_a_directory_of_somebody_else_s_is_left_alone(batch, home):
     (home / ".dask-gateway" / "c1").mkdir(parents=True)
     assert "was not made by the gateway" in submit()["error"]

@@ -109,8 +109,16 @@ def _remove(parent: int, name: str) -> None:
     import shutil  # here, since it takes a third of the launcher's start, and submissions do without
 
     with ours(parent, name) as directory:
-        if directory is not None:
-            shutil.rmtree(name, dir_fd=parent)  # does not follow links, at the top or below
+        if directory is None:
+            return
+        # What is emptied is the directory that was looked at, whatever bears its name by now. The markers go last, so
+        # that a removal that fails can be tried again.
+        for entry in sorted(os.listdir(directory), key=(MARKER, ENDED).__contains__):
+            try:
+                os.unlink(entry, dir_fd=directory)
+            except IsADirectoryError:
+                shutil.rmtree(entry, dir_fd=directory)  # does not follow links, at the top or below
+        os.rmdir(name, dir_fd=parent)
 
 
 def end(path: str, cluster: str) -> None:
