@@ -6,7 +6,7 @@ cluster, and render what comes back. Whoever was authenticated gets a cookie
 with the answer, and the authenticator its say, also when the answer is an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ from gateway.cluster import Cluster
 from gateway.errors import BadRequest, Forbidden, GatewayError, InvalidRequest, NotFound
 from gateway.manager import Manager
 from gateway.models import MOST_WORKERS, ClusterRecord, ClusterStatus, User
+from gateway.proxy.traffic import Traffic
 from gateway.store import Store
 from gateway.strict import shown
 
@@ -34,8 +35,14 @@ BODY_LIMIT = 1024 * 1024
 WAIT_PATIENCE = 20.0
 
 
-def create_api(manager: Manager, authenticator: Authenticator, sessions: Sessions, store: Store) -> Quart:
-    """The app with all its routes."""
+def create_api(
+    manager: Manager,
+    authenticator: Authenticator,
+    sessions: Sessions,
+    store: Store,
+    traffic: Callable[[str], Traffic] = lambda name: Traffic(),
+) -> Quart:
+    """The app with all its routes. `traffic(name)` is what the connections to a cluster's scheduler have carried."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["RESPONSE_TIMEOUT"] = None
@@ -142,6 +149,13 @@ def create_api(manager: Manager, authenticator: Authenticator, sessions: Session
         cluster = owned(name, user)
         told = [{"time": event.time, "message": event.message} for event in cluster.events]
         return _json(200, {"events": told})
+
+    @app.get("/api/v1/clusters/<name>/traffic")
+    async def show_traffic(name: str) -> Response:
+        user = await identified()
+        carried = traffic(owned(name, user).name)
+        fields = ("connections", "total_connections", "bytes_to_scheduler", "bytes_to_clients", "idle_seconds")
+        return _json(200, {field: getattr(carried, field) for field in fields})
 
     return app
 

@@ -39,7 +39,8 @@ from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.limits import Limits as PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
-from gateway.proxy.server import serve_public
+from gateway.proxy.server import PublicPort, serve_public
+from gateway.proxy.traffic import Traffic
 from gateway.services import Rules, Services
 from gateway.settings import Proxy
 from gateway.store import Store, open_store
@@ -160,7 +161,8 @@ async def _edges(
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     limits = PortLimits(**{field.name: getattr(config.proxy, field.name) for field in _PORT_LIMITS})
     sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age)
-    api = create_api(manager, config.authenticator, sessions, store)
+    relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
+    api = create_api(manager, config.authenticator, sessions, store, partial(_traffic, relaying))
     heartbeats, lists = heartbeat_app(manager), ListRoute(manager, sessions)
     await config.authenticator.setup(api)
     front = Front(
@@ -176,7 +178,7 @@ async def _edges(
     serve_listeners = partial(serve_public, routes=routes, limits=limits, trusted_proxies=config.proxy.trusted_proxies)
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(
+            web: PublicPort = await nursery.start(
                 partial(
                     serve_listeners,
                     ports.public,
@@ -186,7 +188,9 @@ async def _edges(
                 )
             )
             if ports.schedulers:
-                await nursery.start(partial(serve_listeners, ports.schedulers, serve_http=None))
+                relaying.append(await nursery.start(partial(serve_listeners, ports.schedulers, serve_http=None)))
+            else:
+                relaying.append(web)
             if ports.private:
                 await nursery.start(partial(serve_listeners, ports.private, serve_http=private.serve, schedulers=False))
             yield
@@ -196,6 +200,11 @@ async def _edges(
     finally:
         with trio.move_on_after(CLEANUP_DEADLINE, shield=True):
             await config.authenticator.cleanup()
+
+
+def _traffic(relaying: Sequence[PublicPort], name: str) -> Traffic:
+    """What a cluster's connections have carried; before the port is open, nothing."""
+    return relaying[0].traffic(name) if relaying else Traffic()
 
 
 async def _open_ports(config: Config, stack: AsyncExitStack) -> Ports:

@@ -344,6 +344,7 @@ async def test_a_waiting_client_that_hangs_up_leaves_nothing():
 ROUTES = [
     ("GET", "", None),
     ("GET", "/events", None),
+    ("GET", "/traffic", None),
     ("DELETE", "", None),
     ("POST", "/scale", {"count": 1}),
     ("POST", "/adapt", {}),

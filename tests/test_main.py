@@ -18,7 +18,9 @@ from gateway.config import load
 from gateway.errors import StartError
 from gateway.main import Ports, _api_url, _hear_signals, run, serve
 from tests.e2e.house import open_gateway
+from tests.hellos import openssl_hello
 from tests.houses import basic, heartbeat
+from tests.proxy_peers import connect, echo, peer, receive_exactly
 
 CONFIG = """
 from gateway.backends.settings import DBBackendBase
@@ -210,6 +212,30 @@ async def test_a_port_of_their_own_for_schedulers(configure):
         assert (await request(f"http://{ports.name}/api/health"))[0] == 200
         with pytest.raises((httpcore.NetworkError, httpcore.RemoteProtocolError)):
             await request(f"http://{ports.scheduler_name}/api/health")
+
+
+@pytest.mark.parametrize("more", ["", "c.Proxy.tcp_address = '127.0.0.1:0'"])
+async def test_owners_see_what_their_cluster_carries(configure, more):
+    config = configure(more)
+    async with peer(echo) as port, open_server(config) as ports:
+        clusters = f"http://{ports.name}/api/v1/clusters/"
+        name = orjson.loads((await request(clusters, "POST", body=b"{}"))[2])["name"]
+        assert orjson.loads((await request(f"{clusters}{name}/traffic"))[2])["idle_seconds"] is None
+        (spec,) = await config.backend.driver.wait_submissions(1)
+        beat = orjson.dumps(heartbeat(host="127.0.0.1", scheduler_address=f"tls://127.0.0.1:{port}"))
+        token = ("Authorization", f"token {spec.secrets['DASK_GATEWAY_API_TOKEN']}")
+        async with httpcore.AsyncConnectionPool() as pool:
+            answer = await pool.request("POST", f"{clusters}{name}/heartbeat", headers=[token], content=beat)
+            assert answer.status == 200
+        hello = openssl_hello(f"daskgateway-{name}")
+        async with await connect(parts(ports.scheduler_name or ports.name)) as client:
+            await client.send_all(hello)
+            await receive_exactly(client, len(hello))
+            status, _, body = await request(f"{clusters}{name}/traffic")
+            traffic = orjson.loads(body)
+            assert (status, 0 <= traffic.pop("idle_seconds") < 60) == (200, True)
+            assert traffic.pop("bytes_to_scheduler") >= len(hello)
+            assert traffic == {"connections": 1, "total_connections": 1, "bytes_to_clients": len(hello)}
 
 
 async def test_one_address_written_twice_is_one_port(configure):

@@ -16,6 +16,7 @@ from gateway.proxy.limits import Limits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import PublicPort, serve_public
+from gateway.proxy.traffic import Traffic
 from tests.proxy_peers import (
     HELLO,
     LOCAL,
@@ -272,21 +273,21 @@ async def test_traffic_is_counted_by_cluster() -> None:
         (listener,) = await open_listeners("127.0.0.1:0")
         options = {"routes": routes, "serve_http": None, "limits": Limits(shutdown_grace=0)}
         public: PublicPort = await nursery.start(partial(serve_public, [listener], **options))
-        assert public.traffic() == {}
+        assert public.traffic("abc") == public.traffic("unknown") == Traffic()
         async with await relayed(listener.getsockname()), await relayed(listener.getsockname()) as second:
             await second.send_all(b"x" * 1000)
             await receive_exactly(second, 1000)
-            traffic = public.traffic()["abc"]
+            traffic = public.traffic("abc")
             assert (traffic.connections, traffic.total_connections, public.connections) == (2, 2, 2)
             assert traffic.bytes_to_clients == 2 * len(HELLO) + 1000
             assert abs(traffic.bytes_to_scheduler - traffic.bytes_to_clients) <= 4
             await second.send_eof()
             await receive_all(second)
-            after = public.traffic()["abc"]
+            after = public.traffic("abc")
             assert (after.connections, after.total_connections) == (1, 2)
             assert 0 <= after.bytes_to_clients - traffic.bytes_to_clients <= 2  # the end counts
             routes.remove("abc")
-            assert public.traffic() == {}
+            assert public.traffic("abc") == Traffic()
         nursery.cancel_scope.cancel()
         listener.close()
 

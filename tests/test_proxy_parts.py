@@ -296,11 +296,14 @@ def test_the_kernel_counts_bytes() -> None:
             ours.recv(500, socket.MSG_WAITALL)
             past = Traffic(total_connections=3, bytes_to_clients=1000)
             now = past.with_open([ours])
+            later = now.with_open([])
     assert (now.connections, now.total_connections) == (1, 3)
     assert now.bytes_to_clients == 1500
     assert 1000 <= now.bytes_to_scheduler <= 1002  # the handshake counts
-    assert now.idle_seconds is not None
     assert past.with_open([]).idle_seconds is None
+    assert now.idle_seconds is not None
+    assert later.connections == 0
+    assert later.last_active == now.last_active  # known beyond the last connection
 
 
 def test_sockets_without_counts_count_nothing() -> None:

@@ -131,9 +131,9 @@ class PublicPort:
         """How many connections are open, of whatever kind."""
         return self._admission.total
 
-    def traffic(self) -> dict[str, Traffic]:
-        """What each cluster's connections have carried so far."""
-        return self.switchboard.traffic()
+    def traffic(self, name: str) -> Traffic:
+        """What this cluster's connections through this port have carried so far."""
+        return self.switchboard.traffic(name)
 
     def listen(self, listeners: Sequence[socket.socket]) -> None:
         """Take connections from these sockets."""

@@ -171,9 +171,8 @@ class Switchboard:
         if self._routes.get(route.name) is None:
             self._traffic.pop(route.name, None)
 
-    def traffic(self) -> dict[str, Traffic]:
-        """What each cluster's connections have carried; clusters that have gone are forgotten."""
-        open_ones: dict[str, list[socket.socket]] = {}
-        for route, relays in self._relays.items():
-            open_ones.setdefault(route.name, []).extend(relay.upstream.sock for relay in relays)
-        return {name: past.with_open(open_ones.get(name, [])) for name, past in self._traffic.items()}
+    def traffic(self, name: str) -> Traffic:
+        """What a cluster's connections have carried since it has a route; nothing of one that has gone."""
+        route = self._routes.get(name)
+        relays = self._relays.get(route, ()) if route else ()
+        return self._traffic.get(name, Traffic()).with_open([relay.upstream.sock for relay in relays])

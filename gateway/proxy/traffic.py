@@ -8,6 +8,7 @@ those of open ones when somebody wants to know.
 
 import socket
 import struct
+import time
 
 from attrs import define, evolve
 
@@ -24,8 +25,13 @@ class Traffic:
     total_connections: int = 0
     bytes_to_scheduler: int = 0
     bytes_to_clients: int = 0
-    #: Seconds since the last byte in either direction of any open connection; None without one.
-    idle_seconds: float | None = None
+    #: When the last byte passed, in either direction of any connection, on the clock `time.monotonic`; None before.
+    last_active: float | None = None
+
+    @property
+    def idle_seconds(self) -> float | None:
+        """How long ago the last byte passed, of connections that have ended as well; None when none ever has."""
+        return None if self.last_active is None else max(0.0, time.monotonic() - self.last_active)
 
     def count(self, upstream: socket.socket) -> None:
         """Add what the connection to a scheduler has carried so far."""
@@ -34,12 +40,12 @@ class Traffic:
             sent, received, acked, got = _FIELDS.unpack(info)
             self.bytes_to_scheduler += acked
             self.bytes_to_clients += got
-            idle = min(sent, received) / 1000
-            self.idle_seconds = idle if self.idle_seconds is None else min(idle, self.idle_seconds)
+            active = time.monotonic() - min(sent, received) / 1000
+            self.last_active = active if self.last_active is None else max(active, self.last_active)
 
     def with_open(self, upstreams: list[socket.socket]) -> "Traffic":
         """This, and what the open connections have carried so far."""
-        summed = evolve(self, connections=len(upstreams), idle_seconds=None)
+        summed = evolve(self, connections=len(upstreams))
         for upstream in upstreams:
             summed.count(upstream)
         return summed
