@@ -18,7 +18,7 @@ from gateway.backends.slurm import Slurm
 from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
 from gateway.cluster_config import ClusterConfig
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused
-from gateway.models import JobId, JobState, Role
+from gateway.models import JobId, JobReport, JobState, Role
 
 TOKEN = "0123456789abcdef"
 DOWN = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
@@ -211,6 +211,28 @@ async def test_one_cancel_for_many(launcher, cluster):
     await a_driver(launcher).cancel(cluster, [JobId(f"30_{index}") for index in range(20)])
     (request,) = launcher.requests
     assert (request["action"], request["command"], request["arguments"]) == ("cancel", "scancel", ("30_[0-19]",))
+
+
+async def test_an_array_with_gaps_is_cancelled_as_a_whole_unless_something_is_to_stay(launcher, cluster):
+    driver = BatchDriver(PBSBackend(), launcher, Queue(dialect=PBS(), command_timeout=30))
+    jobs = [JobId(f"7[{index}].pbs") for index in range(6)]
+
+    async def calls(*ended):
+        launcher.requests.clear()
+        await driver.cancel(cluster, ended)
+        return [request["arguments"] for request in launcher.requests]
+
+    assert await calls(jobs[0], jobs[2]) == [("7[0].pbs",), ("7[2].pbs",)]  # nobody watches: who knows what else lives
+    with driver.watch(cluster) as watch:
+        watch.add(*jobs, JobId("3.pbs"))
+        assert await calls(jobs[0], jobs[2]) == [("7[0].pbs",), ("7[2].pbs",)]
+        watch.discard(jobs[1])
+        watch.jobs[jobs[4]] = JobReport(JobState.GONE)
+        assert await calls(jobs[0], jobs[2], jobs[3], jobs[5], "3.pbs") == [("3.pbs",), ("7[].pbs",)]
+        watch.discard(jobs[4])
+        watch.discard(jobs[5])
+        watch.discard(jobs[0])
+        assert await calls(jobs[2], jobs[3]) == [("7[2-3].pbs",)]  # one call as it is
 
 
 @pytest.mark.parametrize(

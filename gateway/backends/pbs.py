@@ -24,7 +24,7 @@ recordings):
   that a job is gone.
 - qdel with several elements of arrays forgets some when others have ended, and
   crashes (nothing deleted) when an unknown id follows. Each call has plain
-  jobs only, or at most two ranges of one array.
+  jobs only, or one range of an array, or one whole array.
 """
 
 import fnmatch
@@ -55,8 +55,6 @@ _TOLD = (
 
 #: Ids in one qdel: some 20 kB of arguments.
 MAX_CANCEL_ARGUMENTS = 1000
-#: Ranges of one array in one qdel; with three the second can be forgotten.
-MAX_RANGES = 2
 
 #: Missing jobs or arrays, and waiting ones, that are asked for after one look at the queue.
 MAX_MISSING_ASKED, MAX_WAITING_ASKED = 10, 4
@@ -142,11 +140,11 @@ class PBS:
         return code < 0 or code in _CRASH_CODES or (code != 0 and _CRASHED.search(answer.stderr) is not None)
 
     def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
-        """Calls with plain ids only, and calls with at most two ranges of one array."""
+        """Calls with plain ids only, and one for each whole array and each range."""
         plain, arrays = by_array(jobs)
-        calls = _chunks(plain, MAX_CANCEL_ARGUMENTS)
-        for array, elements in arrays.items():
-            calls += _chunks(list(ranges(array, elements)), MAX_RANGES)
+        calls = _chunks([job for job in plain if "[]" not in job], MAX_CANCEL_ARGUMENTS)
+        calls += [(job,) for job in plain if "[]" in job]
+        calls += [(word,) for array, elements in arrays.items() for word in ranges(array, elements)]
         return tuple(calls)
 
     def cancel_failed(self, answer: Answer) -> bool:
