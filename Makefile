@@ -35,6 +35,7 @@ pytest: $(VENV)/.test                     ## ARGS="tests/test_api.py -k name" ch
 	$(if $(ARGS),,$(BIN)/python -m tests.check_coverage)
 
 test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one
+	$(if $(PBS_EXEC),$(BIN)/python -m tests.pbs.conditions)
 	$(BIN)/python -m pytest tests/pbs tests/test_pbs.py tests/test_pbs_jobs.py tests/contract tests/e2e/test_pbs.py \
 	    -k "pbs and not slurm" $(ARGS)
 
