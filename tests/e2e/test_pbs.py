@@ -101,12 +101,14 @@ def pbs():
     with miniconda(), some_pbs() as commands:
         # A simulation has the guide's queue; a real PBS may not.
         queue = "create queue dask queue_type=execution, enabled=true, started=true"
-        subprocess.run([commands / "qmgr", "-c", queue], check=False, capture_output=True)
+        made = subprocess.run([commands / "qmgr", "-c", queue], check=False, capture_output=True).returncode == 0
         before = set(pbs_jobs(commands))  # on a real PBS the users may have clusters of another gateway
         yield commands
         left = [job for job in pbs_jobs(commands) if job not in before]
         if left:
             subprocess.run([commands / "qdel", *left], check=False)
+        if made:
+            subprocess.run([commands / "qmgr", "-c", "delete queue dask"], check=False, capture_output=True)
         assert not left, f"jobs are left: {left}"
 
 
