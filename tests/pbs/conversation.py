@@ -83,11 +83,12 @@ class Player:
     well: its jobs are ended afterwards, its settings restored.
     """
 
-    def __init__(self, bin: Path, directory: Path, simulation: Simulation | None) -> None:
+    def __init__(self, bin: Path, directory: Path, simulation: Simulation | None, *, pause: float = 0.05) -> None:
         self.bin = bin
         self.directory = directory
         self.simulation = simulation
         self.words = Words(directory, bin, simulation and simulation.home)
+        self._pause = pause
         self._pids: dict[str, int] = {}
         self._next = 0  # the recorded number of the next job
         self._jobs: list[str] = []
@@ -204,8 +205,7 @@ class Player:
         end = time.monotonic() + _DEADLINE
         while not reached():
             assert time.monotonic() < end, f"waited for {what}"
-            # PBS tells nobody when something changes. A real one has not many ports for those who ask.
-            time.sleep(0.05 if self.simulation else 0.3)
+            time.sleep(self._pause)  # PBS tells nobody when something changes
 
     def _learn(self, given: str) -> None:
         """Which number the recorded job has now, and at the first of them what the host is called."""

@@ -66,5 +66,6 @@ def elsewhere(users: tuple[str, ...]) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_conversation_elsewhere(name: str, directory: Path, elsewhere: Path) -> None:
-    with Player(elsewhere, directory, None) as player:
+    pause = 0.3 if REAL else 0.05  # a real PBS has not many ports for those who ask
+    with Player(elsewhere, directory, None, pause=pause) as player:
         player.play(steps_of(name))
