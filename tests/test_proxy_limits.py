@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 import trio
 
+from gateway.http_server import HttpServer
 from gateway.proxy.limits import Limits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import PublicPort, serve_public
 from gateway.proxy.traffic import Traffic
+from tests.hellos import split
 from tests.proxy_peers import (
     HELLO,
     LOCAL,
@@ -30,6 +33,7 @@ from tests.proxy_peers import (
     receive_all,
     receive_exactly,
 )
+from tests.test_proxy_malformed import FRAMES, MALFORMED, answer_to
 
 CLOSED = (trio.BrokenResourceError, AssertionError)
 
@@ -290,6 +294,101 @@ async def test_traffic_is_counted_by_cluster() -> None:
             assert public.traffic("abc") == Traffic()
         nursery.cancel_scope.cancel()
         listener.close()
+
+
+# --- beside the slow and the malformed ------------------------------------------------------------------------------
+
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+SLOW = {
+    "in the hello": HELLO[:-1],
+    "in a hello of tiny records": split(HELLO, [1] * 2000)[:-1],
+    "in the head": HEAD + b"A: b\r\n" * 100,
+    "in the body": HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 500,
+    "in all of it": b"",
+}
+#: What a good client may wait for one answer beside them, in seconds. They share a process here, and its processor.
+PATIENCE = 0.1
+
+
+async def slowest_request(address: Any, seconds: float) -> float:
+    """How long the slowest request of a client took that asks for a page and for its scheduler, without a pause."""
+    slowest, end = 0.0, trio.current_time() + seconds
+    while not slowest or trio.current_time() < end:
+        for ask in (get, relayed):
+            start = trio.current_time()
+            answer = await ask(address)
+            slowest = max(slowest, trio.current_time() - start)
+            if isinstance(answer, trio.SocketStream):
+                await answer.aclose()
+            else:
+                assert answer.endswith(b"http 0")
+    return slowest
+
+
+async def best_of(runs: int, measure: Callable[[], Awaitable[float]]) -> float:
+    """The best of some runs, as few as it takes: the machine has other things to do as well."""
+    best = await measure()
+    for _ in range(runs - 1):
+        if best >= PATIENCE:
+            best = min(best, await measure())
+    return best
+
+
+@pytest.mark.parametrize("where", SLOW)
+async def test_slow_clients_delay_nobody(where: str) -> None:
+    """A hundred say a byte now and then, and none comes to an end."""
+    bodies = [SLOW[where]] if SLOW[where] else [body for body in SLOW.values() if body]
+    said = 0
+
+    async def dribble(address: Any, body: bytes, started: float) -> None:
+        nonlocal said
+        async with await connect(address) as stream:
+            # Most stand somewhere in the middle from the beginning, so that all parts of it are dwelt upon.
+            await stream.send_all(body[: int(len(body) * started)])
+            for byte in body[int(len(body) * started) :]:
+                await stream.send_all(bytes([byte]))
+                said += 1
+                await trio.sleep(0.03)
+            await trio.sleep_forever()
+
+    serve = HttpServer(hello_app).serve
+    async with (
+        peer(echo) as port,
+        public_port(route_to(port), serve_http=serve) as address,
+        trio.open_nursery() as nursery,
+    ):
+        for number in range(100):
+            nursery.start_soon(dribble, address, bodies[number % len(bodies)], number / 100)
+        await trio.sleep(0.1)
+        best = await best_of(5, partial(slowest_request, address, 0.8))
+        nursery.cancel_scope.cancel()
+    assert said > 300
+    assert best < PATIENCE
+
+
+async def test_malformed_input_delays_nobody() -> None:
+    async def send_everything(address: Any) -> None:
+        for case, (data, _) in [*MALFORMED.items()] * 3:
+            with trio.move_on_after(0.1):
+                await answer_to(address, data, FRAMES.get(case, b""))
+
+    async def beside(address: Any) -> float:
+        slowest = 0.0
+
+        async def measure() -> None:
+            nonlocal slowest
+            while True:
+                slowest = max(slowest, await slowest_request(address, 0))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(measure)
+            await send_everything(address)
+            nursery.cancel_scope.cancel()
+        return slowest
+
+    serve = HttpServer(hello_app).serve
+    async with peer(echo) as port, public_port(route_to(port), serve_http=serve) as address:
+        assert 0 < await best_of(3, partial(beside, address)) < PATIENCE
 
 
 # --- proxies in front -----------------------------------------------------------------------------------------------
