@@ -197,14 +197,19 @@ class WorkerKeeper:
         """What to plan with, and when that changes by itself.
 
         A worker whose job is requeued is lost to the scheduler before the batch system says why. So where jobs may run
-        again, a lost worker counts as a queued one for a while, and is one as soon as its job is known to wait.
+        again, a lost worker counts as a queued one for a while, and is one as soon as its job is known to wait. So does
+        one that is suspended, however long: it was lost only because it could not speak.
         """
         states, look_again, now = dict(self.workers.states), inf, trio.current_time()
-        for worker in self.workers if self._may_be_requeued else ():
+        for worker in self.workers:
             if worker.state is not WorkerState.LOST or worker.job not in self._watch.jobs:
                 continue
-            until = worker.since + REQUEUE_PATIENCE
-            if self._watch.jobs[worker.job].state is JobState.QUEUED:
+            report, until = self._watch.jobs[worker.job], worker.since + REQUEUE_PATIENCE
+            if report.suspended:
+                states[worker.name] = WorkerState.QUEUED
+            elif not self._may_be_requeued:
+                continue
+            elif report.state is JobState.QUEUED:
                 self.workers.apply(worker, WorkerEvent.JOB_QUEUED, now)
                 states[worker.name] = worker.state
             elif now < until:

@@ -320,6 +320,24 @@ async def test_suspended_workers_are_not_given_up(autojump_clock, heard):
         assert house.driver.cancelled == [("2_0", "2_1")]
 
 
+async def test_a_worker_that_was_lost_while_suspended_is_not_cancelled_before_it_runs_again(autojump_clock, heard):
+    async with open_house(limits=evolve(LIMITS, heartbeat=10**6)) as house:
+        await house.running()
+        await house.cluster.scale(2)
+        await house.driver.wait_submissions(2)
+        house.driver.run("w1")
+        await house.beat(2, active=["w1-0", "w1-1"])
+        suspend(house, "w1-0")
+        await settle()
+        await house.beat(2, active=["w1-1"])
+        await trio.sleep(1000)
+        assert house.cluster.workers.states["w1-0"] is WorkerState.LOST
+        assert house.driver.cancelled == []
+        house.driver.run("w1-0")
+        await house.driver.wait_submissions(3)
+        assert house.driver.cancelled == [("2_0",)]
+
+
 @pytest.mark.parametrize("news_first", [True, False])
 async def test_a_requeued_worker_keeps_its_job(autojump_clock, heard, news_first):
     async with open_house(config=JobQueueClusterConfig(requeue=True)) as house:
