@@ -367,23 +367,18 @@ async def test_slow_clients_delay_nobody(where: str) -> None:
 
 
 async def test_malformed_input_delays_nobody() -> None:
-    async def send_everything(address: Any) -> None:
+    async def send_everything(address: Any, sent: trio.Event) -> None:
         for case, (data, _) in [*MALFORMED.items()] * 3:
             with trio.move_on_after(0.1):
                 await answer_to(address, data, FRAMES.get(case, b""))
+        sent.set()
 
     async def beside(address: Any) -> float:
-        slowest = 0.0
-
-        async def measure() -> None:
-            nonlocal slowest
-            while True:
-                slowest = max(slowest, await slowest_request(address, 0))
-
+        slowest, sent = 0.0, trio.Event()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(measure)
-            await send_everything(address)
-            nursery.cancel_scope.cancel()
+            nursery.start_soon(send_everything, address, sent)
+            while not sent.is_set():
+                slowest = max(slowest, await slowest_request(address, 0))
         return slowest
 
     serve = HttpServer(hello_app).serve
