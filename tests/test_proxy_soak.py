@@ -3,11 +3,11 @@
 `SOAK_SECONDS=600 pytest tests/test_proxy_soak.py` (`make soak`) is the long form; without the variable it takes
 seconds.
 
-A good client asks all the while. Connecting and being answered are timed apart, because a connection that takes a second
-to make need be no news of ours: thousands of ports come and go here, and a SYN that finds its port still in TIME-WAIT at
-the other end may be answered with an ACK of the old connection (RFC 9293, 3.10.7.4); the kernel then sends another after
-a second. Its count of such, `TCPSynRetrans`, is printed beside. All share one process, load included, so the limit on
-answers is for what stands still and says nothing about latency.
+A good client asks all the while. Connecting and being answered are timed apart, because a connection that takes a
+second to make need be no news of ours: thousands of ports come and go here, and a SYN that finds its port still in
+TIME-WAIT at the other end may be answered with an ACK of the old connection (RFC 9293, 3.10.7.4); the kernel then sends
+another after a second. Its count of such, `TCPSynRetrans`, is printed beside. All share one process, load included, so
+the limit on answers is for what stands still and says nothing about latency.
 """
 
 import contextlib
