@@ -4,7 +4,10 @@ from gateway.proxy.limits import Limits
 
 
 class Admission:
-    """Counts open connections, in total, by client address, and those that have not asked for anything yet."""
+    """Counts open connections, in total, by client address, and those that have not asked for anything yet.
+
+    Each port has its own counts: whoever fills the public one does not keep jobs out of the private one.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
