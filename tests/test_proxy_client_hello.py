@@ -1,6 +1,7 @@
 """Every prefix and every split of real hellos; every lie a length can tell."""
 
 import ssl
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -145,6 +146,43 @@ def test_any_records_and_any_prefix(sizes: list[int], hello: tuple[str, bytes], 
         assert isinstance(answer, More)
         assert cut < answer.size <= len(pieces)
         assert parse_client_hello(pieces, answer) == Hello(hello[0])
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.integers(1, 50), max_size=100),
+    st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), max_size=2),
+    st.sampled_from(HELLOS),
+    st.integers(1, 70),
+)
+def test_looks_in_steps_see_what_one_look_sees(
+    sizes: list[int], changes: list[tuple[int, int]], hello: tuple[str, bytes], most: int
+) -> None:
+    data = bytearray(split(hello[1], sizes))
+    for place, byte in changes:
+        data[place % len(data)] = byte
+    answer = step_by_step(bytes(data), most)
+    whole = look(bytes(data))
+    if isinstance(answer, More):
+        assert answer.size > len(data)
+        assert not isinstance(whole, Hello | NotTls)  # nonsense may be found later
+    else:
+        assert answer == whole
+
+
+def look(*arguments: Any) -> Any:
+    try:
+        return parse_client_hello(*arguments)
+    except BadHello as error:
+        return str(error)
+
+
+def step_by_step(data: bytes, most: int) -> Any:
+    """As the public port looks: when there is what was asked for."""
+    answer: Any = START
+    while isinstance(answer, More) and answer.size <= len(data):
+        answer = look(data[: answer.size], answer, most)
+    return answer
 
 
 @given(st.sampled_from(HELLOS), st.integers(0, 400), st.integers(0, 255))

@@ -17,6 +17,7 @@ is looked at once (a `More` is where the next look begins), a look can be held
 to a number of records, and as soon as the length of the message is known,
 `More` asks for all that is missing and the one header that must precede it at
 least: a hello in records of one byte comes to a decision in some fifty looks.
+(Nonsense between may so be found a little later than it could be.)
 """
 
 import struct
@@ -48,9 +49,10 @@ class Hello:
 
 @frozen
 class More:
-    """Not decided yet, nor before `size` bytes have been received in total; if so many are there, look again at once.
+    """Not decided yet: look again when `size` bytes have been received in total, at once if so many are there.
 
-    The other fields are for the next look: where the records end that need no other look, and what they carried.
+    No hello can be whole with fewer. The other fields are for the next look: where the records end that need no other
+    one, and what they carried.
     """
 
     size: int
