@@ -16,18 +16,23 @@ another turn with `again`). The rules that keep this fair and safe:
   it has a turn after each: a web request needs dozens of them.
 - To sleep and to be woken costs more than a small message. So when the last
   sleep was shorter than `SPIN_SECONDS`, the epoll is asked again and again for
-  that long before the task sleeps the next time: a lone request and its answer
-  are then carried on at once. After a longer sleep there is no such waiting,
-  so that rare messages cost no more than they must.
+  that long after a watcher was `brisk` before the task sleeps the next time: a
+  lone request and its answer are then carried on at once. After a longer sleep
+  there is no such waiting, so that rare messages cost no more than they must.
+- Bulk data comes in a thousand small pieces. So while nobody else has work to
+  do, a watcher may `doze`: it lets the kernel collect a lot before it is told,
+  and the task waits in this epoll rather than in trio, which costs a tenth. What
+  has come after `LINGER_SECONDS`, be it ever so little, is told all the same.
 - A socket is closed at the end of a turn, so that no number of a closed socket
   is used again while events of the same batch still name it.
 - An exception ends its watcher, not the loop.
 """
 
+import math
 import select
 import socket
 import time
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import structlog
 import trio
@@ -41,6 +46,7 @@ SMALL_BATCH: Final = 8
 SLICE_SECONDS: Final = 0.001
 ALONE_SECONDS: Final = 0.00005
 SPIN_SECONDS: Final = 0.0001
+LINGER_SECONDS: Final = 0.001
 
 
 class Watcher(Protocol):
@@ -55,6 +61,14 @@ class Watcher(Protocol):
         ...
 
 
+class Dozer(Watcher, Protocol):
+    """A watcher that may doze."""
+
+    def wake(self) -> None:
+        """Be told of every byte again."""
+        ...
+
+
 class EpollLoop:
     """The epoll and its one task, `run`."""
 
@@ -63,7 +77,12 @@ class EpollLoop:
         self._watchers: dict[int, Watcher] = {}
         self._again: list[Watcher] = []
         self._closing: list[socket.socket] = []
+        self._dozing: dict[Dozer, float] = {}  # and since when
         self._in_turn = False
+        #: Nobody else in this process has work to do.
+        self.alone = True
+        #: Set by a watcher that has moved something small, to which the answer may come soon.
+        self.brisk = False
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -90,7 +109,8 @@ class EpollLoop:
 
     def drop(self, sock: socket.socket) -> None:
         """Close a socket, watched or not; a second time does nothing."""
-        self._watchers.pop(sock.fileno(), None)
+        watcher = self._watchers.pop(sock.fileno(), None)
+        self._dozing.pop(cast(Dozer, watcher), None)
         if self._in_turn:
             self._closing.append(sock)
         else:
@@ -100,25 +120,34 @@ class EpollLoop:
         """Call `watcher.ready(0)` in the next turn: it has used up its share of this one."""
         self._again.append(watcher)
 
+    def doze(self, watcher: Dozer) -> bool:
+        """May this watcher wait until a lot has come? Then `wake` is called when that takes too long."""
+        if self.alone:
+            self._dozing[watcher] = time.perf_counter()
+        return self.alone
+
     async def run(self) -> None:
         """Serve until cancelled."""
         clock = time.perf_counter
         now = clock()
         slice_end, spin_end = now + SLICE_SECONDS, now
         spin = 0.0
-        alone = True
         while True:
-            busy = self.turn(BATCH if alone else SMALL_BATCH)
+            busy = self.turn(BATCH if self.alone else SMALL_BATCH)
             now = clock()
             if busy:
-                spin_end = now + spin
+                if self.brisk:
+                    spin_end = now + spin
+                    self.brisk = False
                 if now < slice_end:
                     continue
+                if self._dozing:
+                    self._wake(now - LINGER_SECONDS)
                 await trio.lowlevel.checkpoint()
                 back = clock()
                 # Somebody else had something to do: such work needs many rounds, so let the next come soon.
-                alone = back - now < ALONE_SECONDS
-                slice_end = back + SLICE_SECONDS if alone else back
+                self.alone = back - now < ALONE_SECONDS
+                slice_end = back + SLICE_SECONDS if self.alone else back
             elif now < spin_end:
                 continue
             else:
@@ -128,10 +157,13 @@ class EpollLoop:
                 slice_end = back
 
     def turn(self, most: int = BATCH) -> bool:
-        """Handle one batch of at most so many events; False when there was nothing."""
-        events = self._epoll.poll(0, most)
+        """Handle one batch of at most so many events; False when there was nothing, and nobody dozes any more."""
+        events = self._epoll.poll(LINGER_SECONDS if self._dozing and not self._again else 0, most)
         if not events and not self._again:
-            return False
+            if not self._dozing:
+                return False
+            self._wake(math.inf)
+            return True
         again, self._again = self._again, []
         self._in_turn = True
         find = self._watchers.get
@@ -149,6 +181,16 @@ class EpollLoop:
                 sock.close()
             self._closing.clear()
         return True
+
+    def _wake(self, before: float) -> None:
+        """Wake those who have dozed since before then."""
+        for watcher, since in tuple(self._dozing.items()):
+            if since <= before:
+                del self._dozing[watcher]
+                try:
+                    watcher.wake()
+                except Exception as error:  # noqa: BLE001
+                    self._failed(watcher, error)
 
     def close(self) -> None:
         """Abort all watchers and close the epoll; after `run` has ended."""

@@ -8,7 +8,9 @@ Small messages are received into one buffer that all sides share, and sent on
 at once. When a read comes out large the flow turns to *bulk*: bytes are moved
 by splice(2) through a pipe and never enter this process. Pipes are scarce (the
 kernel limits each user's pages in pipes, pipe(7)), so a flow borrows one only
-while bytes are in it; without a free one it goes on with the buffer.
+while bytes are in it; without a free one it goes on with the buffer. A flow
+that streams may *doze* until a lot has come (SO_RCVLOWAT), when the loop agrees,
+which wakes it when that takes too long.
 
 What a peer does not take is kept (the rest of one buffer, or one pipe) and the
 flow is *stuck*: it reads nothing more until its peer has room again, so memory
@@ -33,6 +35,12 @@ from gateway.proxy.pipes import Pipe, Pipes
 
 #: From this size on a read says that more of the kind is to come, and the next one is a splice.
 _BULK = 32768
+#: What a flow waits for while it dozes, and carries in one turn while nobody else in this process has work to do.
+_LOT = 4 << 20
+#: A flow dozes only when it has carried so much without a pause, and the most of a pipe in this turn: messages and
+#: their answers, also large ones, shall not wait for more.
+_STREAM = 4 << 20
+_MUCH = 1 << 19
 #: What a flow may carry in one turn before others have theirs.
 _BUDGET = 1 << 20
 #: How many short reads a flow may do in a row before others have their turn.
@@ -94,7 +102,7 @@ class Relay:
 class Side:
     """One socket of a relay, and the flow from it to its peer."""
 
-    __slots__ = ("broken", "bulk", "ended", "peer", "pipe", "relay", "rest", "sock", "stuck")
+    __slots__ = ("broken", "bulk", "carried", "dozes", "ended", "peer", "pipe", "relay", "rest", "sock", "stuck")
 
     peer: "Side"
 
@@ -102,6 +110,8 @@ class Side:
         self.relay = relay
         self.sock = sock
         self.bulk = False
+        self.carried = 0  # bytes in bulk since the last pause
+        self.dozes = False  # the kernel tells only of a lot
         self.stuck = False  # bytes wait, in `rest` or `pipe`, until the peer has room
         self.rest = b""
         self.pipe: Pipe | None = None
@@ -155,6 +165,7 @@ class Side:
                 self.bulk = True
                 self.carry_bulk()
                 return
+            relay.loop.brisk = True
             if mask and not mask & _END:
                 return
         relay.loop.again(self)
@@ -164,17 +175,18 @@ class Side:
         pipes = self.relay.pipes
         pipe = pipes.borrow()
         if pipe is None:
-            self.bulk = False
+            self.leave_bulk()
             self.relay.loop.again(self)
             return
         source, sink = self.sock.fileno(), self.peer.sock.fileno()
-        budget = _BUDGET
+        share = budget = _LOT if self.relay.loop.alone else _BUDGET
         held = 0
         try:
             while budget > 0:
                 try:
                     held = os.splice(source, pipe.write, pipe.size, flags=_MOVE)
                 except BlockingIOError:
+                    self.emptied(share - budget)
                     return
                 except OSError:
                     self.relay.reset()
@@ -183,8 +195,9 @@ class Side:
                     self.end()
                     return
                 budget -= held
+                self.carried += held
                 if held < _BULK:
-                    self.bulk = False
+                    self.leave_bulk()
                 while held:
                     try:
                         held -= os.splice(pipe.read, sink, held, flags=_MOVE)
@@ -201,6 +214,24 @@ class Side:
             if self.pipe is not pipe:
                 pipe.held = held
                 pipes.take_back(pipe)
+
+    def leave_bulk(self) -> None:
+        """What comes next is small, or has no pipe to go through."""
+        self.bulk = False
+        self.wake()
+
+    def emptied(self, moved: int) -> None:
+        """Nothing is left after so many bytes. In a stream, what comes next is worth a turn when it is a lot."""
+        if moved >= _MUCH and self.carried >= _STREAM and self.relay.loop.doze(self) and not self.dozes:
+            self.dozes = True
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _LOT)
+
+    def wake(self) -> None:
+        """There was a pause: be told of every byte again. If there are any, the kernel says so at once."""
+        self.carried = 0
+        if self.dozes:
+            self.dozes = False
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
     def push(self) -> None:
         """The peer may have room again: first what waits, then whatever has come meanwhile."""
