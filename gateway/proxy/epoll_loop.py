@@ -102,6 +102,10 @@ class EpollLoop:
         self._epoll.modify(sock.fileno(), EDGES)
         self._watchers[sock.fileno()] = watcher
 
+    def listen(self, sock: socket.socket, *, news: bool) -> None:
+        """Tell a watcher of arriving bytes or, for as long as it can do nothing with them, not."""
+        self._epoll.modify(sock.fileno(), EDGES if news else EDGES & ~select.EPOLLIN)
+
     def remove(self, sock: socket.socket) -> None:
         """Watch a socket no longer, without closing it."""
         self._epoll.unregister(sock.fileno())

@@ -14,7 +14,8 @@ which wakes it when that takes too long.
 
 What a peer does not take is kept (the rest of one buffer, or one pipe) and the
 flow is *stuck*: it reads nothing more until its peer has room again, so memory
-never grows with what a slow reader leaves unread.
+never grows with what a slow reader leaves unread. One stuck in bulk is not even
+told of what arrives meanwhile.
 
 Ends: the end of one direction is passed on as such (half-close), after all its
 bytes; a reset of either side resets the other, after the bytes that arrived
@@ -102,7 +103,7 @@ class Relay:
 class Side:
     """One socket of a relay, and the flow from it to its peer."""
 
-    __slots__ = ("broken", "bulk", "carried", "dozes", "ended", "peer", "pipe", "relay", "rest", "sock", "stuck")
+    __slots__ = ("broken", "bulk", "carried", "ended", "expected", "peer", "pipe", "relay", "rest", "sock", "stuck")
 
     peer: "Side"
 
@@ -111,7 +112,7 @@ class Side:
         self.sock = sock
         self.bulk = False
         self.carried = 0  # bytes in bulk since the last pause
-        self.dozes = False  # the kernel tells only of a lot
+        self.expected = 1  # bytes; the kernel tells of no fewer
         self.stuck = False  # bytes wait, in `rest` or `pipe`, until the peer has room
         self.rest = b""
         self.pipe: Pipe | None = None
@@ -203,6 +204,8 @@ class Side:
                         held -= os.splice(pipe.read, sink, held, flags=_MOVE)
                     except BlockingIOError:
                         self.pipe, pipe.held, self.stuck = pipe, held, True
+                        self.relay.loop.doze(self)
+                        self.relay.loop.listen(self.sock, news=False)
                         return
                     except OSError:
                         self.lose_peer()
@@ -218,20 +221,24 @@ class Side:
     def leave_bulk(self) -> None:
         """What comes next is small, or has no pipe to go through."""
         self.bulk = False
-        self.wake()
+        self.carried = 0
+        self.expect(1)
 
     def emptied(self, moved: int) -> None:
         """Nothing is left after so many bytes. In a stream, what comes next is worth a turn when it is a lot."""
-        if moved >= _MUCH and self.carried >= _STREAM and self.relay.loop.doze(self) and not self.dozes:
-            self.dozes = True
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _LOT)
+        stream = moved >= _MUCH and self.carried >= _STREAM
+        self.expect(_LOT if stream and self.relay.loop.doze(self) else 1)
 
     def wake(self) -> None:
-        """There was a pause: be told of every byte again. If there are any, the kernel says so at once."""
+        """There was a pause: be told of every byte again."""
         self.carried = 0
-        if self.dozes:
-            self.dozes = False
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        self.expect(1)
+
+    def expect(self, size: int) -> None:
+        """Be told when so many bytes have come; at once if they have."""
+        if size != self.expected:
+            self.expected = size
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def push(self) -> None:
         """The peer may have room again: first what waits, then whatever has come meanwhile."""
@@ -239,6 +246,7 @@ class Side:
             if self.pipe:
                 while self.pipe.held:
                     self.pipe.held -= os.splice(self.pipe.read, self.peer.sock.fileno(), self.pipe.held, flags=_MOVE)
+                self.relay.loop.listen(self.sock, news=True)
                 self.relay.pipes.take_back(self.pipe)
                 self.pipe = None
             while self.rest:
