@@ -14,8 +14,8 @@ which wakes it when that takes too long.
 
 What a peer does not take is kept (the rest of one buffer, or one pipe) and the
 flow is *stuck*: it reads nothing more until its peer has room again, so memory
-never grows with what a slow reader leaves unread. One stuck in bulk is not even
-told of what arrives meanwhile.
+never grows with what a slow reader leaves unread. One stuck in a stream is not
+even told of what arrives meanwhile.
 
 Ends: the end of one direction is passed on as such (half-close), after all its
 bytes; a reset of either side resets the other, after the bytes that arrived
@@ -103,7 +103,20 @@ class Relay:
 class Side:
     """One socket of a relay, and the flow from it to its peer."""
 
-    __slots__ = ("broken", "bulk", "carried", "ended", "expected", "peer", "pipe", "relay", "rest", "sock", "stuck")
+    __slots__ = (
+        "broken",
+        "bulk",
+        "carried",
+        "deaf",
+        "ended",
+        "expected",
+        "peer",
+        "pipe",
+        "relay",
+        "rest",
+        "sock",
+        "stuck",
+    )
 
     peer: "Side"
 
@@ -112,6 +125,7 @@ class Side:
         self.sock = sock
         self.bulk = False
         self.carried = 0  # bytes in bulk since the last pause
+        self.deaf = False  # the kernel tells of no bytes at all
         self.expected = 1  # bytes; the kernel tells of no fewer
         self.stuck = False  # bytes wait, in `rest` or `pipe`, until the peer has room
         self.rest = b""
@@ -204,8 +218,10 @@ class Side:
                         held -= os.splice(pipe.read, sink, held, flags=_MOVE)
                     except BlockingIOError:
                         self.pipe, pipe.held, self.stuck = pipe, held, True
-                        self.relay.loop.doze(self)
-                        self.relay.loop.listen(self.sock, news=False)
+                        if share - budget >= _MUCH:
+                            self.deaf = True
+                            self.relay.loop.doze(self)
+                            self.relay.loop.listen(self.sock, news=False)
                         return
                     except OSError:
                         self.lose_peer()
@@ -246,7 +262,9 @@ class Side:
             if self.pipe:
                 while self.pipe.held:
                     self.pipe.held -= os.splice(self.pipe.read, self.peer.sock.fileno(), self.pipe.held, flags=_MOVE)
-                self.relay.loop.listen(self.sock, news=True)
+                if self.deaf:
+                    self.deaf = False
+                    self.relay.loop.listen(self.sock, news=True)
                 self.relay.pipes.take_back(self.pipe)
                 self.pipe = None
             while self.rest:
