@@ -20,6 +20,9 @@ from gateway.errors import InvalidRequest
 from gateway.models import User
 from gateway.strict import Misfit, shown, structure
 
+#: What is nested deeper could be stored, but not told to anybody: what writes JSON has a limit of its own.
+DEEPEST = 32
+
 __all__ = ["Bool", "Choice", "Field", "Float", "Integer", "Mapping", "Options", "Select", "String"]
 
 
@@ -223,6 +226,15 @@ class Mapping(Field):
     ) -> None:
         super().__init__(field, default or {}, label, target)
 
+    def check(self, value: Any) -> Any:
+        """Refuse what is nested too deeply."""
+        level = [value]
+        for _ in range(DEEPEST):
+            level = [inner for outer in level for inner in _inside(outer)]
+        if level:
+            raise Misfit(f"must not be nested more than {DEEPEST} levels deep")
+        return value
+
 
 class Options:
     """The fields that users may set, and `handler(options)` or `handler(options, user)`, which returns the options
@@ -287,6 +299,12 @@ class Options:
     get_specification = specification
     parse_options = parse
     get_configuration = configuration
+
+
+def _inside(value: object) -> abc.Iterable[Any]:
+    """The lists and dictionaries directly in one of them."""
+    items = value.values() if isinstance(value, abc.Mapping) else value if isinstance(value, list | tuple) else ()
+    return [item for item in items if isinstance(item, abc.Mapping | list | tuple)]
 
 
 def _takes_two(handler: abc.Callable[..., object]) -> bool:

@@ -37,7 +37,10 @@ _UNITS = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 def shown(value: object) -> str:
     """The value as messages show it: what Python would print, of bounded length."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "something nested too deeply to be shown"
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 

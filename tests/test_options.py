@@ -77,6 +77,23 @@ def test_all_that_is_wrong_is_said(request_: dict[str, Any], reason: str) -> Non
     assert str(caught.value) == f"Wrong options: {reason}"
 
 
+def nested(levels: int) -> dict[str, Any]:
+    """That many containers within each other, the dictionary itself included."""
+    value: Any = [1]
+    for _ in range(levels - 2):
+        value = [value]
+    return {"a": value}
+
+
+def test_a_mapping_may_be_nested_so_deep() -> None:
+    assert OPTIONS.parse({"variables": nested(32)})["variables"] == nested(32)
+    for levels in (33, 254, 340, 1000, 100_000):
+        with pytest.raises(InvalidRequest, match="variables must not be nested more than 32 levels deep, got "):
+            OPTIONS.parse({"variables": nested(levels)})
+    with pytest.raises(InvalidRequest, match="cores must be an integer, got something nested too deeply"):
+        OPTIONS.parse({"cores": nested(100_000)})
+
+
 @pytest.mark.parametrize("request_", [None, [], "x", 3])
 def test_options_are_an_object(request_: object) -> None:
     with pytest.raises(InvalidRequest, match="must be an object"):
