@@ -69,6 +69,9 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or websocket."""
         path: str = scope["path"]
+        if not path:  # "GET ?a=b HTTP/1.1"; Quart takes it for granted that there is one
+            await refuse(scope, send, 400, "The request's target has no path")
+            return
         if self._prefix and not (path == self._prefix or path.startswith(f"{self._prefix}/")):
             await refuse(scope, send, 404, f"Nothing here: this gateway serves below {self._prefix}/")
             return

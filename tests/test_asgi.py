@@ -59,6 +59,16 @@ async def test_outside_the_prefix_there_is_nothing(path):
     assert seen == []
 
 
+async def test_a_target_without_a_path_is_refused():
+    for prefix in ("", "/dask"):
+        seen = []
+        answered = await ask_app(a_front(seen, prefix=prefix), "GET", "", query="a=b")
+        assert (answered.status, "path" in answered.error) == (400, True)
+        closed = await ask_app(a_front(seen, prefix=prefix), "GET", "", kind="websocket", scheme="ws")
+        assert [message["type"] for message in closed] == ["websocket.close"]
+        assert seen == []
+
+
 def a_scope(path, raw_path):
     return {"path": path, "raw_path": raw_path, "root_path": ""}
 
