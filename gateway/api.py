@@ -108,7 +108,8 @@ def create_api(
     async def stop_cluster(name: str) -> Response:
         authorization = request.headers.get("Authorization", "")
         if authorization.startswith("token "):
-            await manager.authenticated(name, authorization).stop()
+            if manager.knows(name):  # else it has been forgotten, and its job is told that it has stopped
+                await manager.authenticated(name, authorization).stop()
             return _json(204)
         user = await identified()
         try:

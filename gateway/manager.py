@@ -115,6 +115,10 @@ class Manager:
             raise NotFound(f"Cluster {name} not found")
         return cluster
 
+    def knows(self, name: str) -> bool:
+        """True for the name of a cluster that is remembered."""
+        return name in self._clusters
+
     def authenticated(self, name: str, authorization: str) -> Cluster:
         """The cluster of this name, for a job that proves with its token (`token <token>`) that it belongs to it.
 
