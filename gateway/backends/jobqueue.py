@@ -137,6 +137,14 @@ class JobQueueClusterConfig(ClusterConfig):
     requeue: bool = setting(
         default=False, help="Whether the batch system may run a job again after a failed node or a preemption."
     )
+    worker_start_patience: float = setting(
+        default=10,
+        help="""How long, at most and about, the workers of a group wait before they start on a node that has more to
+        run than it has cores, so that not all of them are as slow as the last. The first never waits; 0: none does.""",
+        unit="seconds",
+        minimum=0,
+        maximum=60,
+    )
     worker_processes: int = setting(
         default=1,
         help="""Workers (processes) in each worker job; the job asks for this many times worker_cores and

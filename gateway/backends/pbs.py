@@ -108,6 +108,7 @@ class PBS:
             command=(*spec.command, "--name") if array else spec.argv(spec.names[0]),
             name=spec.group,
             index_variable="PBS_ARRAY_INDEX" if array else "",
+            patience=config.worker_start_patience,
             ports=config.scheduler_ports if scheduler else None,
         )
         return Submission(

@@ -88,6 +88,7 @@ class Slurm:
             command=(*spec.command, "--name") if array else spec.argv(spec.names[0]),
             name=spec.group,
             index_variable="SLURM_ARRAY_TASK_ID" if array else "",
+            patience=config.worker_start_patience,
             ports=config.scheduler_ports if spec.role is Role.SCHEDULER else None,
         )
         return Submission(
