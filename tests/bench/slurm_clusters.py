@@ -1,17 +1,17 @@
-"""How long users wait on a real Slurm, for this gateway or for the original one on the same machine.
+"""How long users wait on a real Slurm, for this gateway and for the original one on the same machine.
 
-    python tests/bench/slurm_clusters.py [--original PREFIX] [--rounds 5] [--workers 20 200]
+    python tests/bench/slurm_clusters.py [--original PREFIX] [--rounds 5] [--workers 20 200] [--check]
 
 Runs as root on a machine where tests/slurm/start.sh works. The gateway runs as
 dask, the user is alice, jobs run the Python that runs this program. PREFIX is
-a virtual environment that has `dask-gateway-server`. Times are seconds; those
-of the queue are taken by asking squeue every 20 ms.
+a virtual environment that has `dask-gateway-server`; without it this gateway is
+measured alone. Times are seconds; those of the queue are taken by asking squeue
+every 20 ms. `--check` exits with 1 when a goal below is missed.
 """
 
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import statistics
@@ -57,6 +57,19 @@ echo "$(date +%s.%N) answered" >> {folder}/{name}.calls
 exit $code
 """
 
+
+#: What each median must not exceed. Those of the second table are times the original's.
+GOALS = {
+    "scale(20): last job accepted": 0.5,
+    "scale(20): calls of sbatch": 1,
+    "scale(200): last job accepted": 1.0,
+    "scale(200): calls of sbatch": 1,
+    "shutdown of 20: queue empty": 3.0,
+    "shutdown of 20: calls of scancel": 1,
+    "scheduler script exits 1: user knows after": 6.0,
+    "scheduler is killed: FAILED after": 10.0,
+}
+GOALS_BESIDE = {"new_cluster": 1.05, "scale(20): first worker connected": 1.05}
 
 #: Where a job writes the time.
 STAMP = "/home/alice/dask-gateway-stamp"
@@ -181,10 +194,9 @@ async def failures(gateway, note):
 
 
 @contextlib.contextmanager
-def open_server(folder, arguments, calls_folder):
+def open_server(folder, prefix, arguments, calls_folder):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    prefix = Path(arguments.original or installation())
     values = {
         "port": port,
         "launcher": prefix / "bin" / "dask-gateway-jobqueue-launcher",
@@ -218,24 +230,46 @@ def open_server(folder, arguments, calls_folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--original", metavar="PREFIX", help="measure the original server of this environment")
+    parser.add_argument("--original", type=Path, metavar="PREFIX", help="measure the original beside this gateway")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, nargs="*", default=[20, 200])
     parser.add_argument("--quick", action="store_true", help="leave out clusters that fail")
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
     ensure_slurm()
-    allow_dask(*([Path(arguments.original)] if arguments.original else []))
+    prefixes = {"this": installation()} | ({"original": arguments.original} if arguments.original else {})
+    allow_dask(*prefixes.values())
     dask.config.set({"distributed.comm.timeouts.connect": "60s"})
+    medians = {name: run(prefix, arguments) for name, prefix in prefixes.items()}
+    missed = report(medians["this"], medians.get("original", {}))
+    sys.exit(1 if missed and arguments.check else 0)
+
+
+def run(prefix, arguments):
+    """The medians of all that is measured of the gateway installed there."""
+    print(f"{prefix}:")
     with folder_of_dask() as folder, folder_of_dask() as tools:
         os.chown(tools, 0, 0)  # the launcher of this gateway runs commands of root's only
         calls = Calls(tools)
-        with open_server(folder, arguments, tools) as address:
+        with open_server(folder, prefix, arguments, tools) as address:
             results = asyncio.run(measure(address, arguments, calls))
-    print("medians:")
-    for name, values in results.items():
-        print(f"  {name:<55} {statistics.median(values):8.2f}")
-    print(json.dumps(results))
+    return {name: statistics.median(values) for name, values in results.items()}
+
+
+def report(ours, theirs):
+    """Print the medians beside each other; True when a goal was missed."""
+    missed = False
+    print(f"{'medians':<55} {'this':>8} {'original':>8}")
+    for name, value in ours.items():
+        goal = GOALS.get(name)
+        if goal is None and name in theirs and name in GOALS_BESIDE:
+            goal = GOALS_BESIDE[name] * theirs[name]
+        late = goal is not None and not value <= goal
+        missed |= late
+        other = f"{theirs[name]:8.2f}" if name in theirs else ""
+        print(f"{name:<55} {value:8.2f} {other:>8}" + (f"  MISSED, goal {goal:.2f}" if late else ""))
+    return missed
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """What one tick costs: parsing squeue's answer, and on a real Slurm the answer itself.
 
-    python tests/bench/slurm_poll.py [--slurm]
+    python tests/bench/slurm_poll.py [--slurm] [--check]
 
 Without --slurm: lines as recorded, 1,000 to 100,000 of them, parsed and judged
 for as many watched jobs. With --slurm (as root): 1,000 jobs of 50 clusters are
 held in a parked partition, a driver watches them for some ticks, and every
-call of squeue is counted.
+call of squeue is counted. `--check` fails when a tick takes half a second, or
+more than one squeue.
 """
 
 import argparse
@@ -38,6 +39,7 @@ def lines(count):
 
 
 def parse():
+    """Seconds that the longest answer took."""
     slurm = Slurm()
     print(f"{'lines':>8} {'parse':>9} {'judge':>9} {'board':>9}   lines/s")
     for count in (1_000, 10_000, 100_000):
@@ -57,6 +59,7 @@ def parse():
                 t3 = time.perf_counter()
                 best = [min(pair) for pair in zip(best, (t1 - t0, t2 - t1, t3 - t2), strict=True)]
         print(f"{count:>8}" + "".join(f" {1000 * value:6.1f} ms" for value in best) + f"   {count / sum(best):,.0f}")
+    return sum(best)
 
 
 async def hold(clusters=50, workers=20, seconds=20):
@@ -102,19 +105,24 @@ async def hold(clusters=50, workers=20, seconds=20):
             print(f"each squeue: {1000 * max(c[0] for c in calls):.0f} ms at most,")
             print(f"  {1000 * sum(c[1] for c in calls) / len(calls):.1f} ms of CPU on average")
             print(f"the gateway's own CPU: {1000 * cpu / len(calls):.1f} ms a tick")
+            good = queued == clusters * workers and len(calls) <= seconds / 2 + 1
             for ref, watch in watches.items():
                 await driver.cancel(ref, tuple(watch.jobs))
                 await driver.clean(ref, keep_logs=False)
+    return good
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slurm", action="store_true")
+    parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    parse()
+    good = parse() < 0.5
     if arguments.slurm:
         ensure_slurm()
-        trio.run(hold)
+        good &= trio.run(hold)
+    if arguments.check and not good:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
