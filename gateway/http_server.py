@@ -14,17 +14,27 @@ import logging
 from collections.abc import Callable
 from typing import Any, cast
 
+import h2.exceptions
+import h11
 import trio
+import wsproto.utilities
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 
-from gateway.asgi import App, Scope
+from gateway.asgi import App, Receive, Scope, Send, refuse
+from gateway.proxy.hushed_log import HushedLog
 from gateway.simple_http import SimpleHttp
 
 HttpStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+#: Bytes of a request's target and headers.
+HEAD_LIMIT = 64 * 1024
+
+#: What an app's `send` raises when its peer has left the protocol meanwhile.
+_PROVOKED = (h11.ProtocolError, h2.exceptions.ProtocolError, wsproto.utilities.ProtocolError)
 
 
 class HttpServer:
@@ -47,13 +57,13 @@ class HttpServer:
         config.include_server_header = False
         config.keep_alive_timeout = keep_alive
         config.keep_alive_max_requests = 1_000_000  # a dashboard or a poller may stay as long as it likes
-        config.h11_max_incomplete_size = 64 * 1024
+        config.h11_max_incomplete_size = HEAD_LIMIT
         config.read_timeout = read_timeout
         config.websocket_max_message_size = 64 * 1024 * 1024
         config.websocket_ping_interval = 30.0
         self._config = config
         self._context = WorkerContext(None)
-        self._app = ASGIWrapper(app)
+        self._app = ASGIWrapper(_guarded(app))
         self._state = ConnectionState(LifespanState())
         self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
 
@@ -73,6 +83,34 @@ class HttpServer:
         if self._simple:
             self._simple.drain()
         await self._context.terminated.set()
+
+
+def _guarded(app: App) -> App:
+    """The app without requests that are too large, and without its errors that are none of its own."""
+    log = HushedLog()
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            # h11 holds only an unfinished head to its limit: what comes at once may be twice as large.
+            if _head_size(scope) > HEAD_LIMIT:
+                await refuse(scope, send, 431, f"The target and headers are larger than {HEAD_LIMIT} bytes")
+            else:
+                await app(scope, receive, send)
+        except* _PROVOKED as group:  # hypercorn would log a traceback for each, and any stranger can provoke it
+            log.warning("a peer broke the protocol", path=scope["path"][:100], error=repr(_first(group)))
+
+    return guarded
+
+
+def _head_size(scope: Scope) -> int:
+    target = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+    return target + sum(len(name) + len(value) + 4 for name, value in scope["headers"])  # ": " and a line's end
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 class _Unread:

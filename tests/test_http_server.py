@@ -90,6 +90,15 @@ async def test_headers_have_a_limit():
             assert (await stream.receive_some()).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
 
 
+async def test_a_large_head_that_comes_at_once_is_too_large():
+    async with open_server(hello) as (_, address):
+        for head in (b"X: " + b"x" * 66_000, b"X: x\r\n" * 12_000 + b"Y: y"):
+            async with await trio.open_tcp_stream(*address) as stream:
+                await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n")
+                with trio.fail_after(10):
+                    assert (await stream.receive_some()).startswith(b"HTTP/1.1 431 ")
+
+
 async def test_a_refused_websocket_is_a_403():
     async def app(scope, receive, send):
         await refuse(scope, send, 404, "no")
