@@ -208,13 +208,13 @@ class Manager:
             raise
         except SettingErrors as error:
             # Either the user's doing (a value out of bounds) or the site's (a handler's name for an option).
-            _log.warning("the cluster options lead to a configuration that cannot be", user=user.name, error=str(error))
+            _log.warning("the cluster options lead to a configuration that cannot be", user=user.name, exc_info=error)
             raise InvalidRequest(f"These cluster options cannot be used: {error}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # The handler is the site's own code: its author needs the traceback, its user the text.
             _log.exception("the site's handler of cluster options failed", user=user.name)
             raise InvalidRequest(
-                f"These cluster options cannot be used: {str(error) or type(error).__name__}"
+                f"These cluster options cannot be used: {_told(error) or type(error).__name__}"
             ) from error
 
     def _start(self, cluster: Cluster) -> None:
@@ -237,6 +237,14 @@ class Manager:
         del mine[cluster.name]
         if not mine:
             del self._by_user[cluster.record.username]
+
+
+def _told(error: BaseException) -> str:
+    """What the error of a site's own code says; nothing when it cannot even say that."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a class of the site's own may raise anything
+        return ""
 
 
 @asynccontextmanager

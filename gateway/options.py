@@ -279,12 +279,15 @@ class Options:
     def configuration(self, parsed: abc.Mapping[str, Any], user: User) -> abc.Mapping[str, Any]:
         """Options of the cluster's config class for what `parse` returned.
 
-        Raises whatever the site's handler raises, and TypeError for a result that is no mapping.
+        Raises whatever the site's handler raises, and TypeError for a result that is no mapping (or async).
         """
         choice = {field.target: field.transform(parsed[field.field]) for field in self.fields}
         if self.handler is None:
             return choice
         result = self.handler(Choice(choice), user) if self._takes_user else self.handler(Choice(choice))
+        if inspect.iscoroutine(result):
+            result.close()  # nobody is going to await it
+            raise TypeError("the handler of the cluster options must not be async")
         if not isinstance(result, abc.Mapping):
             raise TypeError(f"the handler of the cluster options must return a dictionary, got {shown(result)}")
         return result

@@ -134,6 +134,14 @@ def test_handlers_take_the_choice_and_maybe_the_user() -> None:
     assert Options(*fields, handler=rest).configuration(parsed, ALICE) == {"count": 2}
 
 
+def test_a_handler_is_not_async() -> None:
+    async def handler(options: Choice) -> dict[str, Any]:
+        return {}
+
+    with pytest.raises(TypeError, match="must not be async"):
+        Options(handler=handler).configuration({}, ALICE)
+
+
 def test_a_handler_returns_a_mapping() -> None:
     with pytest.raises(TypeError, match="must return a dictionary, got None"):
         Options(handler=lambda options: None).configuration({}, ALICE)  # type: ignore[arg-type, return-value]
