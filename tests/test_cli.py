@@ -11,11 +11,13 @@ from types import ModuleType
 
 import pytest
 import structlog
+from click.testing import CliRunner
 
 import gateway
 from gateway.cli import run
 from gateway.config import Config
 from gateway.errors import StartError
+from gateway.proxy.__main__ import main as proxy_alone
 
 
 @pytest.fixture(autouse=True)
@@ -179,3 +181,20 @@ def test_the_command_as_a_process(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.endswith("Proxy has no option 'a' (did you mean 'address'?)\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--route", "abc=foo"],
+        ["--route", "a=1.2.3.4:x"],
+        ["--route", "a=1.2.3.4:99999"],
+        ["--route", "a=[::1:5"],
+        ["--route", "a=1.2.3.4:5", "--dashboard", "a=foo"],
+        ["--route", "a=1.2.3.4:5", "--dashboard", "b=1.2.3.4:6"],
+        ["--dashboard", "b=1.2.3.4:6"],
+    ],
+)
+def test_the_proxy_alone_refuses_what_is_no_route(words: list[str]) -> None:
+    result = CliRunner().invoke(proxy_alone, words)
+    assert (result.exit_code, result.output.count("Error: ")) == (2, 1)

@@ -44,10 +44,15 @@ def _pairs(words: tuple[str, ...]) -> dict[str, str]:
 def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...], max_per_address: int) -> None:
     """Serve until interrupted."""
     routes = Routes()
-    pages = _pairs(dashboards)
-    for name, target in _pairs(schedulers).items():
+    pages, targets = _pairs(dashboards), _pairs(schedulers)
+    if alone := pages.keys() - targets.keys():
+        raise click.UsageError(f"a dashboard needs a route of the same name: {', '.join(sorted(alone))}")
+    for name, target in targets.items():
         page = pages.get(name)
-        routes.add(name, f"tls://{target}", f"http://{page}" if page else "")
+        try:
+            routes.add(name, f"tls://{target}", f"http://{page}" if page else "")
+        except ValueError as error:
+            raise click.UsageError(f"the route of {name} cannot be used: {error}") from error
     raise_file_limit()
     limits = Limits(max_connections=2 * max_per_address, max_connections_per_address=max_per_address)
     try:
