@@ -49,7 +49,8 @@ def test_a_backend_is_a_backend() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "normal"), [("", ""), ("http://edge:8000/api/", "http://edge:8000/api"), ("https://a/b", "https://a/b")]
+    ("url", "normal"),
+    [("", ""), ("http://edge:8000/api/", "http://edge:8000/api"), ("https://a/b/api", "https://a/b/api")],
 )
 def test_api_urls(url: str, normal: str) -> None:
     assert Backend(api_url=url).api_url == normal
@@ -139,3 +140,25 @@ def test_the_public_port_has_the_defaults_of_its_limits() -> None:
         assert getattr(proxy, name) == getattr(limits, name)
     for name in ("first_byte", "hello", "connect", "dashboard", "dead_peer"):
         assert getattr(proxy, f"{name}_timeout") == getattr(limits, f"{name}_timeout")
+
+
+@pytest.mark.parametrize("url", ["http://edge:8000", "http://edge/api/v1", "https://edge/dask/"])
+def test_an_api_url_ends_in_api(url: str) -> None:
+    with pytest.raises(SettingError, match="api_url must end in /api"):
+        Backend(api_url=url)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("sqlite://x", "must have three slashes"),
+        ("sqlite://x/y.sqlite", "must have three slashes"),
+        ("sqlite+aiosqlite:///x", "must begin with sqlite:// or postgresql://"),
+        ("postgresql+asyncpg://h/d", "must begin with sqlite:// or postgresql://"),
+        ("postgresql://u:s3cr3t@h:port/d", "must be a database's URL"),
+    ],
+)
+def test_databases_that_cannot_be_opened(url: str, reason: str) -> None:
+    with pytest.raises(SettingError, match=reason) as caught:
+        DBBackendBase(db_url=url)
+    assert "s3cr3t" not in str(caught.value)

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
 from gateway.backends.base import Driver
 from gateway.cluster_config import ClusterConfig
 from gateway.configurable import SettingError, configurable, setting
@@ -36,14 +39,24 @@ def _encryption_key(number: int, key: str) -> str:
 
 
 def _database_url(url: str) -> None:
-    if not re.match(r"(sqlite|postgresql)(\+\w+)?://", url):
+    match = re.match(r"(?:(sqlite)(?:\+pysqlite)?|postgresql(?:\+psycopg)?)://", url)
+    if match is None:
         raise ValueError("must begin with sqlite:// or postgresql://")
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # whose text would show the password
+        raise ValueError("must be a database's URL, such as postgresql://USER:PASSWORD@HOST/NAME") from None
+    if match[1] and (parsed.host or parsed.port or parsed.username):
+        raise ValueError("must have three slashes before the file's path (sqlite:///FILE), as SQLite has no host")
 
 
 def _url(url: str) -> str:
     if url and not re.match(r"https?://[^/]", url):
         raise ValueError("must begin with http:// or https:// and a host, or be empty")
-    return url.rstrip("/")
+    url = url.rstrip("/")
+    if url and not url.endswith("/api"):
+        raise ValueError("must end in /api, below which jobs send their heartbeats")
+    return url
 
 
 @configurable
