@@ -284,7 +284,7 @@ class Options:
         choice = {field.target: field.transform(parsed[field.field]) for field in self.fields}
         if self.handler is None:
             return choice
-        result = self.handler(Choice(choice), user) if self._takes_user else self.handler(Choice(choice))
+        result: object = self.handler(Choice(choice), user) if self._takes_user else self.handler(Choice(choice))
         if inspect.iscoroutine(result):
             result.close()  # nobody is going to await it
             raise TypeError("the handler of the cluster options must not be async")
