@@ -34,6 +34,14 @@ T = TypeVar("T")
 MASK = "********"
 
 
+_SECRET = re.compile("token|secret|passw|key", re.IGNORECASE)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what bears this name is likely to be a secret."""
+    return _SECRET.search(name) is not None
+
+
 class Literal(str):
     """A value from the command line: a Python literal when the option's type takes that, or else text."""
 
@@ -143,8 +151,10 @@ class Resolution:
         secrets = {
             name for cls in self._classes.values() for name, f in settings_of(cls).items() if setting_of(f).secret
         }
-        # The value of a misspelt secret is a secret too.
-        value = MASK if difflib.get_close_matches(given.option, secrets) else shown(given.value)
+        known = any(given.option in settings_of(cls) for cls in self._classes.values())
+        # The value of a misspelt secret is a secret too, and so is that of an option which only the site knows.
+        secret = (not known and is_secret_name(given.option)) or difflib.get_close_matches(given.option, secrets)
+        value = MASK if secret else shown(given.value)
         self._mistake(f"{given.origin}: {given.text} = {value}: {reason}", given.order)
 
     def _mistake(self, text: str, order: int = 0) -> None:
@@ -158,6 +168,12 @@ def _structured(value: object, field: "attrs.Attribute[Any]") -> Any:
         return structure_setting(value, field)
     text = str(value)
     try:
-        return structure_setting(ast.literal_eval(text), field)
-    except (SettingError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        literal = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return structure_setting(text, field)
+    try:
+        return structure_setting(literal, field)
+    except SettingError:
+        if not isinstance(literal, str | int | float | None):
+            raise  # nobody writes a list or a dictionary who means text
         return structure_setting(text, field)

@@ -12,7 +12,7 @@ import attrs
 
 from gateway.config import Config
 from gateway.config_classes import builtin_classes
-from gateway.config_resolution import MASK
+from gateway.config_resolution import MASK, is_secret_name
 from gateway.configurable import Memory, default_of, setting_of, settings_of
 from gateway.options import Options
 
@@ -111,6 +111,8 @@ def effective(config: Config) -> str:
         for name, field in settings_of(cls).items():
             origin = config.origins.get(f"{cls.__name__}.{name}", "default")
             value = getattr(part, name)
+            if name == "environment" and isinstance(value, Mapping):
+                value = {key: MASK if is_secret_name(key) else text for key, text in value.items()}
             masked = setting_of(field).secret and value != default_of(field)
             lines.append(f"c.{cls.__name__}.{name} = {MASK if masked else render_value(value, field.type)}  # {origin}")
         lines.append("")

@@ -510,3 +510,27 @@ def test_every_built_in_class_is_valid_by_default() -> None:
     assert [cls.__module__ for cls in classes.values()] == sorted(
         (cls.__module__ for cls in classes.values()), key=MODULES.index
     )
+
+
+@pytest.mark.parametrize(
+    "option", ["JupyterHubAuthenticator.jupyterhub_api_token", "Proxy.secret_word", "X.PASSWD", "Proxy.api_key_2"]
+)
+def test_unknown_options_that_sound_like_secrets_are_masked(mistakes: Mistakes, option: str) -> None:
+    (line,) = mistakes(f"c.{option} = 's3cr3t'\n")
+    assert "s3cr3t" not in line
+    assert "********" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("--ClusterConfig.environment={'A': 1}", "'A': must be text"),
+        ("--LocalBackend.inherited_environment=['A', 3]", "every item must be text"),
+        ("--Proxy.trusted_proxies=['10.0.0.300']", "10.0.0.300"),
+    ],
+)
+def test_a_literal_on_the_command_line_is_told_its_own_mistake(mistakes: Mistakes, override: str, reason: str) -> None:
+    (line,) = mistakes("", override)
+    assert reason in line
+    assert "must be a list" not in line
+    assert "must be a dictionary" not in line

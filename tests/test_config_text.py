@@ -63,11 +63,13 @@ def test_what_is_in_force_masks_secrets() -> None:
                 "--DBBackendBase.db_url=postgresql://u:p@h/d",
                 "--ClusterConfig.worker_memory=1536 M",
                 "--ClusterConfig.idle_timeout=1.5",
+                "--ClusterConfig.environment={'LICENCE_KEY': 's3cr3t', 'OMP_NUM_THREADS': '1'}",
             ],
         )
     )
     assert "hunter2" not in text
     assert "u:p@h" not in text
+    assert "{'LICENCE_KEY': '********', 'OMP_NUM_THREADS': '1'}" in text
     assert "c.SimpleAuthenticator.password = ********  # command line\n" in text
     assert "c.LocalClusterConfig.worker_memory = '1536 M'  # command line (--ClusterConfig.worker_memory)\n" in text
     assert "c.LocalClusterConfig.idle_timeout = 1.5  # command line (--ClusterConfig.idle_timeout)\n" in text
