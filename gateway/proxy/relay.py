@@ -43,7 +43,7 @@ _LOT = 4 << 20
 _STREAM = 4 << 20
 _MUCH = 1 << 19
 #: What a flow may carry in one turn before others have theirs.
-_BUDGET = 1 << 20
+_BUDGET = 1 << 18
 #: How many short reads a flow may do in a row before others have their turn.
 _ROUNDS = 16
 _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -199,7 +199,7 @@ class Side:
         try:
             while budget > 0:
                 try:
-                    held = os.splice(source, pipe.write, pipe.size, flags=_MOVE)
+                    held = os.splice(source, pipe.write, min(pipe.size, budget), flags=_MOVE)
                 except BlockingIOError:
                     self.emptied(share - budget)
                     return
