@@ -123,10 +123,15 @@ def show_config(chosen: Chosen, file: Path | None, log_level: str | None) -> Non
 
 
 @cli.command()
-@click.option("--output", type=click.Path(path_type=Path), default=DEFAULT_FILE, show_default=True, help="The file.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=DEFAULT_FILE, show_default=True, help="The file; - prints."
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def generate_config(output: Path, force: bool) -> None:
     """Write a configuration file with every option, commented out."""
+    if str(output) == "-":
+        click.echo(generated_file(), nl=False)
+        return
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
         with open(os.open(output, flags, 0o600), "w", encoding="utf-8") as file:  # it may come to hold secrets

@@ -73,6 +73,13 @@ RETIRED: Mapping[tuple[str, str], str] = {
 }
 """Options of the original that make no sense here → why."""
 
+IDLE: Mapping[str, str] = {
+    "check_timeouts_period": "timeouts are waited for, not looked for",
+    "cluster_status_period": "the end of a scheduler's job is heard of when the backend learns of it",
+    "worker_status_period": "the end of a worker's job is heard of when the backend learns of it",
+}
+"""Options of backends that are accepted and do nothing → why."""
+
 
 def find_class(name: str) -> object:
     """The object with this dotted name; names of the original mean ours. Raises ValueError with the reason."""

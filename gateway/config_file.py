@@ -95,7 +95,7 @@ class Recording:
             "__file__": name,
             "__name__": "dask_gateway_config",
             "c": self._c,
-            "get_config": lambda: self._c,
+            "get_config": self._get_config,
             "load_subconfig": self._load_subconfig,
         }
         try:
@@ -108,6 +108,11 @@ class Recording:
         for value in namespace.values():
             if is_configurable(value):
                 self.classes.setdefault(value.__name__, value)
+
+    def _get_config(self, *arguments: object) -> "_Root":
+        if arguments:
+            raise TypeError("get_config() takes no arguments")
+        return self._c
 
     def _load_subconfig(self, name: str, path: str | None = None) -> None:
         """Run another file; a relative name counts from `path`, or else from where the including file is."""

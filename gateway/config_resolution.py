@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from gateway.compat import RETIRED, SECTION_ALIASES, find_class
+from gateway.compat import IDLE, RETIRED, SECTION_ALIASES, find_class
 from gateway.config_file import Assignment, Mistake
 from gateway.configurable import (
     SettingError,
@@ -127,6 +127,8 @@ class Resolution:
         elif given.option not in settings_of(cls):
             self._wrong(given, f"{cls.__name__} has no option {given.option!r}{self._hint(cls, given.option)}")
         else:
+            if given.option in IDLE:
+                self.warnings.append(f"{given.origin}: {given.text} has no effect: {IDLE[given.option]}")
             try:
                 self._values[key] = _structured(given.value, settings_of(cls)[given.option])
             except SettingError as error:

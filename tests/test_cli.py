@@ -198,3 +198,9 @@ def test_the_command_as_a_process(tmp_path: Path) -> None:
 def test_the_proxy_alone_refuses_what_is_no_route(words: list[str]) -> None:
     result = CliRunner().invoke(proxy_alone, words)
     assert (result.exit_code, result.output.count("Error: ")) == (2, 1)
+
+
+def test_a_generated_file_may_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["generate-config", "--output", "-"]) == 0
+    compile(capsys.readouterr().out, "config.py", "exec")
+    assert not Path("-").exists()

@@ -534,3 +534,13 @@ def test_a_literal_on_the_command_line_is_told_its_own_mistake(mistakes: Mistake
     assert reason in line
     assert "must be a list" not in line
     assert "must be a dictionary" not in line
+
+
+@pytest.mark.parametrize("option", ["check_timeouts_period", "cluster_status_period", "worker_status_period"])
+def test_options_of_backends_that_do_nothing_are_warned_of(config: Load, option: str) -> None:
+    (warning,) = config(f"c.DBBackendBase.{option} = 5\n").warnings
+    assert f"c.DBBackendBase.{option} has no effect: " in warning
+
+
+def test_get_config_takes_nothing(mistakes: Mistakes) -> None:
+    assert mistakes("get_config(1)\n") == ["config.py:1: TypeError: get_config() takes no arguments"]
