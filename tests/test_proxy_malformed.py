@@ -6,10 +6,14 @@ import pytest
 import trio
 import trustme
 from hypercorn.config import Config
+from structlog.testing import capture_logs
 
+from gateway.http_server import HttpServer
+from gateway.proxy.dashboard import Dashboard
 from gateway.proxy.limits import Limits
 from gateway.proxy.routes import Routes
 from tests.hellos import openssl_hello
+from tests.houses import open_house
 from tests.proxy_peers import HELLO, LOCAL, connect, echo, get, hello_app, http_server, peer, public_port
 
 UPGRADE = (
@@ -44,6 +48,8 @@ MALFORMED: dict[str, tuple[bytes, bytes | tuple[bytes, ...]]] = {
     "content length that is no number": (POST + b"Content-Length: two\r\n\r\n", b"HTTP/1.1 400"),
     "unknown transfer encoding": (POST + b"Transfer-Encoding: gzip\r\n\r\n", b"HTTP/1.1 501"),
     "body shorter than promised": (POST + b"Content-Length: 100\r\n\r\nabc", (b"HTTP/1.1 400", CLOSE)),
+    "target without a path": (b"GET ? HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1"),
+    "target that is a query": (b"GET ?a=b HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1"),
     "no HTTP version": (b"GET /\r\n\r\n", b"HTTP/1.1 400"),
     "unknown HTTP version": (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", b"HTTP/1.1"),
     "target with a space": (b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400"),
@@ -155,6 +161,30 @@ async def test_malformed_input_harms_nobody(case: str, impatient: Config) -> Non
             wanted = expected if isinstance(expected, tuple) else (expected,)
             assert any(answer.startswith(start) if start else not answer for start in wanted), answer[:200]
             assert (await get(address)).endswith(b"http 0")
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    data, expected = MALFORMED[case]
+    wanted = set(expected) if isinstance(expected, tuple) else {expected}
+    if any(start.startswith(b"HTTP/1.1") for start in wanted):
+        # The gateway may refuse for another reason (there is nothing at that path), and reset what it did not read.
+        wanted |= {b"HTTP/1.1 4", CLOSE}
+    limits = Limits(hello_timeout=1, shutdown_grace=0)
+    async with open_house(dashboards=Dashboard(Routes())) as house:
+        server = HttpServer(house.app, at_once=house.app.at_once, keep_alive=1)
+        async with public_port(Routes(), serve_http=server.serve, limits=limits) as address:
+            for target in (b"/", b"/api/v1/clusters/", b"/clusters/abc/status/ws"):
+                with capture_logs() as logs, trio.fail_after(10):
+                    sent = data.replace(b" / HTTP", b" " + target + b" HTTP")
+                    answer = await answer_to(address, sent, FRAMES.get(case, b""))
+                assert any(answer.startswith(start) if start else not answer for start in wanted), answer[:200]
+                assert not answer.startswith(b"HTTP/1.1 5") or answer.startswith(b"HTTP/1.1 501"), answer[:200]
+                assert not [line for line in logs if line["log_level"] == "error" or "exc_info" in line]
+                with trio.fail_after(10):
+                    good = await answer_to(address, b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert good.startswith(b"HTTP/1.1 200")
+    assert not [record for record in caplog.records if record.name == "hypercorn.error"]
 
 
 @pytest.mark.parametrize(
