@@ -28,6 +28,7 @@ _BASE = {"Backend": "gateway.backends.settings", "ClusterConfig": "gateway.clust
 
 MODULES: Mapping[str, Mapping[str, str]] = {
     "": {},
+    ".app": {"DaskGateway": "gateway.settings"},
     ".auth": {
         **dict.fromkeys(("Authenticator", "SimpleAuthenticator", "unauthorized"), "gateway.auth"),
         "User": "gateway.models",
@@ -48,6 +49,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
         ("Bool", "Field", "Float", "Integer", "Mapping", "Options", "Select", "String"), _OPTIONS
     ),
     ".proxy": {"Proxy": "gateway.settings"},
+    ".proxy.core": {"Proxy": "gateway.settings"},
 }
 """Module of the original (after `dask_gateway_server`) → name → module of ours."""
 
