@@ -24,7 +24,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 
-from gateway.asgi import App, Receive, Scope, Send, refuse
+from gateway.asgi import App, Message, Receive, Scope, Send, refuse
 from gateway.proxy.hushed_log import HushedLog
 from gateway.simple_http import SimpleHttp
 
@@ -86,16 +86,32 @@ class HttpServer:
 
 
 def _guarded(app: App) -> App:
-    """The app without requests that are too large, and without its errors that are none of its own."""
+    """The app without requests that are too large, and without its errors that are none of its own.
+
+    The last message of an answer is sent when the app has returned. It may make hypercorn close the connection, which
+    tells the app that the client has gone; quart-trio then cancels what sends, and the close with it, so that the
+    connection would stay open.
+    """
     log = HushedLog()
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        last: Message | None = None
+
+        async def send_all_but_last(message: Message) -> None:
+            nonlocal last
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                last = message
+            else:
+                await send(message)
+
         try:
             # h11 holds only an unfinished head to its limit: what comes at once may be twice as large.
             if _head_size(scope) > HEAD_LIMIT:
                 await refuse(scope, send, 431, f"The target and headers are larger than {HEAD_LIMIT} bytes")
             else:
-                await app(scope, receive, send)
+                await app(scope, receive, send_all_but_last)
+                if last is not None:
+                    await send(last)
         except* _PROVOKED as group:  # hypercorn would log a traceback for each, and any stranger can provoke it
             log.warning("a peer broke the protocol", path=scope["path"][:100], error=repr(_first(group)))
 

@@ -6,6 +6,7 @@ from functools import partial
 import httpcore
 import pytest
 import trio
+from quart_trio import QuartTrio
 
 from gateway.asgi import answer, refuse
 from gateway.http_server import HttpServer
@@ -49,6 +50,20 @@ async def test_an_app_that_fails_is_a_500_in_our_log(caplog):
         assert (await pool.request("GET", url(address))).status == 500
     (first, _) = (record for record in caplog.records if record.name == "hypercorn.error")
     assert "a mistake of ours" in str(first.exc_info[1])
+
+
+async def test_a_connection_is_closed_after_its_last_answer_by_an_app_of_quart_s_as_well():
+    app = QuartTrio(__name__)
+
+    @app.get("/")
+    async def index():
+        return "hello"
+
+    async with open_server(app, at_once=lambda _: False) as (_, address):
+        for request in (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"GET /nothing HTTP/1.0\r\n\r\n"):
+            async with await trio.open_tcp_stream(*address) as stream:
+                await stream.send_all(request)
+                assert (await receive_all(stream)).startswith(b"HTTP/1.1 ")
 
 
 async def receive_all(stream):
