@@ -26,7 +26,10 @@ from hypercorn.typing import ConnectionState, LifespanState
 
 from gateway.asgi import App, Message, Receive, Scope, Send, refuse
 from gateway.proxy.hushed_log import HushedLog
+from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.simple_http import SimpleHttp
+
+_log = logging.getLogger("hypercorn.error")
 
 HttpStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -47,23 +50,25 @@ class HttpServer:
         at_once: Callable[[Scope], bool] | None = None,
         keep_alive: float = 75.0,
         read_timeout: int | None = None,
+        websocket_message_size: int = DEFAULT_LIMITS.websocket_message_size,
     ) -> None:
         """`keep_alive` is how many seconds an idle connection is kept; `read_timeout` how long a pause may be.
 
         `at_once` tells requests that the app answers in one piece, without asking anybody who may take long.
         """
         config = Config()
-        config.errorlog = logging.getLogger("hypercorn.error")
+        config.errorlog = _log
         config.include_server_header = False
         config.keep_alive_timeout = keep_alive
         config.keep_alive_max_requests = 1_000_000  # a dashboard or a poller may stay as long as it likes
         config.h11_max_incomplete_size = HEAD_LIMIT
         config.read_timeout = read_timeout
-        config.websocket_max_message_size = 64 * 1024 * 1024
+        config.websocket_max_message_size = websocket_message_size
+        config.max_app_queue_size = 1  # of messages, each of which may be as large as that
         config.websocket_ping_interval = 30.0
         self._config = config
         self._context = WorkerContext(None)
-        self._app = ASGIWrapper(_guarded(app))
+        self._app = _Emptied(_guarded(app))
         self._state = ConnectionState(LifespanState())
         self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
 
@@ -83,6 +88,31 @@ class HttpServer:
         if self._simple:
             self._simple.drain()
         await self._context.terminated.set()
+
+
+class _Emptied(ASGIWrapper):
+    """An app whose queue is read to the end of the exchange.
+
+    The end of an exchange is put into the queue as well. When the app has returned, nobody would take what is before
+    it, and the connection would stay open for ever.
+    """
+
+    async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
+        """See hypercorn."""
+        try:
+            await super().__call__(scope, receive, send, sync_spawn, call_soon)
+        except Exception:  # noqa: BLE001 (the boundary of a request)
+            _log.exception("Error in ASGI Framework")  # as hypercorn has it, and before the client hears of it
+        finally:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_read_on, receive)
+                await send(None)  # hypercorn says this once more, to a stream that has ended then
+                nursery.cancel_scope.cancel()
+
+
+async def _read_on(receive: Receive) -> None:
+    while True:
+        await receive()
 
 
 def _guarded(app: App) -> App:
@@ -111,7 +141,10 @@ def _guarded(app: App) -> App:
             else:
                 await app(scope, receive, send_all_but_last)
                 if last is not None:
-                    await send(last)
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(_read_on, receive)
+                        await send(last)
+                        nursery.cancel_scope.cancel()
         except* _PROVOKED as group:  # hypercorn would log a traceback for each, and any stranger can provoke it
             log.warning("a peer broke the protocol", path=scope["path"][:100], error=repr(_first(group)))
 

@@ -125,6 +125,12 @@ class Proxy:
     dashboard_timeout: float = setting(
         default=60.0, minimum=0.1, unit="seconds", help="A dashboard has so long to begin its answer to a request."
     )
+    websocket_message_size: int = setting(
+        default=20 * 1024 * 1024,
+        minimum=1024,
+        unit="bytes",
+        help="The largest websocket message to and from a dashboard; the default is Bokeh's own limit.",
+    )
     dead_peer_timeout: float = setting(
         default=300.0,
         minimum=3.0,

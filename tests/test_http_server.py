@@ -134,3 +134,21 @@ async def test_what_is_no_http_is_a_400(data):
     async with open_server(hello) as (_, address), await trio.open_tcp_stream(*address) as stream:
         await stream.send_all(data)
         assert (await receive_all(stream)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_body_that_nobody_reads_does_not_keep_the_connection():
+    async def refuses(scope, receive, send):
+        await refuse(scope, send, 403, "no")
+
+    async def fails(scope, receive, send):
+        raise ZeroDivisionError
+
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000)
+    for app in (refuses, fails):
+        async with open_server(app) as (_, address), await trio.open_tcp_stream(*address) as stream:
+            with trio.fail_after(5):
+                try:
+                    await stream.send_all(request + b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    await receive_all(stream)
+                except trio.BrokenResourceError:
+                    pass  # closed before it was all sent

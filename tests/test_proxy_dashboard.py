@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from gateway.http_server import HttpServer
 from gateway.proxy.dashboard import Dashboard
 from gateway.proxy.limits import Limits
 from gateway.proxy.routes import Routes
@@ -49,7 +50,7 @@ async def dashboard(
 
     async with peer(handler) as port:
         routes.add("abc", f"tls://{LOCAL}:1", f"http://{LOCAL}:{port}")
-        async with public_port(routes, serve_http=http_server(below_prefix)) as address:
+        async with public_port(routes, serve_http=HttpServer(below_prefix).serve) as address:
             yield address
 
 
@@ -258,6 +259,49 @@ async def test_a_close_by_the_dashboard_reaches_the_browser() -> None:
         with pytest.raises(ConnectionClosed) as caught:
             await ws.get_message()
     assert (caught.value.reason.code, caught.value.reason.reason) == (4001, "as you like")
+
+
+async def stalls(send: Callable[[bytes], Any], piece: bytes) -> int:
+    """How many bytes can be sent to somebody who does not read."""
+    sent = 0
+    while True:
+        with trio.move_on_after(1) as scope:
+            await send(piece)
+        if scope.cancelled_caught:
+            return sent
+        sent += len(piece)
+
+
+MESSAGE = 8 * 1024 * 1024
+
+
+async def test_a_dashboard_that_does_not_read_a_websocket_is_owed_few_messages() -> None:
+    async def deaf(stream: trio.SocketStream) -> None:
+        await accept_websocket(stream)
+        await trio.sleep_forever()
+
+    async with dashboard(deaf) as address, await connect(address) as stream:
+        head = get("/clusters/abc/ws", *UPGRADE).replace(b"Connection: close", b"Connection: Upgrade")
+        await stream.send_all(head)
+        assert b" 101 " in await stream.receive_some()
+        frame = b"\x82\xff" + MESSAGE.to_bytes(8, "big") + bytes(4 + MESSAGE)
+        assert await stalls(stream.send_all, frame) < 8 * MESSAGE  # in the kernel, in the queue, and under way
+
+
+async def test_a_browser_that_does_not_read_a_websocket_is_owed_few_messages() -> None:
+    sent: list[int] = []
+    done = trio.Event()
+
+    async def flood(stream: trio.SocketStream) -> None:
+        await accept_websocket(stream)
+        sent.append(await stalls(stream.send_all, b"\x82\x7f" + MESSAGE.to_bytes(8, "big") + bytes(MESSAGE)))
+        done.set()
+
+    async with dashboard(flood) as address, await connect(address) as stream:
+        head = get("/clusters/abc/ws", *UPGRADE).replace(b"Connection: close", b"Connection: Upgrade")
+        await stream.send_all(head)
+        await done.wait()
+    assert sent[0] < 6 * MESSAGE
 
 
 UPGRADE = ("Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
