@@ -11,7 +11,9 @@ for a fraction of the cost.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf
 from typing import Any, cast
 
 import h2.exceptions
@@ -50,10 +52,12 @@ class HttpServer:
         at_once: Callable[[Scope], bool] | None = None,
         keep_alive: float = 75.0,
         read_timeout: int | None = None,
+        head_timeout: float = DEFAULT_LIMITS.head_timeout,
         websocket_message_size: int = DEFAULT_LIMITS.websocket_message_size,
     ) -> None:
         """`keep_alive` is how many seconds an idle connection is kept; `read_timeout` how long a pause may be.
 
+        `head_timeout` bounds the time from a request's first byte to the end of its head.
         `at_once` tells requests that the app answers in one piece, without asking anybody who may take long.
         """
         config = Config()
@@ -68,20 +72,23 @@ class HttpServer:
         config.websocket_ping_interval = 30.0
         self._config = config
         self._context = WorkerContext(None)
-        self._app = _Emptied(_guarded(app))
+        self._app = _guarded(app)
+        self._head_timeout = head_timeout
         self._state = ConnectionState(LifespanState())
         self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
 
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""
-        # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
-        tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", stream)
+        data: bytes = b""
         if self._simple:
-            data = await self._simple.serve(stream, "https" if isinstance(stream, trio.SSLStream) else "http")
-            if data is None:
+            unread = await self._simple.serve(stream, "https" if isinstance(stream, trio.SSLStream) else "http")
+            if unread is None:
                 return
-            tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", _Unread(stream, data))
-        await TCPServer(self._app, self._config, self._context, self._state, tls_or_plain).run()
+            data = unread
+        timed = _Timed(stream, data, self._head_timeout)
+        # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
+        tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", timed)
+        await TCPServer(_Emptied(self._app, timed), self._config, self._context, self._state, tls_or_plain).run()
 
     async def drain(self) -> None:
         """Let idle connections go; busy ones finish their request. For a shutdown that is under way."""
@@ -97,10 +104,15 @@ class _Emptied(ASGIWrapper):
     it, and the connection would stay open for ever.
     """
 
+    def __init__(self, app: App, stream: "_Timed") -> None:
+        super().__init__(cast("Any", app))
+        self._stream = stream
+
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         """See hypercorn."""
         try:
-            await super().__call__(scope, receive, send, sync_spawn, call_soon)
+            with self._stream.exchange(scope["http_version"]):
+                await super().__call__(scope, receive, send, sync_spawn, call_soon)
         except Exception:  # noqa: BLE001 (the boundary of a request)
             _log.exception("Error in ASGI Framework")  # as hypercorn has it, and before the client hears of it
         finally:
@@ -162,12 +174,22 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-class _Unread:
-    """A stream of which some bytes have been read already; in all else the stream itself."""
+class _Timed:
+    """A stream of which some bytes have been read already, and on which heads of requests must arrive in time.
 
-    def __init__(self, stream: HttpStream, data: bytes) -> None:
+    hypercorn bounds only how long a connection is idle. Between the first byte of a request and the call of the app
+    `receive_some` raises `TooSlowError` after `head_timeout` seconds, which hypercorn takes for the connection's end.
+    In all else it is the stream itself. With HTTP/2, where pings come at any time, only the first head is timed.
+    """
+
+    def __init__(self, stream: HttpStream, data: bytes, head_timeout: float) -> None:
         self._stream = stream
         self._data = data
+        self._head_timeout = head_timeout
+        self._deadline = inf
+        self._waiting = trio.CancelScope()
+        self._exchanges = 0
+        self._timed = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -177,5 +199,23 @@ class _Unread:
         if self._data:
             await trio.lowlevel.checkpoint()
             data, self._data = self._data, b""
-            return data
-        return bytes(await self._stream.receive_some(max_bytes))
+        else:
+            with trio.CancelScope(deadline=self._deadline) as self._waiting:
+                data = bytes(await self._stream.receive_some(max_bytes))
+            if self._waiting.cancelled_caught:
+                await trio.aclose_forcefully(self._stream)  # hypercorn would let its idle timer do that
+                raise trio.TooSlowError
+        if self._timed and not self._exchanges and self._deadline == inf:
+            self._deadline = trio.current_time() + self._head_timeout
+        return data
+
+    @contextmanager
+    def exchange(self, http_version: str) -> Iterator[None]:
+        """While entered, a request is being answered: its head is complete."""
+        self._exchanges += 1
+        self._deadline = self._waiting.deadline = inf
+        self._timed = http_version < "2"
+        try:
+            yield
+        finally:
+            self._exchanges -= 1

@@ -174,8 +174,13 @@ async def _edges(
         secure=context is not None,
     )
     inside = Front(api=api, heartbeats=heartbeats, lists=lists, dashboards=None)
-    public = HttpServer(front, at_once=front.at_once, websocket_message_size=limits.websocket_message_size)
-    private = HttpServer(inside, at_once=inside.at_once)
+    public = HttpServer(
+        front,
+        at_once=front.at_once,
+        head_timeout=limits.head_timeout,
+        websocket_message_size=limits.websocket_message_size,
+    )
+    private = HttpServer(inside, at_once=inside.at_once, head_timeout=limits.head_timeout)
     serve_listeners = partial(serve_public, routes=routes, limits=limits, trusted_proxies=config.proxy.trusted_proxies)
     try:
         async with trio.open_nursery() as nursery:

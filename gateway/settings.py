@@ -119,6 +119,12 @@ class Proxy:
         unit="seconds",
         help="From its first byte a TLS hello has so long to be complete, and then the handshake with us.",
     )
+    head_timeout: float = setting(
+        default=20.0,
+        minimum=0.1,
+        unit="seconds",
+        help="From its first byte, the head of a request (its target and headers) has so long to be complete.",
+    )
     connect_timeout: float = setting(
         default=10.0, minimum=0.1, unit="seconds", help="A scheduler or dashboard has so long to accept a connection."
     )

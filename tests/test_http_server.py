@@ -152,3 +152,33 @@ async def test_a_body_that_nobody_reads_does_not_keep_the_connection():
                     await receive_all(stream)
                 except trio.BrokenResourceError:
                     pass  # closed before it was all sent
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"])
+@pytest.mark.parametrize("at_once", [None, lambda _: True])
+async def test_a_head_that_trickles_in_is_cut_off_in_time(before, at_once):
+    server = open_server(hello, at_once=at_once, head_timeout=0.3)
+    async with server as (_, address), await trio.open_tcp_stream(*address) as stream:
+        started = trio.current_time()
+        if before:
+            await stream.send_all(before)
+            assert await stream.receive_some()
+        with trio.fail_after(5), pytest.raises((trio.BrokenResourceError, EOFError)):
+            await stream.send_all(b"GET /slow HTTP/1.1\r\n")
+            while True:
+                await stream.send_all(b"X: 1\r\n")
+                with trio.move_on_after(0.05):
+                    if not await stream.receive_some():
+                        raise EOFError
+        assert 0.25 < trio.current_time() - started < 3
+
+
+async def test_an_answer_may_take_longer_than_a_head():
+    async def slow(scope, receive, send):
+        await trio.sleep(0.3)
+        await answer(send, 200, b"late")
+
+    async with open_server(slow, head_timeout=0.1) as (_, address), httpcore.AsyncConnectionPool() as pool:
+        assert (await pool.request("GET", url(address))).content == b"late"
+        await trio.sleep(0.2)
+        assert (await pool.request("GET", url(address))).content == b"late"

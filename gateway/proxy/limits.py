@@ -11,6 +11,8 @@ class Limits:
     first_byte_timeout: float = 20.0
     #: From its first byte, a ClientHello must be complete, and then the handshake with us, within so long.
     hello_timeout: float = 10.0
+    #: From its first byte, the head of a request for HTTP must be complete within so long.
+    head_timeout: float = 20.0
     #: A scheduler or dashboard must accept a connection within so long.
     connect_timeout: float = 10.0
     #: A dashboard must begin to answer a request within so long; Bokeh's first page can take seconds to build.
