@@ -336,6 +336,28 @@ async def test_a_dashboard_that_vanishes_closes_the_websocket() -> None:
     assert caught.value.reason.code == 1001
 
 
+async def test_a_browser_that_reads_nothing_holds_its_dashboard_back_and_delays_nobody() -> None:
+    sent: list[int] = []
+    stalled = trio.Event()
+
+    async def pages(stream: trio.SocketStream) -> None:
+        head = await stream.receive_some()
+        if b"GET /endless" not in head:
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            return
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+        sent.append(await stalls(stream.send_all, bytes(65536)))
+        stalled.set()
+        await trio.sleep_forever()
+
+    async with dashboard(pages) as address, await connect(address) as slow:
+        await slow.send_all(get("/clusters/abc/endless"))
+        with trio.fail_after(10):
+            await stalled.wait()
+            assert (await ask(address, get("/clusters/abc/x")))[1] == b"ok"
+    assert sent[0] < 32 * 1024 * 1024  # what two connections keep in the kernel
+
+
 # --- without a server in front: what HTTP/2 may say, and what servers may lack ---------------------------------------
 
 
