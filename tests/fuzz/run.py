@@ -23,11 +23,13 @@ import atheris
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-with atheris.instrument_imports(include=["gateway.proxy", "h11", "wsproto"]):
+with atheris.instrument_imports(
+    include=["gateway.proxy", "gateway.simple_request", "gateway.simple_http", "h11", "wsproto"]
+):
     import structlog
     import trio
-    from hypercorn.config import Config
 
+    from gateway.http_server import HttpServer
     from gateway.proxy import client_hello, headers, proxy_protocol, routes
     from gateway.proxy.dashboard import Dashboard
     from gateway.proxy.hushed_log import HushedLog
@@ -35,7 +37,7 @@ with atheris.instrument_imports(include=["gateway.proxy", "h11", "wsproto"]):
     from gateway.proxy.web import WebDoor
 
 from tests.hellos import openssl_hello, recorded  # noqa: E402
-from tests.proxy_peers import http_server  # noqa: E402
+from tests.test_simple_request import GET, POST, check_against_h11  # noqa: E402
 
 Parser = Callable[[bytes], Any]
 ORIGIN = headers.Origin(client="192.0.2.1", scheme="http", host=b"hpc.example", prefix="/clusters/abc")
@@ -96,8 +98,6 @@ class FuzzedDashboard(Dashboard):
 table = routes.Routes()
 table.add("abc", "tls://127.0.0.1:1", "http://127.0.0.1:1")
 app = FuzzedDashboard(table, limits=Limits(dashboard_timeout=1))
-config = Config()
-config.keep_alive_timeout = 0.01
 faults: list[Exception] = []
 
 
@@ -112,7 +112,7 @@ async def watched(scope: Any, receive: Any, send: Any) -> None:
         raise
 
 
-serve_http = http_server(watched, config)
+serve_http = HttpServer(watched, at_once=lambda scope: scope["path"] == "/at-once", keep_alive=0.01).serve
 
 
 def request(data: bytes) -> None:
@@ -136,11 +136,17 @@ async def exchange(said: bytes) -> None:
         await door.serve(server, "fuzz", "192.0.2.1", tls=False)
 
 
+def simple(data: bytes) -> None:
+    """What the short way takes, h11 takes as the same request."""
+    check_against_h11(data)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "hello": hello,
     "introduction": introduction,
     "headers": header_fields,
     "request": request,
+    "simple": simple,
 }
 
 
@@ -162,6 +168,7 @@ def seeds(target: str) -> list[bytes]:
         ],
         "headers": [b"Location:/status\nSet-Cookie:a=1; Path=/\nCookie:dask-gateway-a=1\nConnection:x\nx:y"],
         "request": sized,
+        "simple": [GET + b"Cookie: a=1\r\n\r\nGET ", POST + b"Content-Length: 3\r\n\r\nabc"],
     }[target]
 
 
