@@ -12,7 +12,7 @@ for a fraction of the cost.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from typing import Any, cast
 
@@ -26,6 +26,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 
+import gateway.hypercorn_fixes  # noqa: F401 (before anything is served)
 from gateway.asgi import App, Message, Receive, Scope, Send, refuse
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
@@ -116,10 +117,23 @@ class _Emptied(ASGIWrapper):
         except Exception:  # noqa: BLE001 (the boundary of a request)
             _log.exception("Error in ASGI Framework")  # as hypercorn has it, and before the client hears of it
         finally:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_read_on, receive)
-                await send(None)  # hypercorn says this once more, to a stream that has ended then
-                nursery.cancel_scope.cancel()
+            # hypercorn says it once more, to a stream that has ended then, or that fails again and so ends.
+            with suppress(*_PROVOKED):
+                await _send_and_read_on(send, None, receive)
+
+
+async def _send_and_read_on(send: Any, message: Any, receive: Receive) -> None:
+    """Send what may end the exchange."""
+    error: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_read_on, receive)
+        try:
+            await send(message)
+        except _PROVOKED as provoked:  # raised outside, so that it comes alone and not in a group
+            error = provoked
+        nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
 
 
 async def _read_on(receive: Receive) -> None:
@@ -153,10 +167,7 @@ def _guarded(app: App) -> App:
             else:
                 await app(scope, receive, send_all_but_last)
                 if last is not None:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(_read_on, receive)
-                        await send(last)
-                        nursery.cancel_scope.cancel()
+                    await _send_and_read_on(send, last, receive)
         except* _PROVOKED as group:  # hypercorn would log a traceback for each, and any stranger can provoke it
             log.warning("a peer broke the protocol", path=scope["path"][:100], error=repr(_first(group)))
 

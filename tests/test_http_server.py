@@ -154,6 +154,38 @@ async def test_a_body_that_nobody_reads_does_not_keep_the_connection():
                     pass  # closed before it was all sent
 
 
+async def test_no_extension_of_websockets_is_taken():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    head += b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+    async with open_server(app) as (_, address), await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(head)
+        answer = await stream.receive_some()
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert b"extensions" not in answer.lower()
+
+
+@pytest.mark.parametrize("rest", [b"", b"SM\r\n\r\n", b"SM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)])
+async def test_http2_without_tls_has_no_place_to_hide(rest):
+    async with open_server(hello, keep_alive=0.2) as (_, address), await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(b"PRI * HTTP/2.0\r\n\r\n" + rest)
+        assert not (await receive_all(stream)).startswith(b"HTTP/1.1 2")
+
+
+async def test_an_upgrade_to_http2_is_ignored():
+    async with open_server(hello) as (_, address), await trio.open_tcp_stream(*address) as stream:
+        await stream.send_all(
+            b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+            b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+        )
+        answer = await stream.receive_some()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize("before", [b"", b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"])
 @pytest.mark.parametrize("at_once", [None, lambda _: True])
 async def test_a_head_that_trickles_in_is_cut_off_in_time(before, at_once):

@@ -116,6 +116,7 @@ edge    gateway.asgi
 edge    gateway.auth
 edge    gateway.heartbeat_route
 edge    gateway.http_server
+edge    gateway.hypercorn_fixes
 edge    gateway.list_route
 edge    gateway.proxy.accepting
 edge    gateway.proxy.dashboard

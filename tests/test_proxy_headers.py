@@ -26,6 +26,9 @@ def test_where_a_request_came_from_is_ours_to_say() -> None:
         (b"x-forwarded-user", b"root"),
         (b"Forwarded", b"for=1.2.3.4"),
         (b"X-Real-IP", b"1.2.3.4"),
+        (b"True-Client-IP", b"1.2.3.4"),
+        (b"X-Client-IP", b"1.2.3.4"),
+        (b"X_Forwarded_For", b"1.2.3.4"),
         (b"Accept", b"text/html"),
     )
     assert passed == {
@@ -61,6 +64,9 @@ def test_a_dashboard_does_not_speak_for_the_origin() -> None:
         (b"Date", b"now"),
         (b"Server", b"Tornado"),
         (b"Clear-Site-Data", b'"*"'),
+        (b"NEL", b"{}"),
+        (b"Report-To", b"{}"),
+        (b"Reporting-Endpoints", b"x"),
         (b"Service-Worker-Allowed", b"/"),
         (b"Strict-Transport-Security", b"max-age=1"),
         (b"Set-Cookie", b"dask-gateway-user=mine"),

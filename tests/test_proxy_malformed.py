@@ -69,7 +69,7 @@ MALFORMED: dict[str, tuple[bytes, bytes | tuple[bytes, ...]]] = {
     "an h2c upgrade that says no more": (
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
         b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
-        b"HTTP/1.1 101",
+        b"HTTP/1.1 200",
     ),
     "HTTP/2 with a frame of the wrong size": (
         H2 + b"\x00\x00\x05\x06\x00\x00\x00\x00\x00hello",

@@ -7,22 +7,24 @@ exchange has a connection of its own to the dashboard and keeps nothing
 it fails is a page that says so.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
 import h11
-import structlog
 import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
 from gateway.proxy import pages
+from gateway.proxy.dialing import expect_life
 from gateway.proxy.headers import Headers, Origin, header, request_headers, response_headers
+from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
-from gateway.proxy.routes import Address, Routes
+from gateway.proxy.routes import Address, Route, Routes
 from gateway.proxy.upstream import HttpExchange, UpstreamError, WebsocketExchange
 
-log = structlog.get_logger()
+log = HushedLog()  # a log that strangers cannot flood
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -82,14 +84,36 @@ class Dashboard:
     async def _connect(self, request: "_Request", address: Address) -> trio.SocketStream:
         try:
             with trio.fail_after(self._limits.connect_timeout):
-                return await trio.open_tcp_stream(*address)
+                stream = await trio.open_tcp_stream(*address)
         except (OSError, trio.TooSlowError) as error:
             log.info("dashboard does not answer", cluster=request.cluster, error=str(error))
             self._routes.refused(request.cluster)
             raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
+        expect_life(stream.socket, self._limits.dead_peer_timeout)
+        return stream
+
+    @contextmanager
+    def _while_routed(self, cluster: str) -> Iterator[trio.CancelScope]:
+        """A scope that is cancelled when the cluster goes away, or its dashboard moves."""
+        route = self._routes.get(cluster)
+        with trio.CancelScope() as scope:
+            if route is None:
+                scope.cancel()
+
+            def gone(other: Route) -> None:
+                if other == route:
+                    scope.cancel()
+
+            with self._routes.on_gone(gone):
+                yield scope
 
     async def _http(self, request: "_Request", address: Address, receive: Receive, send: Send) -> None:
-        first = await receive()
+        with trio.move_on_after(self._limits.dashboard_timeout) as patience:
+            first = await receive()
+        if patience.cancelled_caught:
+            raise _Refusal(408, pages.bad_request())
+        if first["type"] == "http.disconnect":
+            return
         headers = request_headers(request.headers, request.origin, self._private)
         if request.has_body(first) and header(request.headers, b"content-length") is None:
             headers.append((b"transfer-encoding", b"chunked"))
@@ -104,9 +128,11 @@ class Dashboard:
             # Before anything is received: h11 fails on an answer that comes before its question.
             await exchange.send(head)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_send_body, exchange, first, receive, nursery.cancel_scope)
+                pause = self._limits.dashboard_timeout
+                nursery.start_soon(_send_body, exchange, first, receive, pause, nursery.cancel_scope)
                 try:
-                    ended = await self._respond(request, address, exchange, send)
+                    with self._while_routed(request.cluster):
+                        ended = await self._respond(request, address, exchange, send)
                 except _Refusal as refusal:
                     ended = refusal
                 nursery.cancel_scope.cancel()
@@ -172,7 +198,10 @@ class Dashboard:
             closed: Message | None = None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_browser_to_dashboard, exchange, receive, nursery.cancel_scope)
-                closed = await _dashboard_to_browser(exchange, send, request.cluster)
+                with self._while_routed(request.cluster) as routed:
+                    closed = await _dashboard_to_browser(exchange, send, request.cluster)
+                if routed.cancelled_caught:
+                    closed = {"type": "websocket.close", "code": _GOING_AWAY, "reason": "the cluster has ended"}
                 nursery.cancel_scope.cancel()
             if closed is not None:
                 await send(closed)
@@ -210,8 +239,13 @@ class _Request:
         return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
 
-async def _send_body(exchange: HttpExchange, message: Message, receive: Receive, scope: trio.CancelScope) -> None:
-    """Pass the request's body on as it arrives; then wait for a browser that goes away, and end the exchange."""
+async def _send_body(
+    exchange: HttpExchange, message: Message, receive: Receive, pause: float, scope: trio.CancelScope
+) -> None:
+    """Pass the request's body on as it arrives; then wait for a browser that goes away, and end the exchange.
+
+    A browser that pauses for longer than `pause` seconds in the body has gone away.
+    """
     try:
         while message["type"] == "http.request":
             if message.get("body"):
@@ -220,7 +254,10 @@ async def _send_body(exchange: HttpExchange, message: Message, receive: Receive,
                 await exchange.send(h11.EndOfMessage())
                 message = await receive()
                 break
-            message = await receive()
+            with trio.move_on_after(pause) as patience:
+                message = await receive()
+            if patience.cancelled_caught:
+                break
     except h11.LocalProtocolError as error:
         log.info("request cannot be passed on", error=str(error))  # a body that is not as long as was said
     scope.cancel()

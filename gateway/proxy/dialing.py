@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+from trio.socket import SocketType
+
 from gateway.proxy.front import Arrival
 from gateway.proxy.routes import Route
 
@@ -69,7 +71,7 @@ def numeric_family(host: str) -> int | None:
         return None
 
 
-def expect_life(sock: socket.socket, seconds: float) -> None:
+def expect_life(sock: socket.socket | SocketType, seconds: float) -> None:
     """Let the kernel end this TCP connection when its peer shows no life for about so long (tcp(7)).
 
     An idle peer is asked after a third of the time; one that owes an acknowledgement, or takes nothing at all

@@ -21,10 +21,13 @@ _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
     b"upgrade".split()
 )
-_NOT_FOR_DASHBOARDS = frozenset((b"authorization", b"cookie", b"expect", b"forwarded", b"host", b"x-real-ip"))
+_NOT_FOR_DASHBOARDS = frozenset(
+    (b"authorization", b"cookie", b"expect", b"forwarded", b"host", b"x-real-ip", b"true-client-ip", b"x-client-ip")
+)
 #: Written anew by the server that answers, or (from the third on) an attempt to speak for the whole origin.
 _NOT_FOR_BROWSERS = frozenset(
-    (b"date", b"server", b"alt-svc", b"clear-site-data", b"service-worker-allowed", b"strict-transport-security")
+    b"date server alt-svc clear-site-data nel report-to reporting-endpoints service-worker-allowed "
+    b"strict-transport-security".split()
 )
 
 
@@ -59,7 +62,8 @@ def request_headers(headers: RawHeaders, origin: Origin, private_cookies: Sequen
     passed = [
         (key, value)
         for key, value in _passing(headers, _NOT_FOR_DASHBOARDS)
-        if not key.startswith((b"x-forwarded-", b"sec-websocket-", b":"))
+        # Some servers read x_forwarded_for as x-forwarded-for: an underscore could say what a dash must not.
+        if b"_" not in key and not key.startswith((b"x-forwarded-", b"sec-websocket-", b":"))
     ]
     cookies = _public_cookies((value for key, value in headers if key.lower() == b"cookie"), private_cookies)
     return [
