@@ -74,6 +74,11 @@ def test_a_dashboard_does_not_speak_for_the_origin() -> None:
     ) == [(b"content-type", b"text/html")]
 
 
+def test_the_length_of_a_body_is_not_hop_by_hop() -> None:
+    passed = to_dashboard((b"Connection", b"content-length"), (b"Content-Length", b"5"))
+    assert passed[b"content-length"] == b"5"
+
+
 def test_a_length_that_does_not_hold_is_not_passed_on() -> None:
     assert to_browser((b"Content-Length", b"5")) == [(b"content-length", b"5")]
     assert to_browser((b"Content-Length", b"5"), framed=False) == []

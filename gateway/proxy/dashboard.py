@@ -115,7 +115,9 @@ class Dashboard:
         if first["type"] == "http.disconnect":
             return
         headers = request_headers(request.headers, request.origin, self._private)
-        if request.has_body(first) and header(request.headers, b"content-length") is None:
+        if request.has_body(first) and request.is_chunked():
+            # A length beside chunks does not count (RFC 9112, 6.3), and may be a lie.
+            headers = [(name, value) for name, value in headers if name != b"content-length"]
             headers.append((b"transfer-encoding", b"chunked"))
         headers.append((b"connection", b"close"))
         try:
@@ -231,6 +233,11 @@ class _Request:
             host=header(self.headers, b"host") or header(self.headers, b":authority") or b"localhost",
             prefix=f"{root}{_ROOT}{self.cluster}",
         )
+
+    def is_chunked(self) -> bool:
+        """Whether the body, if there is one, comes without a length that holds."""
+        chunks, length = (header(self.headers, name) for name in (b"transfer-encoding", b"content-length"))
+        return chunks is not None or length is None
 
     def has_body(self, first: Message) -> bool:
         """Whether a body follows; `first` is the first message received. HTTP/2 needs no header to say so."""

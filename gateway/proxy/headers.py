@@ -53,7 +53,9 @@ def _passing(headers: RawHeaders, dropped: frozenset[bytes]) -> Headers:
     named = {
         token.strip().lower() for key, value in lowered if key == b"connection" for token in value.split(b",") if token
     }
-    return [(key, value) for key, value in lowered if key not in _HOP_BY_HOP and key not in dropped | named]
+    # How long a body is concerns its reader, whatever a client says of it.
+    gone = _HOP_BY_HOP | dropped | (named - {b"content-length"})
+    return [(key, value) for key, value in lowered if key not in gone]
 
 
 def request_headers(headers: RawHeaders, origin: Origin, private_cookies: Sequence[str]) -> Headers:
