@@ -130,8 +130,8 @@ class Dashboard:
             # Before anything is received: h11 fails on an answer that comes before its question.
             await exchange.send(head)
             async with trio.open_nursery() as nursery:
-                pause = self._limits.dashboard_timeout
-                nursery.start_soon(_send_body, exchange, first, receive, pause, nursery.cancel_scope)
+                body = _Body(exchange, receive, self._limits.dashboard_timeout)
+                nursery.start_soon(body.send, first, nursery.cancel_scope)
                 try:
                     with self._while_routed(request.cluster):
                         ended = await self._respond(request, address, exchange, send)
@@ -140,6 +140,8 @@ class Dashboard:
                 nursery.cancel_scope.cancel()
             if isinstance(ended, _Refusal):
                 raise ended
+            if body.paused and not request.answered:
+                raise _Refusal(408, pages.bad_request())
             # The last message is sent out of the scope that a disconnect cancels: it makes the server close the
             # connection and say so, and that close would be cut off half-way.
             if ended is not None:
@@ -160,6 +162,7 @@ class Dashboard:
         assert isinstance(head, h11.Response)
         framed = header(head.headers, b"transfer-encoding") is None
         headers = response_headers(head.headers, request.origin, _netloc(address), self._private, framed=framed)
+        request.answered = True
         await send({"type": "http.response.start", "status": head.status_code, "headers": headers})
         try:
             while isinstance(event := await exchange.receive(), h11.Data):
@@ -214,6 +217,7 @@ class _Request:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+        self.answered = False
         self.headers: Headers = list(scope["headers"])
         self.http_version: str = scope.get("http_version", "1.1")
         self.method: str = scope.get("method", "GET")
@@ -246,28 +250,33 @@ class _Request:
         return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
 
-async def _send_body(
-    exchange: HttpExchange, message: Message, receive: Receive, pause: float, scope: trio.CancelScope
-) -> None:
-    """Pass the request's body on as it arrives; then wait for a browser that goes away, and end the exchange.
+class _Body:
+    """A request's body on its way. `paused` says that the browser did not go on with it for `pause` seconds."""
 
-    A browser that pauses for longer than `pause` seconds in the body has gone away.
-    """
-    try:
-        while message["type"] == "http.request":
-            if message.get("body"):
-                await exchange.send(h11.Data(data=message["body"]))
-            if not _more(message):
-                await exchange.send(h11.EndOfMessage())
-                message = await receive()
-                break
-            with trio.move_on_after(pause) as patience:
-                message = await receive()
-            if patience.cancelled_caught:
-                break
-    except h11.LocalProtocolError as error:
-        log.info("request cannot be passed on", error=str(error))  # a body that is not as long as was said
-    scope.cancel()
+    def __init__(self, exchange: HttpExchange, receive: Receive, pause: float) -> None:
+        self._exchange = exchange
+        self._receive = receive
+        self._pause = pause
+        self.paused = False
+
+    async def send(self, message: Message, scope: trio.CancelScope) -> None:
+        """Pass it on as it arrives; then wait for a browser that goes away, and end the exchange."""
+        try:
+            while message["type"] == "http.request":
+                if message.get("body"):
+                    await self._exchange.send(h11.Data(data=message["body"]))
+                if not _more(message):
+                    await self._exchange.send(h11.EndOfMessage())
+                    await self._receive()
+                    break
+                with trio.move_on_after(self._pause) as patience:
+                    message = await self._receive()
+                if patience.cancelled_caught:
+                    self.paused = True
+                    break
+        except h11.LocalProtocolError as error:
+            log.info("request cannot be passed on", error=str(error))  # a body that is not as long as was said
+        scope.cancel()
 
 
 async def _browser_to_dashboard(exchange: WebsocketExchange, receive: Receive, scope: trio.CancelScope) -> None:
