@@ -128,3 +128,10 @@ class BackendUnavailable(JobError):
 
 class AnswerLost(JobError):
     """A submission's answer was lost (timeout, broken pipe): the job may or may not exist."""
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The error itself, or the first one inside a group, however deep."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -28,6 +28,7 @@ from hypercorn.typing import ConnectionState, LifespanState
 
 import gateway.hypercorn_fixes  # noqa: F401 (before anything is served)
 from gateway.asgi import App, Message, Receive, Scope, Send, refuse
+from gateway.errors import innermost
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.simple_http import SimpleHttp
@@ -169,7 +170,7 @@ def _guarded(app: App) -> App:
                 if last is not None:
                     await _send_and_read_on(send, last, receive)
         except* _PROVOKED as group:  # hypercorn would log a traceback for each, and any stranger can provoke it
-            log.warning("a peer broke the protocol", path=scope["path"][:100], error=repr(_first(group)))
+            log.warning("a peer broke the protocol", path=scope["path"][:100], error=repr(innermost(group)))
 
     return guarded
 
@@ -177,12 +178,6 @@ def _guarded(app: App) -> App:
 def _head_size(scope: Scope) -> int:
     target = len(scope.get("raw_path") or b"") + len(scope["query_string"])
     return target + sum(len(name) + len(value) + 4 for name, value in scope["headers"])  # ": " and a line's end
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 class _Timed:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from gateway.errors import innermost
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.web_stream import WebStream
@@ -44,7 +45,7 @@ class WebDoor:
                 elif (secure := await self._shake_hands(stream, address)) is not None:
                     await self._serve_http(secure)
         except* Exception as errors:  # noqa: BLE001 (the boundary of a web connection)
-            self._log.info("connection failed", client=address, error=repr(_first(errors)))
+            self._log.info("connection failed", client=address, error=repr(innermost(errors)))
         finally:
             self._open.discard(stream)
             stream.abort()
@@ -68,9 +69,3 @@ class WebDoor:
         finally:
             for stream in tuple(self._open):
                 stream.abort()
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
