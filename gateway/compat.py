@@ -17,6 +17,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
+from gateway.errors import nearest
+
 ORIGINAL = "dask_gateway_server"
 
 _OPTIONS = "gateway.options"
@@ -89,10 +91,14 @@ def find_class(name: str) -> object:
     module, _, attribute = name.rpartition(".")
     if not module:
         raise ValueError('must be a dotted name such as "package.module.Class"')
+    names: list[str] = []
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(module)
+        names = [] if module.startswith(ORIGINAL) else [name for name in vars(found) if not name.startswith("_")]
+        return getattr(found, attribute)
     except Exception as error:  # whatever a site's module raises when it is imported
-        raise ValueError(f"cannot be imported: {type(error).__name__}: {error}") from error
+        hint = nearest(attribute, names) if isinstance(error, AttributeError) else ""
+        raise ValueError(f"cannot be imported: {type(error).__name__}: {error}{hint}") from error
 
 
 def install() -> None:

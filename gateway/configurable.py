@@ -15,13 +15,13 @@ are declared again with the default alone; help and limits are inherited.
 Nothing here knows of configuration files; see config.py.
 """
 
-import difflib
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard, TypeVar, dataclass_transform
 
 import attrs
 
+from gateway.errors import nearest
 from gateway.strict import Command, Memory, shown, structure
 
 __all__ = [
@@ -197,12 +197,6 @@ def default_of(field: "attrs.Attribute[Any]") -> Any:
     """An option's default as it stands in the source, before it is structured; lists and mappings are new."""
     factory = getattr(field.default, "factory", None)
     return field.default if factory is None else factory()
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A hint for people, " (did you mean 'x'?)"; nothing when there are no names."""
-    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
 def with_overrides(instance: T, overrides: Mapping[str, object]) -> T:

@@ -8,6 +8,7 @@ stops it. Everything is kept in a temporary directory and removed at the end.
 import signal
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -52,21 +53,29 @@ async def _demo(directory: Path, keep: bool) -> int:
     }
     config = load(None, [f"--{option}={value}" for option, value in overrides.items()])
     finished = trio.Event()
-    code = 0
+    code: int | None = None
     async with trio.open_nursery() as nursery:
         _say("starting a gateway with local jobs")
         ports: Ports = await nursery.start(partial(serve, config, wait_stop=finished.wait))
         _say(f"it serves API, dashboards and scheduler traffic at http://{ports.name}")
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:  # the client hears Ctrl-C too
             client = [sys.executable, "-m", "gateway.demo_client", f"http://{ports.name}"]
-            code = (await trio.run_process(client, check=False)).returncode
+            async with trio.open_nursery() as running:
+                running.start_soon(_cancel_at, signals, running.cancel_scope)
+                code = (await trio.run_process(client, check=False)).returncode
+                running.cancel_scope.cancel()
             if keep and code == 0:
                 print(_NOTEBOOK.format(name=ports.name), flush=True)
                 await anext(signals)
         _say("stopping")
         finished.set()
-    _say("done" if code == 0 else "the demo failed; what went wrong stands above")
+    _say("done" if not code else "the demo failed; what went wrong stands above")
     return 1 if code else 0
+
+
+async def _cancel_at(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    await anext(signals)
+    scope.cancel()
 
 
 def _say(text: str) -> None:

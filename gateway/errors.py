@@ -8,7 +8,8 @@ which status the published client turns into which exception).
 Anything that is not a `GatewayError` is a bug and reaches users as a bare 500.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 
@@ -135,3 +136,9 @@ def innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint for people, " (did you mean 'x'?)"; nothing when there are no names."""
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

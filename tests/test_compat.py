@@ -79,6 +79,7 @@ def test_every_name_leads_somewhere() -> None:
         ("Backend", 'must be a dotted name such as "package.module.Class"'),
         ("gateway.nothing.Backend", "cannot be imported: ModuleNotFoundError: No module named 'gateway.nothing'"),
         ("gateway.models.Nobody", "module 'gateway.models' has no attribute 'Nobody'"),
+        ("gateway.backends.local.UnsafeLocalBackends", "(did you mean 'UnsafeLocalBackend'?)"),
         ("..x", "cannot be imported: TypeError"),
     ],
 )

@@ -286,7 +286,8 @@ def test_five_different_mistakes_are_named_at_once(mistakes: Mistakes) -> None:
         "config.py:2: c.Prxy.address = ':8000': there is no class 'Prxy' (did you mean 'Proxy'?)",
         "config.py:3: c.ClusterConfig.worker_cores = 'two': must be an integer",
         "config.py:5: c.DaskGateway.backend_class = 'gateway.backends.local.UnsafeLocalBckend': cannot be imported: "
-        "AttributeError: module 'gateway.backends.local' has no attribute 'UnsafeLocalBckend'",
+        "AttributeError: module 'gateway.backends.local' has no attribute 'UnsafeLocalBckend' "
+        "(did you mean 'UnsafeLocalBackend'?)",
         "config.py:6: c.Proxy.tls_key = 'key.pem': needs tls_cert: HTTPS takes both",
         "config.py:7: ZeroDivisionError: division by zero",
     ]

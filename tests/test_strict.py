@@ -66,7 +66,11 @@ def test_what_fits(value: object, kind: Any, expected: object) -> None:
         ({"a": 1}, Mapping[str, str], "'a': must be text"),
         ("blue", Colour, "must be one of 'red'"),
         (3, type, "must be a class or the dotted name of one"),
-        ("enum.auto_", type, "cannot be imported: AttributeError: module 'enum' has no attribute 'auto_'"),
+        (
+            "enum.auto_",
+            type,
+            "cannot be imported: AttributeError: module 'enum' has no attribute 'auto_' (did you mean 'auto'?)",
+        ),
         ("Enum", type, 'must be a dotted name such as "package.module.Class"'),
         (int, type[str], "must be a subclass of str"),
         (3, Callable[..., Any], "must be callable"),
