@@ -31,11 +31,10 @@ from gateway.asgi import App, Message, Receive, Scope, Send, refuse
 from gateway.errors import innermost
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
+from gateway.proxy.web import HttpStream
 from gateway.simple_http import SimpleHttp
 
 _log = logging.getLogger("hypercorn.error")
-
-HttpStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 #: Bytes of a request's target and headers.
 HEAD_LIMIT = 64 * 1024

@@ -1,46 +1,29 @@
-"""The loop's promises to watchers that doze."""
+"""What the loop promises to its watchers, and to the rest of trio."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 import trio
 
 from gateway.proxy.epoll_loop import EpollLoop
-from gateway.proxy.routes import Routes
-from tests.proxy_peers import HELLO, LOCAL, connect, peer, public_port, receive_exactly
 
 
-class Sleeper:
-    """Dozes whenever it is told something."""
+class Listener:
+    """Does something when it is told something."""
 
-    def __init__(self, loop: EpollLoop) -> None:
-        self.loop = loop
-        self.woken = 0
-        self.aborted = False
+    def __init__(self, do: Callable[[], object] = lambda: None) -> None:
+        self.do = do
         self.told: list[int] = []
+        self.aborted = False
 
     def ready(self, mask: int) -> None:
         self.told.append(mask)
-        self.loop.doze(self)
-
-    def wake(self) -> None:
-        self.woken += 1
+        self.do()
 
     def abort(self) -> None:
         self.aborted = True
-
-
-class Chatterbox:
-    """Asks for another turn in each."""
-
-    def __init__(self, loop: EpollLoop) -> None:
-        self.loop = loop
-
-    def ready(self, mask: int) -> None:
-        self.loop.again(self)
-
-    def abort(self) -> None: ...
 
 
 @pytest.fixture
@@ -50,73 +33,92 @@ def loop() -> Iterator[EpollLoop]:
     loop.close()
 
 
-def test_a_dozer_is_woken_when_nothing_comes(loop: EpollLoop) -> None:
-    sleeper = Sleeper(loop)
-    assert loop.doze(sleeper)
-    assert loop.turn()  # it lingers, and then wakes
-    assert sleeper.woken == 1
+@pytest.fixture
+def ends() -> Iterator[Callable[[], socket.socket]]:
+    """Makes sockets, each of which has something to read."""
+    with ExitStack() as stack:
+
+        def end() -> socket.socket:
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            theirs.send(b"x")
+            for sock in (ours, theirs):
+                stack.enter_context(sock)
+            return ours
+
+        yield end
+
+
+def test_a_turn_is_for_one_batch(loop: EpollLoop, ends: Callable[[], socket.socket]) -> None:
+    watchers = [Listener() for _ in range(5)]
+    for watcher in watchers:
+        loop.add(ends(), watcher)
+    assert loop.turn(3)
+    assert sum(len(watcher.told) for watcher in watchers) == 3
+    assert loop.turn(3)
+    assert [len(watcher.told) for watcher in watchers] == [1] * 5
+    assert not loop.turn(3)
+
+
+def test_who_asks_for_another_turn_has_it_in_the_next(loop: EpollLoop) -> None:
+    watcher = Listener()
+    loop.again(watcher)
+    assert loop.turn()
+    assert watcher.told == [0]
     assert not loop.turn()
 
 
-def test_nobody_dozes_while_others_have_work(loop: EpollLoop) -> None:
-    loop.alone = False
-    assert not loop.doze(Sleeper(loop))
-    assert not loop.turn()
-
-
-def test_a_closed_socket_does_not_doze(loop: EpollLoop) -> None:
-    sleeper = Sleeper(loop)
-    ours, theirs = socket.socketpair()
-    with theirs:
-        ours.setblocking(False)
-        loop.add(ours, sleeper)
-        loop.turn()
-        assert sleeper.told
-        loop.drop(ours)
-        assert not loop.turn()
-        assert not sleeper.woken
-
-
-def test_a_dozer_that_fails_to_wake_is_ended(loop: EpollLoop, capsys: pytest.CaptureFixture[str]) -> None:
-    sleeper = Sleeper(loop)
-    sleeper.wake = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
-    loop.doze(sleeper)
+def test_an_exception_ends_its_watcher_alone(
+    loop: EpollLoop, ends: Callable[[], socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, sound = Listener(lambda: 1 / 0), Listener()
+    loop.add(ends(), broken)
+    loop.add(ends(), sound)
     loop.turn()
-    assert sleeper.aborted
+    assert broken.aborted
+    assert sound.told
+    assert not sound.aborted
     assert "division by zero" in capsys.readouterr().out
 
 
-async def test_a_dozer_is_woken_although_others_keep_the_loop_busy(loop: EpollLoop) -> None:
-    sleeper = Sleeper(loop)
-    loop.again(Chatterbox(loop))
+def test_a_socket_is_closed_when_the_turn_has_ended(loop: EpollLoop, ends: Callable[[], socket.socket]) -> None:
+    """So that none that is opened in the same turn has its number, by which later events name it."""
+    first, second = ends(), ends()
+    open_in_turn: list[bool] = []
+
+    def drop_both() -> None:
+        loop.drop(first)
+        loop.drop(second)
+        open_in_turn.append(first.fileno() >= 0 and second.fileno() >= 0)
+
+    loop.add(first, Listener(drop_both))
+    loop.add(second, Listener(drop_both))
+    loop.turn()
+    assert open_in_turn == [True]
+    assert first.fileno() == second.fileno() == -1
+    assert len(loop) == 0
+
+
+async def test_it_knows_whether_somebody_else_has_work(loop: EpollLoop) -> None:
+    chatterbox = Listener()
+    chatterbox.do = lambda: loop.again(chatterbox)
+    loop.again(chatterbox)
+
+    async def work() -> None:
+        while True:
+            sum(range(50_000))
+            await trio.lowlevel.checkpoint()
+
+    async def until(alone: bool) -> None:
+        with trio.fail_after(10):
+            while loop.alone is not alone:
+                await trio.lowlevel.checkpoint()
+
     async with trio.open_nursery() as nursery:
         nursery.start_soon(loop.run)
-        assert loop.doze(sleeper)
-        with trio.fail_after(10):
-            while not sleeper.woken:
-                await trio.lowlevel.checkpoint()
+        async with trio.open_nursery() as workers:
+            workers.start_soon(work)
+            await until(alone=False)
+            workers.cancel_scope.cancel()
+        await until(alone=True)
         nursery.cancel_scope.cancel()
-    assert not sleeper.aborted
-
-
-async def test_the_small_end_of_a_large_message_does_not_wait_for_more() -> None:
-    """The scheduler answers with megabytes and a few bytes more, and keeps the connection open."""
-    size = 12_000_007
-
-    async def generous(stream: trio.SocketStream) -> None:
-        await receive_exactly(stream, len(HELLO))
-        for _ in range(3):
-            await stream.send_all(bytes(size))
-            await stream.receive_some(1)
-
-    routes = Routes()
-    async with peer(generous) as port:
-        routes.add("abc", f"tls://{LOCAL}:{port}")
-        async with public_port(routes) as address, await connect(address) as client:
-            await client.send_all(HELLO)
-            for _ in range(3):
-                with trio.fail_after(20):
-                    left = size
-                    while left:
-                        left -= len(await client.receive_some(1 << 20))
-                await client.send_all(b"x")

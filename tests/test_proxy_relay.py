@@ -9,15 +9,15 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.proxy.epoll_loop import EpollLoop
-from gateway.proxy.pipes import Pipes
-from gateway.proxy.relay import Relay
+from gateway.proxy.relay import Relay, Side
+from gateway.proxy.stores import BUFFER_SIZE, PIPE_SIZE, Stores
 
 PATTERN = bytes(range(251)) * 20_000  # 251 is prime to every buffer size
 END, RESET = "end", "reset"
@@ -103,14 +103,14 @@ def pair(buffer: int) -> tuple[socket.socket, socket.socket]:
 class Scene:
     """A client, a relay, a scheduler."""
 
-    def __init__(self, buffer: int = 0, pipes: int = 4) -> None:
+    def __init__(self, buffer: int, stores: Stores) -> None:
         self.loop = EpollLoop()
-        self.pipes = Pipes(pipes)
+        self.stores = stores
         client, inner_client = pair(buffer)
         scheduler, inner_scheduler = pair(buffer)
         self.client, self.scheduler = Peer(client), Peer(scheduler)
         self.closed: list[Relay] = []
-        self.relay = Relay(self.loop, self.pipes, inner_client, inner_scheduler, self.closed.append)
+        self.relay = Relay(self.loop, stores, inner_client, inner_scheduler, self.closed.append)
         self.loop.add(inner_client, self.relay.client)
         self.loop.add(inner_scheduler, self.relay.upstream)
         self.relay.start()
@@ -133,15 +133,15 @@ class Scene:
 
     def close(self) -> None:
         self.loop.close()
-        self.pipes.close()
+        self.stores.close()
         for peer in (self.client, self.scheduler):
             peer.sock.close()
         assert len(self.closed) == 1
 
 
 @contextmanager
-def scene(buffer: int = 0, pipes: int = 4) -> Iterator[Scene]:
-    made = Scene(buffer, pipes)
+def scene(buffer: int = 0, stores: Stores | None = None) -> Iterator[Scene]:
+    made = Scene(buffer, stores or Stores())
     try:
         yield made
     finally:
@@ -157,6 +157,19 @@ steps = st.one_of(
 )
 
 
+@contextmanager
+def early_streams() -> Iterator[None]:
+    """Each large read makes a stream, which stays one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.proxy.relay._STREAM", 1)
+        patch.setattr("gateway.proxy.relay._MUCH", 1)
+        yield
+
+
+#: Of pipes, and of large buffers.
+stocks = st.sampled_from([(0, 0), (1, 0), (4, 0), (0, 1), (1, 1), (4, 4)])
+
+
 def play(stage: Scene, script: list[tuple[str, bool, int]]) -> None:
     for verb, by_client, size in script:
         actor = stage.client if by_client else stage.scheduler
@@ -169,9 +182,12 @@ def play(stage: Scene, script: list[tuple[str, bool, int]]) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(steps, max_size=30), st.sampled_from([0, 4096, 60_000]), st.sampled_from([0, 1, 4]))
-def test_every_byte_arrives_and_then_the_end(script: list[tuple[str, bool, int]], buffer: int, pipes: int) -> None:
-    with scene(buffer, pipes) as stage:
+@given(st.lists(steps, max_size=30), st.sampled_from([0, 4096, 60_000]), stocks)
+def test_every_byte_arrives_and_then_the_end(
+    script: list[tuple[str, bool, int]], buffer: int, stock: tuple[int, int]
+) -> None:
+    pipes, buffers = stock
+    with early_streams(), scene(buffer, Stores(pipes=pipes, buffers=buffers)) as stage:
         play(stage, script)
         stage.drain()
         for speaker, hearer in ((stage.client, stage.scheduler), (stage.scheduler, stage.client)):
@@ -188,15 +204,21 @@ def test_every_byte_arrives_and_then_the_end(script: list[tuple[str, bool, int]]
     st.booleans(),
     st.lists(steps, max_size=10),
     st.sampled_from([0, 4096]),
-    st.sampled_from([0, 4]),
+    stocks,
 )
-@example([("finish", True, 0), ("settle", True, 0)], True, [], 0, 4)
-@example([("send", False, 1_000_000), ("settle", True, 0)], True, [], 4096, 4)
-@example([("send", True, 1_000_000), ("settle", True, 0)], True, [], 4096, 0)
+@example([("finish", True, 0), ("settle", True, 0)], True, [], 0, (4, 4))
+@example([("send", False, 1_000_000), ("settle", True, 0)], True, [], 4096, (4, 0))
+@example([("send", False, 1_000_000), ("settle", True, 0)], True, [], 4096, (0, 4))
+@example([("send", True, 1_000_000), ("settle", True, 0)], True, [], 4096, (0, 0))
 def test_a_reset_ends_both(
-    script: list[tuple[str, bool, int]], by_client: bool, after: list[tuple[str, bool, int]], buffer: int, pipes: int
+    script: list[tuple[str, bool, int]],
+    by_client: bool,
+    after: list[tuple[str, bool, int]],
+    buffer: int,
+    stock: tuple[int, int],
 ) -> None:
-    with scene(buffer, pipes) as stage:
+    pipes, buffers = stock
+    with early_streams(), scene(buffer, Stores(pipes=pipes, buffers=buffers)) as stage:
         play(stage, script)
         was_open = stage.relay.open
         one, other = (stage.client, stage.scheduler) if by_client else (stage.scheduler, stage.client)
@@ -232,14 +254,18 @@ def test_an_answer_is_read_although_the_question_was_not_taken() -> None:
         assert (stage.client.heard, stage.client.over) == (300, RESET)
 
 
+def kept(side: Side) -> int:
+    """Bytes of a flow that wait in this process."""
+    return len(side.rest) + (side.pipe.held if side.pipe else 0)
+
+
 def test_a_slow_reader_costs_no_memory_and_delays_nobody() -> None:
     with scene() as stage:
         for _ in range(400):
             stage.scheduler.send(1_000_000)
             stage.settle()
         side = stage.relay.upstream
-        kept = len(side.rest) + (side.pipe.held if side.pipe else 0)
-        assert kept <= 1 << 20
+        assert kept(side) <= BUFFER_SIZE
         assert side.stuck
         stage.client.send(100)
         stage.settle()
@@ -247,6 +273,29 @@ def test_a_slow_reader_costs_no_memory_and_delays_nobody() -> None:
         assert stage.scheduler.heard == 100
         stage.drain()
         assert stage.client.heard == stage.scheduler.sent
+
+
+def test_what_waits_for_many_slow_readers_is_bounded() -> None:
+    """The first takes the large buffer, the second the pipe, and the others get by with a small piece each."""
+    stores = Stores(pipes=1, buffers=1)
+    with early_streams(), ExitStack() as stack:
+        stages = [stack.enter_context(scene(200_000, stores)) for _ in range(5)]
+        for _ in range(20):
+            for stage in stages:
+                stage.scheduler.send(1_000_000)
+                stage.settle()
+        flows = [stage.relay.upstream for stage in stages]
+        assert all(flow.stuck for flow in flows)
+        assert [flow.lent is not None for flow in flows].count(True) == 1
+        assert [flow.pipe is not None for flow in flows].count(True) == 1
+        assert sum(map(kept, flows)) <= BUFFER_SIZE + PIPE_SIZE + 3 * 65536
+        for stage in stages:
+            stage.drain()
+            assert stage.client.heard == stage.scheduler.sent
+        assert stores.borrow_buffer() is not None
+        pipe = stores.borrow_pipe()
+        assert pipe is not None
+        pipe.close()
 
 
 @pytest.mark.parametrize("bulk", [False, True])
@@ -267,30 +316,31 @@ def test_a_share_of_a_turn_is_limited(bulk: bool, monkeypatch: pytest.MonkeyPatc
         assert (stage.scheduler.heard, stage.scheduler.over) == (20_000, END)
 
 
-def test_without_pipes_the_buffer_carries_on() -> None:
-    with scene(pipes=0) as stage:
+def test_without_pipes_and_large_buffers_the_small_one_carries_on() -> None:
+    with scene(stores=Stores(pipes=0, buffers=0)) as stage:
         stage.client.send(1_000_000)
         stage.client.finish()
         stage.drain()
         assert stage.scheduler.heard == stage.client.sent
-        assert stage.relay.pipes.borrow() is None
+        assert stage.relay.stores.borrow_pipe() is None
+        assert stage.relay.stores.borrow_buffer() is None
 
 
 def test_a_pipe_with_bytes_inside_is_not_lent_again() -> None:
-    pipes = Pipes(limit=1)
-    pipe = pipes.borrow()
+    stores = Stores(pipes=1)
+    pipe = stores.borrow_pipe()
     assert pipe is not None
-    assert pipes.borrow() is None
+    assert stores.borrow_pipe() is None
     os.write(pipe.write, b"x")
     pipe.held = 1
-    pipes.take_back(pipe)
-    fresh = pipes.borrow()
+    stores.take_back_pipe(pipe)
+    fresh = stores.borrow_pipe()
     assert fresh is not None
     assert fresh is not pipe
-    pipes.take_back(fresh)
-    assert pipes.borrow() is fresh
-    pipes.take_back(fresh)
-    pipes.close()
+    stores.take_back_pipe(fresh)
+    assert stores.borrow_pipe() is fresh
+    stores.take_back_pipe(fresh)
+    stores.close()
 
 
 def test_what_is_unforeseen_ends_the_relay_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

@@ -298,3 +298,26 @@ async def test_a_client_that_ends_early_is_closed(said: bytes) -> None:
         await client.send_eof()
         with pytest.raises((trio.BrokenResourceError, AssertionError)):
             await receive_exactly(client, 1)
+
+
+async def test_the_small_end_of_a_large_message_does_not_wait_for_more() -> None:
+    """The scheduler answers with megabytes and a few bytes more, and keeps the connection open."""
+    size = 12_000_007
+
+    async def generous(stream: trio.SocketStream) -> None:
+        await receive_exactly(stream, len(HELLO))
+        for _ in range(3):
+            await stream.send_all(bytes(size))
+            await stream.receive_some(1)
+
+    routes = Routes()
+    async with peer(generous) as port:
+        routes.add("abc", f"tls://{LOCAL}:{port}")
+        async with public_port(routes) as address, await connect(address) as client:
+            await client.send_all(HELLO)
+            for _ in range(3):
+                with trio.fail_after(20):
+                    left = size
+                    while left:
+                        left -= len(await client.receive_some(1 << 20))
+                await client.send_all(b"x")

@@ -10,23 +10,18 @@ the background, which makes a shell ignore SIGINT for it.
 
 import signal
 from functools import partial
-from typing import cast
 
 import click
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework
 
 from gateway.errors import StartError
+from gateway.http_server import HttpServer
 from gateway.proxy.dashboard import Dashboard
 from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.limits import DEFAULT_LIMITS, Limits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
-from gateway.proxy.server import HttpStream, serve_public
+from gateway.proxy.server import serve_public
 
 
 def _pairs(words: tuple[str, ...]) -> dict[str, str]:
@@ -62,13 +57,7 @@ def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...],
 
 
 async def _serve(address: str, routes: Routes, limits: Limits) -> None:
-    app = ASGIWrapper(cast(ASGIFramework, Dashboard(routes)))
-    config = Config()
-    context = WorkerContext(None)
-
-    async def serve_http(stream: HttpStream) -> None:
-        await TCPServer(app, config, context, {}, cast(trio.SSLStream[trio.SocketStream], stream))
-
+    serve_http = HttpServer(Dashboard(routes)).serve
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         listeners = await open_listeners(address)
         for listener in listeners:

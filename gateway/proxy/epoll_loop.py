@@ -19,20 +19,15 @@ another turn with `again`). The rules that keep this fair and safe:
   that long after a watcher was `brisk` before the task sleeps the next time: a
   lone request and its answer are then carried on at once. After a longer sleep
   there is no such waiting, so that rare messages cost no more than they must.
-- Bulk data comes in a thousand small pieces. So while nobody else has work to
-  do, a watcher may `doze`: it lets the kernel collect a lot before it is told,
-  and the task waits in this epoll rather than in trio, which costs a tenth. What
-  has come after `LINGER_SECONDS`, be it ever so little, is told all the same.
 - A socket is closed at the end of a turn, so that no number of a closed socket
   is used again while events of the same batch still name it.
 - An exception ends its watcher, not the loop.
 """
 
-import math
 import select
 import socket
 import time
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 import structlog
 import trio
@@ -46,7 +41,6 @@ SMALL_BATCH: Final = 8
 SLICE_SECONDS: Final = 0.001
 ALONE_SECONDS: Final = 0.00005
 SPIN_SECONDS: Final = 0.0001
-LINGER_SECONDS: Final = 0.001
 
 
 class Watcher(Protocol):
@@ -61,14 +55,6 @@ class Watcher(Protocol):
         ...
 
 
-class Dozer(Watcher, Protocol):
-    """A watcher that may doze."""
-
-    def wake(self) -> None:
-        """Be told of every byte again."""
-        ...
-
-
 class EpollLoop:
     """The epoll and its one task, `run`."""
 
@@ -77,7 +63,6 @@ class EpollLoop:
         self._watchers: dict[int, Watcher] = {}
         self._again: list[Watcher] = []
         self._closing: list[socket.socket] = []
-        self._dozing: dict[Dozer, float] = {}  # and since when
         self._in_turn = False
         #: Nobody else in this process has work to do.
         self.alone = True
@@ -102,10 +87,6 @@ class EpollLoop:
         self._epoll.modify(sock.fileno(), EDGES)
         self._watchers[sock.fileno()] = watcher
 
-    def listen(self, sock: socket.socket, *, news: bool) -> None:
-        """Tell a watcher of arriving bytes or, for as long as it can do nothing with them, not."""
-        self._epoll.modify(sock.fileno(), EDGES if news else EDGES & ~select.EPOLLIN)
-
     def remove(self, sock: socket.socket) -> None:
         """Watch a socket no longer, without closing it."""
         self._epoll.unregister(sock.fileno())
@@ -113,8 +94,7 @@ class EpollLoop:
 
     def drop(self, sock: socket.socket) -> None:
         """Close a socket, watched or not; a second time does nothing."""
-        watcher = self._watchers.pop(sock.fileno(), None)
-        self._dozing.pop(cast(Dozer, watcher), None)
+        self._watchers.pop(sock.fileno(), None)
         if self._in_turn:
             self._closing.append(sock)
         else:
@@ -123,12 +103,6 @@ class EpollLoop:
     def again(self, watcher: Watcher) -> None:
         """Call `watcher.ready(0)` in the next turn: it has used up its share of this one."""
         self._again.append(watcher)
-
-    def doze(self, watcher: Dozer) -> bool:
-        """May this watcher wait until a lot has come? Then `wake` is called when that takes too long."""
-        if self.alone:
-            self._dozing[watcher] = time.perf_counter()
-        return self.alone
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -145,12 +119,11 @@ class EpollLoop:
                     self.brisk = False
                 if now < slice_end:
                     continue
-                if self._dozing:
-                    self._wake(now - LINGER_SECONDS)
+                before = time.thread_time()  # processor time: to be preempted by other processes does not count
                 await trio.lowlevel.checkpoint()
-                back = clock()
                 # Somebody else had something to do: such work needs many rounds, so let the next come soon.
-                self.alone = back - now < ALONE_SECONDS
+                self.alone = time.thread_time() - before < ALONE_SECONDS
+                back = clock()
                 slice_end = back + SLICE_SECONDS if self.alone else back
             elif now < spin_end:
                 continue
@@ -161,13 +134,10 @@ class EpollLoop:
                 slice_end = back
 
     def turn(self, most: int = BATCH) -> bool:
-        """Handle one batch of at most so many events; False when there was nothing, and nobody dozes any more."""
-        events = self._epoll.poll(LINGER_SECONDS if self._dozing and not self._again else 0, most)
+        """Handle one batch of at most so many events; False when there was nothing."""
+        events = self._epoll.poll(0, most)
         if not events and not self._again:
-            if not self._dozing:
-                return False
-            self._wake(math.inf)
-            return True
+            return False
         again, self._again = self._again, []
         self._in_turn = True
         find = self._watchers.get
@@ -185,16 +155,6 @@ class EpollLoop:
                 sock.close()
             self._closing.clear()
         return True
-
-    def _wake(self, before: float) -> None:
-        """Wake those who have dozed since before then."""
-        for watcher, since in tuple(self._dozing.items()):
-            if since <= before:
-                del self._dozing[watcher]
-                try:
-                    watcher.wake()
-                except Exception as error:  # noqa: BLE001
-                    self._failed(watcher, error)
 
     def close(self) -> None:
         """Abort all watchers and close the epoll; after `run` has ended."""

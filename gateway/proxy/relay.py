@@ -4,18 +4,23 @@ A relay is two `Side`s, each a socket with the flow that reads from it and
 writes to its peer. Sides are watchers of an `EpollLoop`: no task, no buffer
 and no timer belongs to a relay that is idle.
 
-Small messages are received into one buffer that all sides share, and sent on
-at once. When a read comes out large the flow turns to *bulk*: bytes are moved
-by splice(2) through a pipe and never enter this process. Pipes are scarce (the
-kernel limits each user's pages in pipes, pipe(7)), so a flow borrows one only
-while bytes are in it; without a free one it goes on with the buffer. A flow
-that streams may *doze* until a lot has come (SO_RCVLOWAT), when the loop agrees,
-which wakes it when that takes too long.
+Bytes go one of three ways, by what costs least for their kind:
 
-What a peer does not take is kept (the rest of one buffer, or one pipe) and the
+- Small messages are received into one buffer that all sides share, and sent on
+  at once.
+- After a large read the flow is in *bulk*: bytes are moved by splice(2) through
+  a pipe and never enter this process.
+- A flow that has carried a lot without a pause is a *stream*, and goes through a
+  large buffer: to copy millions of bytes at once costs no more than to move the
+  pages of strangers, and whoever reads them finds them in the cache, which makes
+  streams faster by a third (docs/architecture.md has the figures).
+
+Pipes and large buffers are few (stores.py), so a flow borrows one only while bytes
+are in it; without a free one it goes the way before.
+
+What a peer does not take is kept where it is (in the buffer or the pipe) and the
 flow is *stuck*: it reads nothing more until its peer has room again, so memory
-never grows with what a slow reader leaves unread. One stuck in a stream is not
-even told of what arrives meanwhile.
+never grows with what a slow reader leaves unread.
 
 Ends: the end of one direction is passed on as such (half-close), after all its
 bytes; a reset of either side resets the other, after the bytes that arrived
@@ -32,18 +37,17 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.proxy.epoll_loop import EpollLoop
-from gateway.proxy.pipes import Pipe, Pipes
+from gateway.proxy.stores import Pipe, Stores
 
 #: From this size on a read says that more of the kind is to come, and the next one is a splice.
 _BULK = 32768
-#: What a flow waits for while it dozes, and carries in one turn while nobody else in this process has work to do.
-_LOT = 4 << 20
-#: A flow dozes only when it has carried so much without a pause, and the most of a pipe in this turn: messages and
-#: their answers, also large ones, shall not wait for more.
-_STREAM = 4 << 20
+#: A flow is a stream when it has carried so many bytes without a pause, which is a turn that moves fewer than `_MUCH`:
+#: messages and their answers, also large ones, are better spliced.
+_STREAM = 1 << 20
 _MUCH = 1 << 19
-#: What a flow may carry in one turn before others have theirs.
+#: What a flow in bulk may carry in one turn before others have theirs; more when nobody else in this process has work.
 _BUDGET = 1 << 18
+_LONELY_BUDGET = 4 << 20
 #: How many short reads a flow may do in a row before others have their turn.
 _ROUNDS = 16
 _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -58,20 +62,20 @@ class Relay:
     `tag` is the owner's, to know the relay by.
     """
 
-    __slots__ = ("buffer", "client", "closed", "loop", "open", "pipes", "tag", "upstream")
+    __slots__ = ("client", "closed", "loop", "open", "small", "stores", "tag", "upstream")
 
     def __init__(
         self,
         loop: EpollLoop,
-        pipes: Pipes,
+        stores: Stores,
         client: socket.socket,
         upstream: socket.socket,
         closed: Callable[["Relay"], None],
         tag: Any = None,
     ) -> None:
         self.loop = loop
-        self.pipes = pipes
-        self.buffer = pipes.buffer
+        self.stores = stores
+        self.small = stores.small
         self.client = Side(self, client)
         self.upstream = Side(self, upstream)
         self.client.peer, self.upstream.peer = self.upstream, self.client
@@ -107,9 +111,8 @@ class Side:
         "broken",
         "bulk",
         "carried",
-        "deaf",
         "ended",
-        "expected",
+        "lent",
         "peer",
         "pipe",
         "relay",
@@ -124,11 +127,10 @@ class Side:
         self.relay = relay
         self.sock = sock
         self.bulk = False
-        self.carried = 0  # bytes in bulk since the last pause
-        self.deaf = False  # the kernel tells of no bytes at all
-        self.expected = 1  # bytes; the kernel tells of no fewer
+        self.carried = 0  # bytes in large pieces since the last pause
         self.stuck = False  # bytes wait, in `rest` or `pipe`, until the peer has room
-        self.rest = b""
+        self.rest: bytes | memoryview = b""
+        self.lent: memoryview | None = None  # where `rest` is, when it is borrowed
         self.pipe: Pipe | None = None
         self.ended = False  # nothing more will come from this socket
         self.broken = False  # this socket has failed; the kernel reports that once, and then only an end
@@ -153,11 +155,12 @@ class Side:
         if self.bulk:
             self.carry_bulk()
             return
-        buffer, sock = relay.buffer, self.sock
+        small, sock = relay.small, self.sock
         for _ in range(_ROUNDS):
             try:
-                size = sock.recv_into(buffer)
+                size = sock.recv_into(small)
             except BlockingIOError:
+                self.carried = 0
                 return
             except OSError:
                 relay.reset()
@@ -165,19 +168,12 @@ class Side:
             if not size:
                 self.end()
                 return
-            try:
-                sent = peer.sock.send(buffer[:size])
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self.lose_peer()
-                return
-            if sent < size:
-                self.rest = bytes(buffer[sent:size])
-                self.stuck = True
+            if not self.hand_over(small[:size]):
+                self.rest = bytes(self.rest)
                 return
             if size >= _BULK:
                 self.bulk = True
+                self.carried += size
                 self.carry_bulk()
                 return
             relay.loop.brisk = True
@@ -185,88 +181,103 @@ class Side:
                 return
         relay.loop.again(self)
 
-    def carry_bulk(self) -> None:
-        """Move bytes through a pipe until nothing is left, the peer has no room, or the budget is spent."""
-        pipes = self.relay.pipes
-        pipe = pipes.borrow()
-        if pipe is None:
-            self.leave_bulk()
-            self.relay.loop.again(self)
-            return
-        source, sink = self.sock.fileno(), self.peer.sock.fileno()
-        share = budget = _LOT if self.relay.loop.alone else _BUDGET
-        held = 0
+    def hand_over(self, data: memoryview) -> bool:
+        """Send to the peer; False when it has no room for all, and the rest is kept, or has gone."""
         try:
-            while budget > 0:
+            sent = self.peer.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.lose_peer()
+            return False
+        if sent < len(data):
+            self.rest, self.stuck = data[sent:], True
+            return False
+        return True
+
+    def carry_bulk(self) -> None:
+        """Move bytes until nothing is left, the peer has no room, or the budget is spent."""
+        stores = self.relay.stores
+        budget = _LONELY_BUDGET if self.relay.loop.alone else _BUDGET
+        if self.carried >= _STREAM and (buffer := stores.borrow_buffer()) is not None:
+            try:
+                self.carry_in_buffer(buffer, budget)
+            finally:
+                if self.lent is not buffer:
+                    stores.take_back_buffer(buffer)
+        elif (pipe := stores.borrow_pipe()) is not None:
+            try:
+                self.carry_in_pipe(pipe, budget)
+            finally:
+                if self.pipe is not pipe:
+                    stores.take_back_pipe(pipe)
+        else:
+            self.bulk = False
+            self.relay.loop.again(self)
+
+    def carry_in_buffer(self, buffer: memoryview, budget: int) -> None:
+        """Move bytes of a stream."""
+        left = budget
+        while left > 0:
+            try:
+                size = self.sock.recv_into(buffer, min(left, len(buffer)))
+            except BlockingIOError:
+                self.pause(budget - left)
+                return
+            except OSError:
+                self.relay.reset()
+                return
+            if not size:
+                self.end()
+                return
+            left -= size
+            if not self.hand_over(buffer[:size]):
+                if self.stuck:
+                    self.lent = buffer
+                return
+        self.relay.loop.again(self)
+
+    def carry_in_pipe(self, pipe: Pipe, budget: int) -> None:
+        """Move bytes that may be those of a large message."""
+        source, sink = self.sock.fileno(), self.peer.sock.fileno()
+        left = budget
+        while left > 0 and self.bulk:
+            try:
+                pipe.held = os.splice(source, pipe.write, min(pipe.size, left), flags=_MOVE)
+            except BlockingIOError:
+                self.pause(budget - left)
+                return
+            except OSError:
+                self.relay.reset()
+                return
+            if not pipe.held:
+                self.end()
+                return
+            left -= pipe.held
+            self.carried += pipe.held
+            if pipe.held < _BULK:
+                self.bulk, self.carried = False, 0
+            while pipe.held:
                 try:
-                    held = os.splice(source, pipe.write, min(pipe.size, budget), flags=_MOVE)
+                    pipe.held -= os.splice(pipe.read, sink, pipe.held, flags=_MOVE)
                 except BlockingIOError:
-                    self.emptied(share - budget)
+                    self.pipe, self.stuck = pipe, True
                     return
                 except OSError:
-                    self.relay.reset()
+                    self.lose_peer()
                     return
-                if not held:
-                    self.end()
-                    return
-                budget -= held
-                self.carried += held
-                if held < _BULK:
-                    self.leave_bulk()
-                while held:
-                    try:
-                        held -= os.splice(pipe.read, sink, held, flags=_MOVE)
-                    except BlockingIOError:
-                        self.pipe, pipe.held, self.stuck = pipe, held, True
-                        if share - budget >= _MUCH:
-                            self.deaf = True
-                            self.relay.loop.doze(self)
-                            self.relay.loop.listen(self.sock, news=False)
-                        return
-                    except OSError:
-                        self.lose_peer()
-                        return
-                if not self.bulk:
-                    break
-            self.relay.loop.again(self)
-        finally:
-            if self.pipe is not pipe:
-                pipe.held = held
-                pipes.take_back(pipe)
+        self.relay.loop.again(self)
 
-    def leave_bulk(self) -> None:
-        """What comes next is small, or has no pipe to go through."""
-        self.bulk = False
-        self.carried = 0
-        self.expect(1)
-
-    def emptied(self, moved: int) -> None:
-        """Nothing is left after so many bytes. In a stream, what comes next is worth a turn when it is a lot."""
-        stream = moved >= _MUCH and self.carried >= _STREAM
-        self.expect(_LOT if stream and self.relay.loop.doze(self) else 1)
-
-    def wake(self) -> None:
-        """There was a pause: be told of every byte again."""
-        self.carried = 0
-        self.expect(1)
-
-    def expect(self, size: int) -> None:
-        """Be told when so many bytes have come; at once if they have."""
-        if size != self.expected:
-            self.expected = size
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+    def pause(self, moved: int) -> None:
+        """Nothing is left, after so many bytes in this turn."""
+        if moved < _MUCH:
+            self.carried = 0
 
     def push(self) -> None:
         """The peer may have room again: first what waits, then whatever has come meanwhile."""
         try:
-            if self.pipe:
-                while self.pipe.held:
-                    self.pipe.held -= os.splice(self.pipe.read, self.peer.sock.fileno(), self.pipe.held, flags=_MOVE)
-                if self.deaf:
-                    self.deaf = False
-                    self.relay.loop.listen(self.sock, news=True)
-                self.relay.pipes.take_back(self.pipe)
-                self.pipe = None
+            while self.pipe and self.pipe.held:
+                self.pipe.held -= os.splice(self.pipe.read, self.peer.sock.fileno(), self.pipe.held, flags=_MOVE)
             while self.rest:
                 self.rest = self.rest[self.peer.sock.send(self.rest) :]
         except BlockingIOError:
@@ -274,6 +285,7 @@ class Side:
         except OSError:
             self.lose_peer()
             return
+        self.release()
         self.stuck = False
         self.ready(0)
 
@@ -305,8 +317,11 @@ class Side:
     def release(self) -> None:
         """Let go of what is kept."""
         self.rest = b""
+        if self.lent is not None:
+            self.relay.stores.take_back_buffer(self.lent)
+            self.lent = None
         if self.pipe is not None:
-            self.relay.pipes.take_back(self.pipe)
+            self.relay.stores.take_back_pipe(self.pipe)
             self.pipe = None
 
     def abort(self) -> None:

@@ -25,9 +25,9 @@ import orjson
 
 from tests.bench.api_gateways import cpu_seconds, open_ours
 from tests.bench.crowd import Latencies, probe, request_of, schedulers
+from tests.bench.proxies import compile_tools
 from tests.hellos import openssl_hello
 
-HERE = Path(__file__).resolve().parent
 P99_LIMIT_MS = 30.0
 #: A terabyte each way, and so many round trips for each connection that they last for minutes.
 LOADS = (("up", "1000000"), ("down", "1000000"), ("ping", "300000", "200", "50"))
@@ -50,8 +50,7 @@ def main() -> None:
     good = True
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-api-")))
-        for tool in ("backend", "load"):
-            subprocess.run(["gcc", "-O2", "-pthread", "-o", work / tool, HERE / f"{tool}.c"], check=True)
+        compile_tools(work)
         gateway = stack.enter_context(open_ours(work / "this"))
         hello = work / "hello"
         hello.write_bytes(openssl_hello(f"daskgateway-{gateway.cluster}"))

@@ -1,14 +1,13 @@
 """The public port under load: memory, and what a good client notices.
 
-    python tests/bench/load.py [--relays 10000] [--dashboards 200] [--check]
+    python -m tests.bench.load [--relays 10000] [--dashboards 200] [--check]
 
 One after the other, with everything before it still open:
 
 - relays: that many connections to schedulers, idle; resident memory of the proxy
 - dashboards: that many dashboard websockets that get a message four times a second; memory, frames per second
 - connects: 1,000 connections per second beside them; latencies
-- requests: a page of a dashboard, again and again, beside a bulk transfer each way and 50 chatty connections
-- slow clients: 300 that dribble a hello, a head or a body; latencies of the same page
+- slow clients: 300 that dribble a hello, a head or a body; latencies of a dashboard's page beside them alone
 
 gcc is needed. The number of relays is cut to what the limit of open files allows.
 """
@@ -23,17 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
 from trio_websocket import wrap_client_stream
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-
-from tests.bench.relay import Proxy, process, raise_file_limit  # noqa: E402
-from tests.hellos import openssl_hello  # noqa: E402
+from tests.bench.proxies import Proxy, compile_tools, our_proxy, process, raise_file_limit
+from tests.hellos import openssl_hello
 
 HELLO = openssl_hello("daskgateway-abc")
 CONNECTS_PER_SECOND = 1000
@@ -41,38 +33,8 @@ CONNECTS_PER_SECOND = 1000
 GOALS = {
     "resident MiB": 300.0,
     "connects per second too few": 0.01 * CONNECTS_PER_SECOND,
-    "page p99 ms beside load": 30.0,
     "page max ms beside slow clients": 100.0,
 }
-
-
-async def dashboard_app(scope: Any, receive: Any, send: Any) -> None:
-    """A page of 10 KB, and a websocket that says 2 KB four times a second, as a busy status page does."""
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.accept"})
-        while True:
-            await send({"type": "websocket.send", "text": "x" * 2000})
-            await trio.sleep(0.25)
-    body = b"x" * 10_000
-    headers = [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def serve_dashboard() -> None:
-    """The child process behind the proxy."""
-    app, context, config = ASGIWrapper(dashboard_app), WorkerContext(None), Config()
-
-    async def serve(stream: Any) -> None:
-        await TCPServer(app, config, context, {}, stream)
-
-    async def main() -> None:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        print(listener.socket.getsockname()[1], flush=True)
-        await trio.serve_listeners(serve, [listener])
-
-    trio.run(main)
 
 
 async def open_stream(port: int) -> trio.SocketStream:
@@ -100,7 +62,7 @@ async def pages(port: int, count: int) -> list[float]:
 async def websockets(port: int, count: int, frames: list[int]) -> AsyncIterator[None]:
     async def watch(task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         async with await open_stream(port) as stream, trio.open_nursery() as nursery:
-            socket = await wrap_client_stream(nursery, stream, "x", "/clusters/abc/ws")
+            socket = await wrap_client_stream(nursery, stream, "x", "/clusters/abc/ws?size=2000&rate=4")
             task_status.started()
             while True:
                 await socket.get_message()
@@ -161,14 +123,6 @@ async def measure(options: argparse.Namespace, proxy: Proxy, load: Path, hello: 
         found["resident MiB"] = proxy.resident() / 1024
         print(f"{'resident with everything':34}{found['resident MiB']:9.1f} MiB")
     async with trio.open_nursery() as nursery:
-        for case in (("up", "20000"), ("down", "20000"), ("ping", "200000", "200", "50")):
-            nursery.start_soon(run_load, *case)
-        await trio.sleep(0.5)
-        took = await pages(proxy.port, 200)
-        nursery.cancel_scope.cancel()
-    found["page p99 ms beside load"] = took[int(len(took) * 0.99)]
-    print(f"{'page beside bulk and 50 chatty':34}p50 {took[100]:6.1f} ms  p99 {took[198]:6.1f} ms")
-    async with trio.open_nursery() as nursery:
         head = b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 500
         for said in (
             HELLO,
@@ -190,10 +144,7 @@ def main() -> int:
     parser.add_argument("--relays", type=int, default=10_000)
     parser.add_argument("--dashboards", type=int, default=200)
     parser.add_argument("--check", action="store_true", help="exit with 1 when a goal is missed")
-    parser.add_argument("--serve-dashboard", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve_dashboard:
-        serve_dashboard()
     hard = raise_file_limit(4 * (options.relays + options.dashboards) + 4096)
     most = (hard - 4 * options.dashboards - 500) // 2  # a relay is two descriptors, a dashboard two, and some more
     if options.relays > most:
@@ -202,21 +153,17 @@ def main() -> int:
     found: dict[str, float] = {}
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for tool in ("backend", "load"):
-            subprocess.run(["gcc", "-O2", "-pthread", "-o", work / tool, HERE / f"{tool}.c"], check=True)
+        compile_tools(work)
         hello = work / "hello"
         hello.write_bytes(HELLO)
         backend = stack.enter_context(
             process("nice", "-n", "15", work / "backend", 0, len(HELLO), stdout=subprocess.PIPE)
         )
         target = int(backend.stdout.readline())
-        child = process(sys.executable, __file__, "--serve-dashboard", stdout=subprocess.PIPE)
+        child = process(sys.executable, "-m", "tests.bench.dashboard_backend", stdout=subprocess.PIPE)
         pages_port = int(stack.enter_context(child).stdout.readline())
-        command = [sys.executable, "-m", "gateway.proxy", "--address", "127.0.0.1:0", "--max-per-address", 20000]
-        command += ["--route", f"abc=127.0.0.1:{target}", "--dashboard", f"abc=127.0.0.1:{pages_port}"]
-        running = stack.enter_context(process(*command, stdout=subprocess.PIPE, cwd=HERE.parent.parent))
-        port = int(running.stdout.readline().rsplit(", ", 1)[1].rstrip(")\n"))
-        trio.run(measure, options, Proxy("ours", port, running.pid), work / "load", hello, found)
+        proxy = stack.enter_context(our_proxy({"abc": target}, {"abc": pages_port}))
+        trio.run(measure, options, proxy, work / "load", hello, found)
     missed = [f"{name}: {value:.1f}, goal {GOALS[name]}" for name, value in found.items() if value > GOALS[name]]
     print("\n".join(["", "goals missed:", *missed]) if missed else "\nall goals reached")
     return 1 if missed and options.check else 0

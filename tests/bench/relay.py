@@ -1,41 +1,27 @@
 """Measure the public port's relay, beside the Go proxy of dask-gateway-server where there is one.
 
-    python tests/bench/relay.py [--rounds 5] [--only ping,conn] [--check] [--idle 5000]
+    python -m tests.bench.relay [--rounds 5] [--only ping,conn] [--check] [--idle 5000]
 
 The same load goes through each proxy in one run, interleaved, so that a busy
 machine hurts both alike; figures are medians over the rounds. What counts are
 the ratios: `--check` compares them with the goals below, and exits with 1 when
-one is missed. The peer is the binary that GO_PROXY names, or else the one in
-the wheel `dask-gateway-server==2026.3.0`, fetched with pip; without it only our
+one is missed. Without the peer (proxies.py says where it comes from) only our
 own figures are printed. gcc is needed.
 """
 
 import argparse
-import http.server
-import json
-import os
-import re
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-
-from tests.hellos import openssl_hello  # noqa: E402
-
-GO_WHEEL = "dask-gateway-server==2026.3.0"
-GO_BINARY = "dask_gateway_server/proxy/dask-gateway-proxy"
-TICK = os.sysconf("SC_CLK_TCK")
+from tests.bench.proxies import Proxy, compile_tools, go_binary, go_proxy, our_proxy, process, raise_file_limit
+from tests.hellos import openssl_hello
 
 #: case → (arguments of `load`, operations, unit of the rate)
 CASES = {
@@ -71,105 +57,6 @@ IDLE_GOAL = 2.0  # KiB for each idle connection
 PEER_FILES = 6
 #: What two runs of the same thing differ by on a machine with other work.
 TOLERANCE = 0.05
-
-
-class Proxy:
-    """A proxy under test: where it listens, and the process whose cost is counted."""
-
-    def __init__(self, name: str, port: int, pid: int) -> None:
-        self.name, self.port, self.pid = name, port, pid
-
-    def cpu(self) -> float:
-        """Seconds of processor time so far."""
-        words = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(words[11]) + int(words[12])) / TICK
-
-    def resident(self) -> int:
-        """KiB of memory."""
-        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())[1])
-
-
-def raise_file_limit(wanted: int) -> int:
-    """Let this process and its children open `wanted` files, or as many as they may; returns how many that is."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for limit in (max(hard, wanted), hard):
-        with suppress(ValueError):  # raising the hard limit takes CAP_SYS_RESOURCE, which root may lack
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-            return limit
-    return hard
-
-
-@contextmanager
-def process(*words: object, **options: object) -> Iterator[subprocess.Popen]:
-    running = subprocess.Popen([str(word) for word in words], text=True, **options)
-    try:
-        yield running
-    finally:
-        running.terminate()
-        running.wait(20)
-        for pipe in (running.stdin, running.stdout):
-            if pipe:
-                pipe.close()
-
-
-@contextmanager
-def our_proxy(target: int) -> Iterator[Proxy]:
-    words = [sys.executable, "-m", "gateway.proxy", "--address", "127.0.0.1:0", "--route", f"abc=127.0.0.1:{target}"]
-    with process(*words, "--max-per-address", 20000, stdout=subprocess.PIPE, cwd=HERE.parent.parent) as running:
-        port = int(re.search(r", (\d+)", running.stdout.readline())[1])
-        yield Proxy("ours", port, running.pid)
-
-
-def go_binary(work: Path) -> Path | None:
-    """The peer, if it can be had."""
-    if given := os.environ.get("GO_PROXY"):
-        return Path(given)
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(work)]
-    if subprocess.run([*pip, GO_WHEEL], capture_output=True, check=False).returncode:
-        return None
-    with zipfile.ZipFile(next(work.glob("dask_gateway_server*.whl"))) as wheel:
-        path = Path(wheel.extract(GO_BINARY, work))
-    path.chmod(0o755)
-    return path
-
-
-class RouteFeed(http.server.BaseHTTPRequestHandler):
-    """What the Go proxy asks for its routes; a question for changes is answered late."""
-
-    routes: bytes = b""
-
-    def do_GET(self) -> None:
-        if "watch" in self.path:
-            time.sleep(3600)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.routes)))
-        self.end_headers()
-        self.wfile.write(self.routes)
-
-    def log_message(self, *_: object) -> None: ...
-
-
-def free_port() -> int:
-    with http.server.HTTPServer(("127.0.0.1", 0), RouteFeed) as server:
-        return server.server_port
-
-
-@contextmanager
-def go_proxy(binary: Path, target: int) -> Iterator[Proxy]:
-    RouteFeed.routes = json.dumps(
-        {"routes": [{"kind": "SNI", "sni": "abc", "target": f"127.0.0.1:{target}"}], "id": 0}
-    ).encode()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), RouteFeed) as feed:
-        feed.daemon_threads = True
-        threading.Thread(target=feed.serve_forever, daemon=True).start()
-        port = free_port()
-        words = [binary, "-address", f"127.0.0.1:{free_port()}", "-tcp-address", f"127.0.0.1:{port}"]
-        words += ["-api-url", f"http://127.0.0.1:{feed.server_port}/api", "-log-level", "error"]
-        environment = os.environ | {"DASK_GATEWAY_PROXY_TOKEN": "bench"}
-        with process(*words, env=environment, stderr=subprocess.DEVNULL) as running:
-            time.sleep(1)
-            yield Proxy("go", port, running.pid)
-        feed.shutdown()
 
 
 def figures(load: Path, hello: Path, proxy: Proxy, words: tuple[str, ...], operations: float) -> dict[str, float]:
@@ -222,17 +109,14 @@ def main() -> int:
     missed: list[str] = []
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        for tool in ("backend", "load"):
-            subprocess.run(["gcc", "-O2", "-pthread", "-o", work / tool, HERE / f"{tool}.c"], check=True)
+        compile_tools(work)
         load, hello = work / "load", work / "hello"
         hello.write_bytes(openssl_hello("daskgateway-abc"))
         backend = stack.enter_context(process(work / "backend", 0, hello.stat().st_size, stdout=subprocess.PIPE))
         target = int(backend.stdout.readline())
-        proxies = [stack.enter_context(our_proxy(target))]
+        proxies = [stack.enter_context(our_proxy({"abc": target}))]
         if binary := go_binary(work):
-            proxies.insert(0, stack.enter_context(go_proxy(binary, target)))
-        else:
-            print("no Go proxy to compare with: set GO_PROXY, or let pip reach an index")
+            proxies.insert(0, stack.enter_context(go_proxy(binary, {"abc": target})))
         rows: dict[tuple[str, str], list[dict[str, float]]] = {}
         for _ in range(options.rounds):
             for case in wanted:
