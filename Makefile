@@ -45,6 +45,7 @@ bench: export ORIGINAL_GATEWAY := $(if $(ORIGINAL),$(abspath $(ORIGINAL))/bin/da
 bench: $(VENV)/.test $(ORIGINAL:=/.installed)   ## ratios to the original; fails on a miss
 	$(BIN)/python -m tests.bench.relay --check
 	$(BIN)/python -m tests.bench.load --check
+	$(BIN)/python -m tests.bench.dashboards --check
 	$(BIN)/python -m tests.bench.api $(if $(ORIGINAL),--check)
 	$(BIN)/python -m tests.bench.api_beside_relay --check
 	$(BIN)/python -m tests.bench.crowd --check

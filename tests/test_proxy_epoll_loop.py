@@ -68,6 +68,28 @@ def test_who_asks_for_another_turn_has_it_in_the_next(loop: EpollLoop) -> None:
     assert not loop.turn()
 
 
+def test_who_asks_and_has_news_as_well_has_one_turn(loop: EpollLoop, ends: Callable[[], socket.socket]) -> None:
+    """Else each event of one that is busy would give it one more turn in all that follow."""
+    watcher = Listener()
+    watcher.do = lambda: loop.again(watcher)
+    loop.again(watcher)
+    for number in range(1, 5):
+        loop.add(ends(), watcher)
+        assert loop.turn()
+        assert len(watcher.told) == number
+
+
+def test_news_that_do_not_concern_it_do_not_take_a_turn_away(
+    loop: EpollLoop, ends: Callable[[], socket.socket]
+) -> None:
+    watcher = Listener()
+    loop.again(watcher)
+    loop.add(ends(), watcher)
+    loop.turn()
+    assert len(watcher.told) == 2
+    assert watcher.told[1] == 0
+
+
 def test_an_exception_ends_its_watcher_alone(
     loop: EpollLoop, ends: Callable[[], socket.socket], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,25 +122,25 @@ def test_a_socket_is_closed_when_the_turn_has_ended(loop: EpollLoop, ends: Calla
 
 
 async def test_it_knows_whether_somebody_else_has_work(loop: EpollLoop) -> None:
-    chatterbox = Listener()
-    chatterbox.do = lambda: loop.again(chatterbox)
-    loop.again(chatterbox)
+    noticed = {alone: trio.Event() for alone in (True, False)}
+
+    def look() -> None:
+        noticed[loop.alone].set()
+        loop.again(watcher)
 
     async def work() -> None:
         while True:
-            sum(range(50_000))
             await trio.lowlevel.checkpoint()
 
-    async def until(alone: bool) -> None:
-        with trio.fail_after(10):
-            while loop.alone is not alone:
-                await trio.lowlevel.checkpoint()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(loop.run)
-        async with trio.open_nursery() as workers:
-            workers.start_soon(work)
-            await until(alone=False)
-            workers.cancel_scope.cancel()
-        await until(alone=True)
-        nursery.cancel_scope.cancel()
+    watcher = Listener(look)
+    loop.again(watcher)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(loop.run)
+            async with trio.open_nursery() as others:
+                others.start_soon(work)
+                await noticed[False].wait()
+                others.cancel_scope.cancel()
+            noticed[True] = trio.Event()
+            await noticed[True].wait()
+            nursery.cancel_scope.cancel()

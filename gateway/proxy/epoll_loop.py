@@ -11,9 +11,12 @@ Each socket has a *watcher*, whose `ready(mask)` must never block and returns
 when there is nothing left to do or its budget is spent (then it asks for
 another turn with `again`). The rules that keep this fair and safe:
 
-- After `SLICE_SECONDS` of work the rest of trio gets a turn. While the rest has
-  work to do (its turn took longer than `ALONE_SECONDS`), batches are small, and
-  it has a turn after each: a web request needs dozens of them.
+- After `SLICE_SECONDS` of work the rest of trio gets a turn, and when it has
+  work to do, as much time as was taken. As long as other tasks take steps, and
+  `COMPANY_SECONDS` longer, the loop is not `alone`: batches are small, so are the
+  shares of watchers, and others have a turn after each, for a web request needs
+  dozens of them.
+- A watcher has one share in a turn, whether it asked for it, has news, or both.
 - To sleep and to be woken costs more than a small message. So when the last
   sleep was shorter than `SPIN_SECONDS`, the epoll is asked again and again for
   that long after a watcher was `brisk` before the task sleeps the next time: a
@@ -39,7 +42,7 @@ EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPO
 BATCH: Final = 256
 SMALL_BATCH: Final = 8
 SLICE_SECONDS: Final = 0.001
-ALONE_SECONDS: Final = 0.00005
+COMPANY_SECONDS: Final = 0.01
 SPIN_SECONDS: Final = 0.0001
 
 
@@ -55,15 +58,28 @@ class Watcher(Protocol):
         ...
 
 
+class _Steps(trio.abc.Instrument):
+    """Counts the steps of all tasks."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """See trio."""
+        self.taken += 1
+
+
 class EpollLoop:
     """The epoll and its one task, `run`."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
-        self._again: list[Watcher] = []
+        self._again: dict[Watcher, None] = {}  # in the order of asking
         self._closing: list[socket.socket] = []
         self._in_turn = False
+        self._company_until = 0.0
+        self._steps = _Steps()
         #: Nobody else in this process has work to do.
         self.alone = True
         #: Set by a watcher that has moved something small, to which the answer may come soon.
@@ -102,13 +118,19 @@ class EpollLoop:
 
     def again(self, watcher: Watcher) -> None:
         """Call `watcher.ready(0)` in the next turn: it has used up its share of this one."""
-        self._again.append(watcher)
+        self._again[watcher] = None
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        trio.lowlevel.add_instrument(self._steps)
+        try:
+            await self._serve()
+        finally:
+            trio.lowlevel.remove_instrument(self._steps)
+
+    async def _serve(self) -> None:
         clock = time.perf_counter
-        now = clock()
-        slice_end, spin_end = now + SLICE_SECONDS, now
+        begin = spin_end = clock()
         spin = 0.0
         while True:
             busy = self.turn(BATCH if self.alone else SMALL_BATCH)
@@ -117,28 +139,33 @@ class EpollLoop:
                 if self.brisk:
                     spin_end = now + spin
                     self.brisk = False
-                if now < slice_end:
-                    continue
-                before = time.thread_time()  # processor time: to be preempted by other processes does not count
-                await trio.lowlevel.checkpoint()
-                # Somebody else had something to do: such work needs many rounds, so let the next come soon.
-                self.alone = time.thread_time() - before < ALONE_SECONDS
-                back = clock()
-                slice_end = back + SLICE_SECONDS if self.alone else back
-            elif now < spin_end:
-                continue
-            else:
+                if now > begin + SLICE_SECONDS or not self.alone:
+                    await self._give_way(now - begin)
+                    begin = clock()
+            elif now > spin_end:
                 await trio.lowlevel.wait_readable(self.fileno())
-                back = clock()
-                spin = SPIN_SECONDS if back - now < SPIN_SECONDS else 0.0
-                slice_end = back
+                begin = clock()
+                spin = SPIN_SECONDS if begin - now < SPIN_SECONDS else 0.0
+
+    async def _give_way(self, seconds: float) -> None:
+        """Let the rest of trio have as much time, if it has that much to do."""
+        now = time.perf_counter()
+        end = now + seconds
+        while now < end:
+            before = self._steps.taken
+            await trio.lowlevel.checkpoint()
+            now = time.perf_counter()
+            if self._steps.taken == before + 1:  # our own
+                break
+            self._company_until = now + COMPANY_SECONDS
+        self.alone = now > self._company_until
 
     def turn(self, most: int = BATCH) -> bool:
         """Handle one batch of at most so many events; False when there was nothing."""
         events = self._epoll.poll(0, most)
         if not events and not self._again:
             return False
-        again, self._again = self._again, []
+        again, self._again = self._again, {}
         self._in_turn = True
         find = self._watchers.get
         for descriptor, mask in events:
@@ -148,7 +175,8 @@ class EpollLoop:
                 except Exception as error:  # noqa: BLE001 (the boundary of each connection)
                     self._failed(watcher, error)
         for watcher in again:
-            self.tell(watcher, 0)
+            if watcher not in self._again:  # else it has had its share, because of an event
+                self.tell(watcher, 0)
         self._in_turn = False
         if self._closing:
             for sock in self._closing:
