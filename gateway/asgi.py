@@ -14,7 +14,7 @@ else; everybody else is sent to HTTPS.
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import orjson
 
@@ -68,6 +68,8 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or websocket."""
+        if not scope["path"].startswith("/"):
+            scope = _in_origin_form(scope)
         path: str = scope["path"]
         if not path:  # "GET ?a=b HTTP/1.1"; Quart takes it for granted that there is one
             await refuse(scope, send, 400, "The request's target has no path")
@@ -97,6 +99,15 @@ class Front:
         if scope["method"] == "POST":
             return _HEARTBEAT.fullmatch(below["path"]) is not None
         return self._lists is not None and self._lists.takes(below)
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """The scope of "GET http://gateway/path" as of "GET /path": both mean the same (RFC 9112, 3.2.2)."""
+    absolute = re.match(rb"https?://[^/]*", scope.get("raw_path") or b"", re.IGNORECASE)
+    if absolute is None:
+        return scope
+    raw = scope["raw_path"][absolute.end() :] or b"/"
+    return {**scope, "raw_path": raw, "path": unquote(raw.decode("ascii", "replace"))}
 
 
 def strip_prefix(scope: Scope, prefix: str) -> Scope:

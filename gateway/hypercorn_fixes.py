@@ -6,11 +6,24 @@ None of it can be configured, so it is replaced here, in one place (tests/test_h
   compressed in the one thread that carries everybody's bytes, for most of a second.
 - HTTP/2 without TLS, which no browser speaks, has no deadline: hypercorn stops its idle timer at the preface and
   never starts it again. An upgrade to it is ignored; a preface ends the connection.
+- Over HTTP/2, a piece of a body that comes when its request has been answered already is a KeyError, which ends the
+  connection, and with it everything else that a browser does on it. Such pieces are thrown away.
+- Whoever asks by HTTP/2 and cancels at once (CVE-2023-44487) has work done for nothing, as often as they like. A
+  connection on which that happens very often is closed.
 """
 
-from typing import Any
+from collections import deque
+from typing import Any, Final
 
-from hypercorn.protocol import h11, ws_stream
+import hypercorn.protocol
+import trio
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, Event, StreamReset
+from hypercorn.events import Closed
+from hypercorn.protocol import h2, h11, ws_stream
+
+#: A browser that leaves a page cancels a few dozen requests.
+CANCELS_PER_SECOND: Final = 100
 
 
 class _PlainHandshake(ws_stream.Handshake):
@@ -26,5 +39,32 @@ async def _stay(protocol: h11.H11Protocol, event: Any) -> None:
         raise ConnectionAbortedError("HTTP/2 without TLS")
 
 
+class _Http2Protocol(h2.H2Protocol):
+    """One HTTP/2 connection."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cancelled: deque[float] = deque(maxlen=CANCELS_PER_SECOND)
+
+    async def _handle_events(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
+                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, StreamReset) and self._cancels_too_often():
+                self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+                await self._flush()
+                await self.send(Closed())
+                return
+            else:
+                await super()._handle_events([event])
+        await self._flush()
+
+    def _cancels_too_often(self) -> bool:
+        now = trio.current_time()
+        self._cancelled.append(now)
+        return len(self._cancelled) == CANCELS_PER_SECOND and now - self._cancelled[0] < 1.0
+
+
+hypercorn.protocol.H2Protocol = _Http2Protocol  # type: ignore[attr-defined]
 ws_stream.Handshake = _PlainHandshake  # type: ignore[misc]
 h11.H11Protocol._check_protocol = _stay  # type: ignore[assignment, method-assign]

@@ -69,6 +69,25 @@ async def test_a_target_without_a_path_is_refused():
         assert seen == []
 
 
+@pytest.mark.parametrize(
+    ("target", "path", "who"),
+    [
+        ("http://gateway:8000/clusters/c/a b", "/clusters/c/a b", "dashboards"),
+        ("HTTPS://gateway/clusters/c/status", "/clusters/c/status", "dashboards"),
+        ("http://gateway", "/", "api"),
+        ("http://gateway/", "/", "api"),
+        ("http://[::1]:8000/clusters", "/clusters", "api"),
+        ("ftp://gateway/clusters/c/status", "ftp://gateway/clusters/c/status", "api"),
+        ("*", "*", "api"),
+    ],
+)
+async def test_a_whole_url_means_its_path(target, path, who):
+    seen = []
+    assert (await ask_app(a_front(seen), "GET", target)).body == who.encode()
+    ((_, scope),) = seen
+    assert (scope["path"], scope["raw_path"].decode()) == (path, path)
+
+
 def a_scope(path, raw_path):
     return {"path": path, "raw_path": raw_path, "root_path": ""}
 

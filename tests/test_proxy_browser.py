@@ -1,4 +1,4 @@
-"""A real scheduler's dashboard, in a real browser, through the public port and below a prefix.
+"""A real scheduler's dashboard, in a real browser, through the public port and below a prefix; with TLS over HTTP/2.
 
 Needs Debian's packages chromium and chromium-driver; without them the test is skipped.
 """
@@ -6,6 +6,7 @@ Needs Debian's packages chromium and chromium-driver; without them the test is s
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -14,13 +15,15 @@ from typing import Any
 
 import pytest
 import trio
+import trustme
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
 
+from gateway.http_server import HttpServer
 from gateway.proxy.dashboard import Dashboard
 from gateway.proxy.routes import Routes
-from tests.proxy_peers import LOCAL, http_server, public_port
+from tests.proxy_peers import LOCAL, public_port
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("chromium") or not shutil.which("chromedriver"),
@@ -40,7 +43,7 @@ if __name__ == "__main__":
 """
 SWITCHES = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --window-size=1400,1000"
+    "--disable-sync --window-size=1400,1000 --ignore-certificate-errors"
 )
 #: Everything that the plots of the page show, as text.
 PLOTTED = """
@@ -81,6 +84,14 @@ def browser() -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
+def tls_of_today() -> ssl.SSLContext:
+    """As the gateway has it."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    return context
+
+
 def look_at(url: str) -> dict[str, Any]:
     """Open a page, wait until its plots have moved twice, and report what the browser saw. Runs in a thread."""
     with browser() as driver:
@@ -98,7 +109,10 @@ def look_at(url: str) -> dict[str, Any]:
         }
 
 
-async def test_the_status_page_moves_while_work_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("scheme", "protocol"), [("http", "http/1.1"), ("https", "h2")])
+async def test_the_status_page_moves_while_work_runs(
+    scheme: str, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(os.environ, "SE_OFFLINE", "true")
     routes = Routes()
     dashboard = Dashboard(routes)
@@ -107,17 +121,19 @@ async def test_the_status_page_moves_while_work_runs(monkeypatch: pytest.MonkeyP
         scope = {**scope, "root_path": PREFIX, "path": scope["path"].removeprefix(PREFIX)}
         await dashboard(scope, receive, send)
 
-    async with working_dashboard() as port, public_port(routes, serve_http=http_server(below_prefix)) as address:
+    serve = public_port(routes, serve_http=HttpServer(below_prefix).serve, ssl_context=tls_of_today())
+    async with working_dashboard() as port, serve as address:
         routes.add("abc", "tls://127.0.0.1:1", f"http://127.0.0.1:{port}")
-        seen = await trio.to_thread.run_sync(look_at, f"http://{LOCAL}:{address[1]}{PREFIX}/clusters/abc/status")
+        seen = await trio.to_thread.run_sync(look_at, f"{scheme}://{LOCAL}:{address[1]}{PREFIX}/clusters/abc/status")
 
     assert "Dask" in seen["title"]
     assert seen["console"] == []
     by_kind: dict[str, list[Any]] = {}
     for event in seen["events"]:
         by_kind.setdefault(event["method"], []).append(event["params"])
-    bad = [answer["response"] for answer in by_kind["Network.responseReceived"] if answer["response"]["status"] >= 400]
-    assert bad == []
+    answers = [answer["response"] for answer in by_kind["Network.responseReceived"]]
+    assert {answer["protocol"] for answer in answers if answer["url"].startswith(scheme)} == {protocol}
+    assert [answer for answer in answers if answer["status"] >= 400] == []
     assert "Network.loadingFailed" not in by_kind
     assert "Network.webSocketFrameError" not in by_kind
     sockets = by_kind["Network.webSocketCreated"]
