@@ -9,11 +9,8 @@ from functools import partial
 from typing import Any
 
 import trio
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
 
+from gateway.http_server import HttpServer
 from gateway.proxy.limits import Limits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
@@ -91,16 +88,9 @@ async def receive_all(stream: trio.abc.ReceiveStream) -> bytes:
     return b"".join([bytes(piece) async for piece in stream])
 
 
-def http_server(app: Any, config: Config | None = None) -> ServeHttp:
+def http_server(app: Any, **options: Any) -> ServeHttp:
     """An ASGI application as the public port serves it."""
-    wrapped, context = ASGIWrapper(app), WorkerContext(None)
-    config = config or Config()
-    config.errorlog = None
-
-    async def serve(stream: Any) -> None:
-        await TCPServer(wrapped, config, context, {}, stream).run()
-
-    return serve
+    return HttpServer(app, **options).serve
 
 
 async def hello_app(scope: Any, receive: Any, send: Any) -> None:

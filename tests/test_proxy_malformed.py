@@ -5,7 +5,6 @@ import ssl
 import pytest
 import trio
 import trustme
-from hypercorn.config import Config
 from structlog.testing import capture_logs
 
 from gateway.http_server import HttpServer
@@ -124,13 +123,6 @@ FRAMES = {
 }
 
 
-@pytest.fixture
-def impatient() -> Config:
-    config = Config()
-    config.keep_alive_timeout = 1
-    return config
-
-
 async def answer_to(address: object, data: bytes, frame: bytes = b"") -> bytes:
     stream = await connect(address)
     answer = b""
@@ -149,13 +141,13 @@ async def answer_to(address: object, data: bytes, frame: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-async def test_malformed_input_harms_nobody(case: str, impatient: Config) -> None:
+async def test_malformed_input_harms_nobody(case: str) -> None:
     data, expected = MALFORMED[case]
     limits = Limits(hello_timeout=1, shutdown_grace=0)
     async with peer(echo) as port:
         routes = Routes()
         routes.add("abc", f"tls://{LOCAL}:{port}")
-        async with public_port(routes, serve_http=http_server(hello_app, impatient), limits=limits) as address:
+        async with public_port(routes, serve_http=http_server(hello_app, keep_alive=1), limits=limits) as address:
             with trio.fail_after(10):
                 answer = await answer_to(address, data, FRAMES.get(case, b""))
             wanted = expected if isinstance(expected, tuple) else (expected,)
@@ -190,10 +182,10 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
 @pytest.mark.parametrize(
     "data", [HELLO[:200], b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", openssl_hello("a.example") + b"\xff" * 500]
 )
-async def test_malformed_tls_where_tls_is_served(data: bytes, impatient: Config) -> None:
+async def test_malformed_tls_where_tls_is_served(data: bytes) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("localhost").configure_cert(context)
-    serve = http_server(hello_app, impatient)
+    serve = http_server(hello_app, keep_alive=1)
     async with public_port(
         Routes(), serve_http=serve, ssl_context=context, limits=Limits(hello_timeout=1, shutdown_grace=0)
     ) as address:
