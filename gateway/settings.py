@@ -100,7 +100,7 @@ class Proxy:
         validator=_networks,
     )
     max_connections: int = setting(
-        default=16384, minimum=1, help="Connections open at the same time, of all clients and kinds."
+        default=16384, minimum=1, help="Connections open at the same time at each port, of all clients and kinds."
     )
     max_connections_per_address: int = setting(
         default=8192,

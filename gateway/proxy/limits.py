@@ -13,7 +13,7 @@ class Limits:
     hello_timeout: float = 10.0
     #: From its first byte, the head of a request for HTTP must be complete within so long.
     head_timeout: float = 20.0
-    #: A scheduler or dashboard must accept a connection within so long.
+    #: A scheduler or dashboard must accept a connection within so long, at each address that its name stands for.
     connect_timeout: float = 10.0
     #: A dashboard must begin to answer a request within so long; Bokeh's first page can take seconds to build.
     dashboard_timeout: float = 60.0
@@ -24,8 +24,8 @@ class Limits:
     dead_peer_timeout: float = 300.0
     #: At a stop, open connections have so long to end by themselves.
     shutdown_grace: float = 5.0
-    #: Connections open at the same time: of all clients, of one address, and of those that have not yet asked
-    #: for anything. A hub for notebooks is one address with hundreds of users behind it.
+    #: Connections open at the same time at one port: of all clients, of one address, and of those that have not yet
+    #: asked for anything. A hub for notebooks is one address with hundreds of users behind it.
     max_connections: int = 16384
     max_connections_per_address: int = 8192
     max_undecided: int = 1024

@@ -1,4 +1,4 @@
-"""What one look at PBS costs: two answers of qselect, the choice of what to ask further, and the judgement.
+"""What one look at PBS costs: the answers of qselect, the choice of what to ask further, and the judgement.
 
     python -m tests.bench.pbs_poll [--check | --simulated]
 
@@ -62,7 +62,7 @@ async def look(simulation, known):
         await queue.follow_up(status, known, number)
         end = time.perf_counter()
         print(
-            f"{len(status.reports)} jobs: qselect twice {1000 * (middle - start):.0f} ms, "
+            f"{len(status.reports)} jobs: qselect {1000 * (middle - start):.0f} ms, "
             f"then {1000 * (end - middle):.0f} ms for what is missing or waits"
         )
 
