@@ -40,7 +40,7 @@ _log = logging.getLogger("hypercorn.error")
 HEAD_LIMIT = 64 * 1024
 
 #: What an app's `send` raises when its peer has left the protocol meanwhile.
-_PROVOKED = (h11.ProtocolError, h2.exceptions.ProtocolError, wsproto.utilities.ProtocolError)
+PROVOKED = (h11.ProtocolError, h2.exceptions.ProtocolError, wsproto.utilities.ProtocolError)
 
 
 class HttpServer:
@@ -118,7 +118,7 @@ class _Emptied(ASGIWrapper):
             _log.exception("Error in ASGI Framework")  # as hypercorn has it, and before the client hears of it
         finally:
             # hypercorn says it once more, to a stream that has ended then, or that fails again and so ends.
-            with suppress(*_PROVOKED):
+            with suppress(*PROVOKED):
                 await _send_and_read_on(send, None, receive)
 
 
@@ -129,7 +129,7 @@ async def _send_and_read_on(send: Any, message: Any, receive: Receive) -> None:
         nursery.start_soon(_read_on, receive)
         try:
             await send(message)
-        except _PROVOKED as provoked:  # raised outside, so that it comes alone and not in a group
+        except PROVOKED as provoked:  # raised outside, so that it comes alone and not in a group
             error = provoked
         nursery.cancel_scope.cancel()
     if error is not None:
@@ -168,7 +168,7 @@ def _guarded(app: App) -> App:
                 await app(scope, receive, send_all_but_last)
                 if last is not None:
                     await _send_and_read_on(send, last, receive)
-        except* _PROVOKED as group:  # hypercorn would log a traceback for each, and any stranger can provoke it
+        except* PROVOKED as group:  # hypercorn would log a traceback for each, and any stranger can provoke it
             log.warning("a peer broke the protocol", path=scope["path"][:100], error=repr(innermost(group)))
 
     return guarded

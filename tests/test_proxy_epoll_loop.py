@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 import trio
@@ -66,6 +67,33 @@ def test_who_asks_for_another_turn_has_it_in_the_next(loop: EpollLoop) -> None:
     assert loop.turn()
     assert watcher.told == [0]
     assert not loop.turn()
+
+
+def test_who_asked_first_has_a_turn_first(loop: EpollLoop) -> None:
+    watchers = [Listener() for _ in range(5)]
+    for watcher in watchers:
+        watcher.do = partial(loop.again, watcher)
+        loop.again(watcher)
+    for expected in ([1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [2, 1, 1, 1, 1]):
+        assert loop.turn(2)
+        assert [len(watcher.told) for watcher in watchers] == expected
+
+
+def test_a_long_turn_is_shared_and_nothing_of_it_is_left_for_who_is_in_a_hurry(
+    loop: EpollLoop, ends: Callable[[], socket.socket]
+) -> None:
+    shares: list[float] = []
+    watchers = [Listener(lambda: shares.append(loop.share)) for _ in range(4)]
+    loop.again(watchers[0])
+    loop.turn()
+    for watcher in watchers[:3]:
+        loop.again(watcher)
+    loop.add(ends(), watchers[3])
+    loop.turn()
+    loop.hurried = True
+    loop.again(watchers[0])
+    loop.turn()
+    assert shares == [1, 1 / 4, 1 / 4, 1 / 4, 1 / 4, 0]
 
 
 def test_who_asks_and_has_news_as_well_has_one_turn(loop: EpollLoop, ends: Callable[[], socket.socket]) -> None:

@@ -307,7 +307,7 @@ def test_a_share_of_a_turn_is_limited(bulk: bool, monkeypatch: pytest.MonkeyPatc
         stage.client.send(20_000)
         stage.client.finish()
         stage.relay.client.bulk = bulk
-        stage.loop.alone = False
+        stage.loop.hurried = True
         turns = 0
         while stage.loop.turn():
             turns += 1

@@ -17,6 +17,8 @@ another turn with `again`). The rules that keep this fair and safe:
   shares of watchers, and others have a turn after each, for a web request needs
   dozens of them.
 - A watcher has one share in a turn, whether it asked for it, has news, or both.
+  `share` says how large: all of a long turn for the only one, and nothing of it
+  while others wait for the turn's end, be they tasks or watchers that are `brisk`.
 - To sleep and to be woken costs more than a small message. So when the last
   sleep was shorter than `SPIN_SECONDS`, the epoll is asked again and again for
   that long after a watcher was `brisk` before the task sleeps the next time: a
@@ -30,6 +32,7 @@ another turn with `again`). The rules that keep this fair and safe:
 import select
 import socket
 import time
+from itertools import islice
 from typing import Final, Protocol
 
 import structlog
@@ -79,9 +82,14 @@ class EpollLoop:
         self._closing: list[socket.socket] = []
         self._in_turn = False
         self._company_until = 0.0
+        self._brisk_until = 0.0
         self._steps = _Steps()
-        #: Nobody else in this process has work to do.
+        #: No other task of this process has work to do.
         self.alone = True
+        #: Somebody waits for this turn's end.
+        self.hurried = False
+        #: How much of a long turn each watcher may take.
+        self.share = 1.0
         #: Set by a watcher that has moved something small, to which the answer may come soon.
         self.brisk = False
 
@@ -130,14 +138,16 @@ class EpollLoop:
 
     async def _serve(self) -> None:
         clock = time.perf_counter
-        begin = spin_end = clock()
+        begin = spin_end = now = clock()
         spin = 0.0
         while True:
+            self.hurried = not self.alone or now < self._brisk_until
             busy = self.turn(BATCH if self.alone else SMALL_BATCH)
             now = clock()
             if busy:
                 if self.brisk:
                     spin_end = now + spin
+                    self._brisk_until = now + COMPANY_SECONDS
                     self.brisk = False
                 if now > begin + SLICE_SECONDS or not self.alone:
                     await self._give_way(now - begin)
@@ -146,6 +156,7 @@ class EpollLoop:
                 await trio.lowlevel.wait_readable(self.fileno())
                 begin = clock()
                 spin = SPIN_SECONDS if begin - now < SPIN_SECONDS else 0.0
+                now = begin
 
     async def _give_way(self, seconds: float) -> None:
         """Let the rest of trio have as much time, if it has that much to do."""
@@ -161,11 +172,14 @@ class EpollLoop:
         self.alone = now > self._company_until
 
     def turn(self, most: int = BATCH) -> bool:
-        """Handle one batch of at most so many events; False when there was nothing."""
+        """Handle a batch of at most so many events, and so many who asked; False when there was nothing."""
         events = self._epoll.poll(0, most)
         if not events and not self._again:
             return False
-        again, self._again = self._again, {}
+        again = tuple(islice(self._again, most))
+        for asked in again:
+            del self._again[asked]
+        self.share = 0.0 if self.hurried else 1 / (len(events) + len(again))
         self._in_turn = True
         find = self._watchers.get
         for descriptor, mask in events:
@@ -174,9 +188,9 @@ class EpollLoop:
                     watcher.ready(mask)
                 except Exception as error:  # noqa: BLE001 (the boundary of each connection)
                     self._failed(watcher, error)
-        for watcher in again:
-            if watcher not in self._again:  # else it has had its share, because of an event
-                self.tell(watcher, 0)
+        for asked in again:
+            if asked not in self._again:  # else it has had its share, because of an event
+                self.tell(asked, 0)
         self._in_turn = False
         if self._closing:
             for sock in self._closing:

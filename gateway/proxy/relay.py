@@ -45,9 +45,9 @@ _BULK = 32768
 #: messages and their answers, also large ones, are better spliced.
 _STREAM = 1 << 20
 _MUCH = 1 << 19
-#: What a flow in bulk may carry in one turn before others have theirs; more when nobody else in this process has work.
+#: What a flow in bulk may carry in one turn before others have theirs, and in a turn that is long because it is alone.
 _BUDGET = 1 << 18
-_LONELY_BUDGET = 4 << 20
+_LONG_BUDGET = 4 << 20
 #: How many short reads a flow may do in a row before others have their turn.
 _ROUNDS = 16
 _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -198,7 +198,7 @@ class Side:
     def carry_bulk(self) -> None:
         """Move bytes until nothing is left, the peer has no room, or the budget is spent."""
         stores = self.relay.stores
-        budget = _LONELY_BUDGET if self.relay.loop.alone else _BUDGET
+        budget = max(_BUDGET, int(_LONG_BUDGET * self.relay.loop.share))
         if self.carried >= _STREAM and (buffer := stores.borrow_buffer()) is not None:
             try:
                 self.carry_in_buffer(buffer, budget)

@@ -4,7 +4,8 @@
 
 Targets: hello (client_hello.py), introduction (proxy_protocol.py), headers
 (headers.py, routes.py), request (a connection from its first byte through the
-HTTP server and the dashboards, and a dashboard's answer back). Without a name
+HTTP server and the dashboards, and a dashboard's answer back), http2 (the same
+for a browser that speaks HTTP/2), simple (simple_request.py). Without a name
 all run, one after the other, for an equal share of the time. What is found is
 written to the directory `findings` of the working directory. Needs atheris.
 """
@@ -19,17 +20,26 @@ from pathlib import Path
 from typing import Any
 
 import atheris
+import hpack
+from trio.testing import MockClock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(
-    include=["gateway.proxy", "gateway.simple_request", "gateway.simple_http", "h11", "wsproto"]
+    include=[
+        "gateway.proxy",
+        "gateway.simple_request",
+        "gateway.simple_http",
+        "gateway.hypercorn_fixes",
+        "h11",
+        "wsproto",
+    ]
 ):
     import structlog
     import trio
 
-    from gateway.http_server import HttpServer
+    from gateway.http_server import PROVOKED, HttpServer
     from gateway.proxy import client_hello, headers, proxy_protocol, routes
     from gateway.proxy.dashboard import Dashboard
     from gateway.proxy.hushed_log import HushedLog
@@ -95,6 +105,8 @@ class FuzzedDashboard(Dashboard):
         return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
 
 
+H2_BEGIN = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+
 table = routes.Routes()
 table.add("abc", "tls://127.0.0.1:1", "http://127.0.0.1:1")
 app = FuzzedDashboard(table, limits=Limits(dashboard_timeout=1))
@@ -108,26 +120,57 @@ async def watched(scope: Any, receive: Any, send: Any) -> None:
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
-        faults.append(error)
+        if not isinstance(error, PROVOKED):  # those are the peer's, and the server lets them end the exchange
+            faults.append(error)
         raise
 
 
 serve_http = HttpServer(watched, at_once=lambda scope: scope["path"] == "/at-once", keep_alive=0.01).serve
 
 
+class NegotiatedStream:
+    """A stream, as if a TLS handshake had agreed on HTTP/2."""
+
+    def __init__(self, stream: Any) -> None:
+        self.transport_stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport_stream, name)
+
+    async def do_handshake(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def selected_alpn_protocol(self) -> str:
+        return "h2"
+
+
+async def serve_http2(stream: Any) -> None:
+    await serve_http(NegotiatedStream(stream))
+
+
 def request(data: bytes) -> None:
     """The first two bytes say how much is the browser's, the rest is the dashboard's."""
-    cut = int.from_bytes(data[:2], "big")
+    converse(data, serve_http)
+
+
+def http2(data: bytes) -> None:
+    """The same over HTTP/2; its beginning is always there."""
+    converse(data[:2] + H2_BEGIN + data[2:], serve_http2, len(H2_BEGIN))
+
+
+def converse(data: bytes, serve: Any, given: int = 0) -> None:
+    cut = int.from_bytes(data[:2], "big") + given
     said, app.answer = data[2 : 2 + cut], data[2 + cut :]
     faults.clear()
-    trio.run(exchange, said)
+    # All bytes are there from the beginning, so whoever waits then waits for a deadline.
+    trio.run(exchange, said, serve, clock=MockClock(autojump_threshold=0))
     if faults:
         raise faults[0]
 
 
-async def exchange(said: bytes) -> None:
+async def exchange(said: bytes, serve: Any) -> None:
     client, server = socket.socketpair()
-    door = WebDoor(serve_http, None, Limits(), HushedLog())
+    door = WebDoor(serve, None, Limits(), HushedLog())
     with trio.fail_after(10), client:
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
@@ -146,8 +189,14 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "introduction": introduction,
     "headers": header_fields,
     "request": request,
+    "http2": http2,
     "simple": simple,
 }
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """A frame of HTTP/2 (RFC 9113, 4.1)."""
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
 def seeds(target: str) -> list[bytes]:
@@ -159,6 +208,13 @@ def seeds(target: str) -> list[bytes]:
     )
     post = page.replace(b"GET", b"POST")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
     answer = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 2\r\n\r\nok"
+    encoder = hpack.Encoder()
+    get, connect = (
+        [(":method", "GET"), (":path", "/clusters/abc/status"), (":scheme", "https"), (":authority", "x")],
+        [(":method", "CONNECT"), (":protocol", "websocket"), (":path", "/clusters/abc/ws"), (":scheme", "https")],
+    )
+    frames = [frame(1, 5, 1, encoder.encode(get)), frame(1, 4, 3, encoder.encode([*connect, (":authority", "x")]))]
+    frames += [frame(0, 0, 3, b"\x81\x80\x00\x00\x00\x00"), frame(0, 1, 1, b"late"), frame(3, 0, 3, bytes(4))]
     sized = [len(said).to_bytes(2, "big") + said + answer for said in (page, upgrade, post)]
     return {
         "hello": [openssl_hello("daskgateway-abc"), *(data for _, data in recorded())],
@@ -168,6 +224,7 @@ def seeds(target: str) -> list[bytes]:
         ],
         "headers": [b"Location:/status\nSet-Cookie:a=1; Path=/\nCookie:dask-gateway-a=1\nConnection:x\nx:y"],
         "request": sized,
+        "http2": [len(said).to_bytes(2, "big") + said + answer for said in (frames[0], b"".join(frames))],
         "simple": [GET + b"Cookie: a=1\r\n\r\nGET ", POST + b"Content-Length: 3\r\n\r\nabc"],
     }[target]
 
