@@ -38,8 +38,8 @@ def frozen(simulation):
 @pytest.mark.parametrize(
     ("trouble", "seconds"),
     [
-        pytest.param(away, 25, id="away"),
-        pytest.param(frozen, 45, id="frozen"),
+        pytest.param(away, 15, id="away"),
+        pytest.param(frozen, 25, id="frozen"),
         pytest.param(away, 120, id="away-two-minutes", marks=pytest.mark.soak),
     ],
 )

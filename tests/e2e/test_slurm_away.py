@@ -68,7 +68,7 @@ def frozen():
     ("trouble", "seconds", "config"),
     [
         pytest.param(away, 30, "", id="away"),
-        pytest.param(frozen, 30, "c.JobQueueBackend.command_timeout = 8\n", id="frozen"),
+        pytest.param(frozen, 20, "c.JobQueueBackend.command_timeout = 8\n", id="frozen"),
         pytest.param(away, 120, "", id="away-two-minutes", marks=pytest.mark.soak),
         pytest.param(frozen, 60, "", id="frozen-a-minute", marks=pytest.mark.soak),
     ],
