@@ -77,23 +77,26 @@ def test_who_asked_first_has_a_turn_first(loop: EpollLoop) -> None:
     for expected in ([1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [2, 1, 1, 1, 1]):
         assert loop.turn(2)
         assert [len(watcher.told) for watcher in watchers] == expected
+    loop.hurried = True
+    assert loop.turn(2)
+    assert [len(watcher.told) for watcher in watchers] == [2, 2, 1, 1, 1]
 
 
 def test_a_long_turn_is_shared_and_nothing_of_it_is_left_for_who_is_in_a_hurry(
     loop: EpollLoop, ends: Callable[[], socket.socket]
 ) -> None:
     shares: list[float] = []
-    watchers = [Listener(lambda: shares.append(loop.share)) for _ in range(4)]
+    watchers = [Listener(lambda: shares.append(loop.share())) for _ in range(4)]
     loop.again(watchers[0])
     loop.turn()
     for watcher in watchers[:3]:
         loop.again(watcher)
+    loop.turn()
     loop.add(ends(), watchers[3])
-    loop.turn()
-    loop.hurried = True
     loop.again(watchers[0])
+    loop.hurried = True
     loop.turn()
-    assert shares == [1, 1 / 4, 1 / 4, 1 / 4, 1 / 4, 0]
+    assert shares == [1, 1 / 3, 1 / 3, 1 / 3, 0, 0]
 
 
 def test_who_asks_and_has_news_as_well_has_one_turn(loop: EpollLoop, ends: Callable[[], socket.socket]) -> None:

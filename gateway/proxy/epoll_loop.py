@@ -19,6 +19,7 @@ another turn with `again`). The rules that keep this fair and safe:
 - A watcher has one share in a turn, whether it asked for it, has news, or both.
   `share` says how large: all of a long turn for the only one, and nothing of it
   while others wait for the turn's end, be they tasks or watchers that are `brisk`.
+  Then of all who asked, which are streams, only one has its share in a turn.
 - To sleep and to be woken costs more than a small message. So when the last
   sleep was shorter than `SPIN_SECONDS`, the epoll is asked again and again for
   that long after a watcher was `brisk` before the task sleeps the next time: a
@@ -88,8 +89,7 @@ class EpollLoop:
         self.alone = True
         #: Somebody waits for this turn's end.
         self.hurried = False
-        #: How much of a long turn each watcher may take.
-        self.share = 1.0
+        self._having_turn = 1
         #: Set by a watcher that has moved something small, to which the answer may come soon.
         self.brisk = False
 
@@ -127,6 +127,10 @@ class EpollLoop:
     def again(self, watcher: Watcher) -> None:
         """Call `watcher.ready(0)` in the next turn: it has used up its share of this one."""
         self._again[watcher] = None
+
+    def share(self) -> float:
+        """How much of a long turn each watcher may take: all of it when there is one, nothing in a hurry."""
+        return 0.0 if self.hurried else 1 / self._having_turn
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -172,14 +176,17 @@ class EpollLoop:
         self.alone = now > self._company_until
 
     def turn(self, most: int = BATCH) -> bool:
-        """Handle a batch of at most so many events, and so many who asked; False when there was nothing."""
+        """Handle at most so many events, and so many who asked (one in a hurry); False when there was nothing."""
         events = self._epoll.poll(0, most)
         if not events and not self._again:
             return False
-        again = tuple(islice(self._again, most))
-        for asked in again:
-            del self._again[asked]
-        self.share = 0.0 if self.hurried else 1 / (len(events) + len(again))
+        again: tuple[Watcher, ...] = ()
+        if self._again:
+            again = tuple(islice(self._again, 1 if self.hurried else most))
+            for asked in again:
+                del self._again[asked]
+        # As a rule, events concern those who asked as well.
+        self._having_turn = max(len(events), len(again))
         self._in_turn = True
         find = self._watchers.get
         for descriptor, mask in events:

@@ -198,7 +198,7 @@ class Side:
     def carry_bulk(self) -> None:
         """Move bytes until nothing is left, the peer has no room, or the budget is spent."""
         stores = self.relay.stores
-        budget = max(_BUDGET, int(_LONG_BUDGET * self.relay.loop.share))
+        budget = max(_BUDGET, int(_LONG_BUDGET * self.relay.loop.share()))
         if self.carried >= _STREAM and (buffer := stores.borrow_buffer()) is not None:
             try:
                 self.carry_in_buffer(buffer, budget)
