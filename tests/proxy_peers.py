@@ -6,15 +6,18 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
+import trustme
 
 from gateway.http_server import HttpServer
 from gateway.proxy.limits import Limits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import ServeHttp, serve_public
+from gateway.tls import server_context
 from tests.hellos import openssl_hello
 
 NAME = "daskgateway-abc"
@@ -86,6 +89,18 @@ async def receive_exactly(stream: trio.abc.ReceiveStream, size: int) -> bytes:
 
 async def receive_all(stream: trio.abc.ReceiveStream) -> bytes:
     return b"".join([bytes(piece) async for piece in stream])
+
+
+def gateways_tls(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The TLS of the gateway itself for `localhost`, with files in this folder, and of a client that trusts it."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    cert, key = folder / "server.crt", folder / "server.key"
+    issued.cert_chain_pems[0].write_to_path(cert)
+    issued.private_key_pem.write_to_path(key)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server_context(cert, key), client
 
 
 def http_server(app: Any, **options: Any) -> ServeHttp:

@@ -1,6 +1,5 @@
 """HTTP/2 as browsers speak it, over TLS through the public port."""
 
-import ssl
 from collections import defaultdict
 from contextlib import asynccontextmanager
 
@@ -10,13 +9,12 @@ import h2.errors
 import h2.events
 import pytest
 import trio
-import trustme
 
 from gateway.asgi import answer
 from gateway.http_server import HttpServer
 from gateway.hypercorn_fixes import CANCELS_PER_SECOND
 from gateway.proxy.routes import Routes
-from tests.proxy_peers import connect, public_port
+from tests.proxy_peers import connect, gateways_tls, public_port
 
 
 async def app(scope, receive, send):
@@ -28,15 +26,10 @@ async def app(scope, receive, send):
     await answer(send, 200, scope["path"].encode())
 
 
-@pytest.fixture(scope="module")
-def contexts():
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.set_alpn_protocols(["h2"])
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
+@pytest.fixture
+def contexts(tmp_path):
+    server, client = gateways_tls(tmp_path)
     client.set_alpn_protocols(["h2"])
-    authority.configure_trust(client)
     return server, client
 
 

@@ -6,16 +6,15 @@ Needs Debian's packages chromium and chromium-driver; without them the test is s
 import json
 import os
 import shutil
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-import trustme
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.ui import WebDriverWait
@@ -23,7 +22,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from gateway.http_server import HttpServer
 from gateway.proxy.dashboard import Dashboard
 from gateway.proxy.routes import Routes
-from tests.proxy_peers import LOCAL, public_port
+from tests.proxy_peers import LOCAL, gateways_tls, public_port
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("chromium") or not shutil.which("chromedriver"),
@@ -84,14 +83,6 @@ def browser() -> Iterator[webdriver.Chrome]:
         driver.quit()
 
 
-def tls_of_today() -> ssl.SSLContext:
-    """As the gateway has it."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    trustme.CA().issue_cert("localhost").configure_cert(context)
-    return context
-
-
 def look_at(url: str) -> dict[str, Any]:
     """Open a page, wait until its plots have moved twice, and report what the browser saw. Runs in a thread."""
     with browser() as driver:
@@ -111,7 +102,7 @@ def look_at(url: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("scheme", "protocol"), [("http", "http/1.1"), ("https", "h2")])
 async def test_the_status_page_moves_while_work_runs(
-    scheme: str, protocol: str, monkeypatch: pytest.MonkeyPatch
+    scheme: str, protocol: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(os.environ, "SE_OFFLINE", "true")
     routes = Routes()
@@ -121,7 +112,7 @@ async def test_the_status_page_moves_while_work_runs(
         scope = {**scope, "root_path": PREFIX, "path": scope["path"].removeprefix(PREFIX)}
         await dashboard(scope, receive, send)
 
-    serve = public_port(routes, serve_http=HttpServer(below_prefix).serve, ssl_context=tls_of_today())
+    serve = public_port(routes, serve_http=HttpServer(below_prefix).serve, ssl_context=gateways_tls(tmp_path)[0])
     async with working_dashboard() as port, serve as address:
         routes.add("abc", "tls://127.0.0.1:1", f"http://127.0.0.1:{port}")
         seen = await trio.to_thread.run_sync(look_at, f"{scheme}://{LOCAL}:{address[1]}{PREFIX}/clusters/abc/status")

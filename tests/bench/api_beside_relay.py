@@ -14,7 +14,6 @@ fails when a heartbeat is lost or the 99th percentile of the requests is above
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,20 +24,10 @@ import orjson
 
 from tests.bench.api_gateways import cpu_seconds, open_ours
 from tests.bench.crowd import Latencies, probe, request_of, schedulers
-from tests.bench.proxies import compile_tools
+from tests.bench.proxies import SATURATION, at_low_priority, compile_tools
 from tests.hellos import openssl_hello
 
 P99_LIMIT_MS = 30.0
-#: A terabyte each way, and so many round trips for each connection that they last for minutes.
-LOADS = (("up", "1000000"), ("down", "1000000"), ("ping", "300000", "200", "50"))
-
-
-def start(stack: ExitStack, *words: object) -> subprocess.Popen[str]:
-    """A process of low priority that is ended with the stack."""
-    process = subprocess.Popen(["nice", "-n", "19", *(str(word) for word in words)], stdout=subprocess.PIPE, text=True)
-    stack.callback(process.wait)
-    stack.callback(process.kill)
-    return process
 
 
 def main() -> None:
@@ -54,7 +43,7 @@ def main() -> None:
         gateway = stack.enter_context(open_ours(work / "this"))
         hello = work / "hello"
         hello.write_bytes(openssl_hello(f"daskgateway-{gateway.cluster}"))
-        backend = start(stack, work / "backend", 0, hello.stat().st_size)
+        backend = stack.enter_context(at_low_priority(work / "backend", 0, hello.stat().st_size))
         assert backend.stdout
         target = int(backend.stdout.readline())
         address = {"scheduler_address": f"tls://127.0.0.1:{target}"}
@@ -66,7 +55,11 @@ def main() -> None:
             played.recv()
         for case, where in (("quiet", None), ("load past us", target), ("load through us", port)):
             with ExitStack() as loads:
-                running = [start(loads, work / "load", where, hello, *words) for words in LOADS if where]
+                running = [
+                    loads.enter_context(at_low_priority(work / "load", where, hello, *words))
+                    for words in SATURATION
+                    if where
+                ]
                 played = loads.enter_context(schedulers(port, [request_of(gateway.cluster, gateway.token, body)], 0.1))
                 assert played.recv() == "all heard once"
                 before, begin = cpu_seconds(gateway.processes[0]), time.monotonic()

@@ -21,8 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,16 @@ from trio_websocket import open_websocket_url
 
 from tests.bench.crowd import Latencies
 from tests.bench.dashboard_backend import SENT
-from tests.bench.proxies import Proxy, compile_tools, go_binary, go_proxy, our_proxy, process
+from tests.bench.proxies import (
+    SATURATION,
+    Proxy,
+    at_low_priority,
+    compile_tools,
+    go_binary,
+    go_proxy,
+    our_proxy,
+    process,
+)
 from tests.hellos import openssl_hello
 
 #: Bytes: a status page, and its scripts, styles and icons.
@@ -44,7 +52,6 @@ MESSAGE_BYTES = 20_000
 MESSAGES_PER_SECOND = 10
 #: Each at most so many milliseconds for 99 of 100.
 MESSAGE_GOAL, RELOAD_GOAL, PAGE_GOAL = 100.0, 1000.0, 30.0
-BUSY = (("up", "1000000"), ("down", "1000000"), ("ping", "1000000", "200", "50"))
 
 
 @define
@@ -135,22 +142,15 @@ async def people(port: int, count: int, seconds: float) -> Seen:
     return seen
 
 
-async def single_pages(port: int, count: int) -> list[float]:
+async def single_pages(port: int, count: int, cluster: str = "c0") -> list[float]:
     """Pages one after the other, each over a new connection: how long each took."""
     took = []
     for _ in range(count):
         start = time.monotonic()
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-            await Browser(stream).get("/clusters/c0/status?size=10000")
+            await Browser(stream).get(f"/clusters/{cluster}/status?size=10000")
         took.append(time.monotonic() - start)
     return took
-
-
-@contextmanager
-def at_low_priority(*words: object) -> Iterator[subprocess.Popen]:
-    """A process that leaves the machine to what is measured."""
-    with process("nice", "-n", "19", *words, stdout=subprocess.PIPE) as running:
-        yield running
 
 
 def measure(proxy: Proxy, options: argparse.Namespace, work: Path) -> dict[str, Latencies]:
@@ -160,7 +160,7 @@ def measure(proxy: Proxy, options: argparse.Namespace, work: Path) -> dict[str, 
     share = (proxy.cpu() - before) / (time.monotonic() - start)
     found = {"message": Latencies.of(seen.messages), "reload": Latencies.of(seen.reloads)}
     with ExitStack() as busy:
-        for words in BUSY:
+        for words in SATURATION:
             busy.enter_context(at_low_priority(work / "load", proxy.port, work / "hello", *words))
         time.sleep(0.5)
         found["page beside relay"] = Latencies.of(trio.run(single_pages, proxy.web_port, options.pages))

@@ -24,6 +24,8 @@ from typing import Any
 import trio
 from trio_websocket import wrap_client_stream
 
+from tests.bench.crowd import Latencies
+from tests.bench.dashboards import single_pages
 from tests.bench.proxies import Proxy, compile_tools, our_proxy, process, raise_file_limit
 from tests.hellos import openssl_hello
 
@@ -39,23 +41,6 @@ GOALS = {
 
 async def open_stream(port: int) -> trio.SocketStream:
     return await trio.open_tcp_stream("127.0.0.1", port)
-
-
-async def page(port: int) -> float:
-    """Seconds that one page took, from connect to its last byte."""
-    start = trio.current_time()
-    async with await open_stream(port) as stream:
-        await stream.send_all(b"GET /clusters/abc/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        size = 0
-        while piece := await stream.receive_some():
-            size += len(piece)
-    assert size > 10_000, "the page is not whole"
-    return trio.current_time() - start
-
-
-async def pages(port: int, count: int) -> list[float]:
-    """Milliseconds of each of `count` pages, sorted."""
-    return sorted([1000 * await page(port) for _ in range(count)])
 
 
 @asynccontextmanager
@@ -132,10 +117,10 @@ async def measure(options: argparse.Namespace, proxy: Proxy, load: Path, hello: 
             for _ in range(100):
                 nursery.start_soon(dribble, proxy.port, said)
         await trio.sleep(1)
-        took = await pages(proxy.port, 200)
+        took = Latencies.of(await single_pages(proxy.port, 200, "abc"))
         nursery.cancel_scope.cancel()
-    found["page max ms beside slow clients"] = took[-1]
-    print(f"{'page beside 300 slow clients':34}p50 {took[100]:6.1f} ms  max {took[-1]:6.1f} ms")
+    found["page max ms beside slow clients"] = took.worst
+    print(f"{'page beside 300 slow clients':34}p50 {took.p50:6.1f} ms  max {took.worst:6.1f} ms")
 
 
 def main() -> int:

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GO_WHEEL = "dask-gateway-server==2026.3.0"
 GO_BINARY = "dask_gateway_server/proxy/dask-gateway-proxy"
 _TICK = os.sysconf("SC_CLK_TCK")
+#: Arguments of `load` that keep a relay as busy as it can be: a terabyte each way, and chat that lasts for minutes.
+SATURATION = (("up", "1000000"), ("down", "1000000"), ("ping", "1000000", "200", "50"))
 _NONE: Mapping[str, int] = {}
 
 
@@ -67,6 +69,13 @@ def process(*words: object, **options: object) -> Iterator[subprocess.Popen]:
         for pipe in (running.stdin, running.stdout):
             if pipe:
                 pipe.close()
+
+
+@contextmanager
+def at_low_priority(*words: object) -> Iterator[subprocess.Popen]:
+    """A process that leaves the machine to what is measured."""
+    with process("nice", "-n", "19", *words, stdout=subprocess.PIPE) as running:
+        yield running
 
 
 def compile_tools(work: Path) -> None:
