@@ -95,6 +95,11 @@ def events(house, name, user="alice"):
     return [event["message"] for event in json.loads(body)["events"]]
 
 
+def told_that_nobody_answers(house, name, user):
+    """Does a user know that the batch system is away?"""
+    return any("does not answer" in message for message in events(house, name, user))
+
+
 def slurm_ids(name, *options):
     """The ids in Slurm of a cluster's jobs that have not ended."""
     command = ["squeue", "-h", "-r", "-u", "alice,bob", "-o", "%i %j", *options]
