@@ -219,16 +219,8 @@ class Side:
         """Move bytes of a stream."""
         left = budget
         while left > 0:
-            try:
-                size = self.sock.recv_into(buffer, min(left, len(buffer)))
-            except BlockingIOError:
-                self.pause(budget - left)
-                return
-            except OSError:
-                self.relay.reset()
-                return
+            size = self.take(budget - left, self.sock.recv_into, buffer, min(left, len(buffer)))
             if not size:
-                self.end()
                 return
             left -= size
             if not self.hand_over(buffer[:size]):
@@ -242,16 +234,8 @@ class Side:
         source, sink = self.sock.fileno(), self.peer.sock.fileno()
         left = budget
         while left > 0 and self.bulk:
-            try:
-                pipe.held = os.splice(source, pipe.write, min(pipe.size, left), flags=_MOVE)
-            except BlockingIOError:
-                self.pause(budget - left)
-                return
-            except OSError:
-                self.relay.reset()
-                return
+            pipe.held = self.take(budget - left, os.splice, source, pipe.write, min(pipe.size, left), None, None, _MOVE)
             if not pipe.held:
-                self.end()
                 return
             left -= pipe.held
             self.carried += pipe.held
@@ -268,10 +252,20 @@ class Side:
                     return
         self.relay.loop.again(self)
 
-    def pause(self, moved: int) -> None:
-        """Nothing is left, after so many bytes in this turn."""
-        if moved < _MUCH:
-            self.carried = 0
+    def take(self, moved: int, read: Callable[..., int], *arguments: Any) -> int:
+        """What a read in bulk brings, after `moved` bytes in this turn; 0: no more for now, or for ever."""
+        try:
+            size = read(*arguments)
+        except BlockingIOError:
+            if moved < _MUCH:
+                self.carried = 0
+            return 0
+        except OSError:
+            self.relay.reset()
+            return 0
+        if not size:
+            self.end()
+        return size
 
     def push(self) -> None:
         """The peer may have room again: first what waits, then whatever has come meanwhile."""
