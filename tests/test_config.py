@@ -15,6 +15,7 @@ from gateway.config_classes import MODULES, builtin_classes
 from gateway.errors import ConfigError
 from gateway.models import User
 from gateway.options import Options
+from tests import original_guide
 
 Load = Callable[..., Config]
 Mistakes = Callable[..., list[str]]
@@ -427,30 +428,8 @@ def test_classes_that_are_no_classes(mistakes: Mistakes) -> None:
 # The guide of the original for HPC, once its batch systems are here
 
 
-GUIDE_PBS = """\
-# Configure the gateway to use PBS as the backend
-c.DaskGateway.backend_class = "dask_gateway_server.backends.pbs.PBSBackend"
-
-# Configure the paths to the dask-scheduler/dask-worker CLIs
-c.PBSClusterConfig.scheduler_cmd = "~/miniconda/bin/dask-scheduler"
-c.PBSClusterConfig.worker_cmd = "~/miniconda/bin/dask-worker"
-
-# Limit resources for a single worker
-c.PBSClusterConfig.worker_memory = '4 G'
-c.PBSClusterConfig.worker_cores = 2
-
-# Specify the PBS queue to use
-c.PBSClusterConfig.queue = 'dask'
-
-# Increase startup timeouts to 5 min (600 seconds) each
-c.PBSClusterBackend.cluster_start_timeout = 600
-c.PBSClusterBackend.worker_start_timeout = 600
-"""
-
-
 def test_the_guides_example_for_pbs(config: Load) -> None:
-    pytest.importorskip("gateway.backends.pbs_backend")
-    loaded = config(GUIDE_PBS)
+    loaded = config(original_guide.PBS)
     assert type(loaded.backend).__name__ == "PBSBackend"
     assert loaded.backend.cluster_start_timeout == loaded.backend.worker_start_timeout == 600
     assert type(loaded.cluster_config).__name__ == "PBSClusterConfig"
@@ -459,27 +438,15 @@ def test_the_guides_example_for_pbs(config: Load) -> None:
     assert loaded.cluster_config.scheduler_cmd == ("~/miniconda/bin/dask-scheduler",)
 
 
-GUIDE_SLURM = """\
-c.DaskGateway.backend_class = (
-    "dask_gateway_server.backends.jobqueue.slurm.SlurmBackend"
-)
+GUIDE_SLURM = f"""
+{original_guide.SLURM}
 c.Proxy.address = ':8000'
 c.Proxy.tcp_address = ':8001'
 c.JobQueueClusterConfig.scheduler_cmd = "/path/to/dask-scheduler"
 c.JobQueueClusterConfig.worker_cmd = "/path/to/dask-worker"
 c.JobQueueClusterConfig.scheduler_setup = 'source /path/to/miniconda/bin/activate /path/to/environment'
 c.JobQueueClusterConfig.worker_setup = 'source /path/to/miniconda/bin/activate /path/to/environment'
-
-from dask_gateway_server.options import Options, String
-
-def options_handler(options):
-    setup = "source ~/miniconda/bin/activate %s" % options.environment
-    return {"scheduler_setup": setup, "worker_setup": setup}
-
-c.Backend.cluster_options = Options(
-    String("environment", default="base", label="Conda Environment"),
-    handler=options_handler,
-)
+{original_guide.OPTIONS}
 c.JobQueueClusterConfig.worker_memory = '4 G'
 c.JobQueueClusterConfig.worker_cores = 2
 c.JobQueueClusterBackend.cluster_start_timeout = 600
@@ -489,7 +456,6 @@ c.SlurmClusterConfig.partition = "dask"
 
 
 def test_the_guides_lines_for_slurm(config: Load) -> None:
-    pytest.importorskip("gateway.backends.slurm_backend")
     loaded = config(GUIDE_SLURM)
     assert type(loaded.backend).__name__ == "SlurmBackend"
     assert loaded.backend.cluster_start_timeout == loaded.backend.worker_start_timeout == 600

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import original_guide
 from tests.e2e.house import ClientFailed, open_gateway
 from tests.e2e.test_slurm import compute, connect_fails, create, events, scale_when_running, status, wait_until
 from tests.pbs.simulation import jobs_named, some_pbs
@@ -23,27 +24,6 @@ pytestmark = [
     pytest.mark.skipif(not is_root(), reason="jobs of several users need root"),
     pytest.mark.timeout(300),
 ]
-
-#: The example configuration of the original's guide, word for word.
-GUIDE = """
-# Configure the gateway to use PBS as the backend
-c.DaskGateway.backend_class = "dask_gateway_server.backends.pbs.PBSBackend"
-
-# Configure the paths to the dask-scheduler/dask-worker CLIs
-c.PBSClusterConfig.scheduler_cmd = "~/miniconda/bin/dask-scheduler"
-c.PBSClusterConfig.worker_cmd = "~/miniconda/bin/dask-worker"
-
-# Limit resources for a single worker
-c.PBSClusterConfig.worker_memory = '4 G'
-c.PBSClusterConfig.worker_cores = 2
-
-# Specify the PBS queue to use
-c.PBSClusterConfig.queue = 'dask'
-
-# Increase startup timeouts to 5 min (600 seconds) each
-c.PBSClusterBackend.cluster_start_timeout = 600
-c.PBSClusterBackend.worker_start_timeout = 600
-"""
 
 #: Where things are on this machine, and one option for the tests that follow the walkthrough.
 PATHS = """
@@ -91,7 +71,9 @@ def miniconda():
 
 def open_house(folder, commands, config=""):
     paths = PATHS.replace("PBS/", f"{commands}/").replace("PREFIX", str(installation()))
-    return open_gateway(folder, GUIDE + paths + config, base="", user="dask", python=installation() / "bin" / "python")
+    return open_gateway(
+        folder, original_guide.PBS + paths + config, base="", user="dask", python=installation() / "bin" / "python"
+    )
 
 
 @pytest.fixture(scope="module")

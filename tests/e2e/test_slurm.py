@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import original_guide
 from tests.e2e.house import open_gateway
 from tests.slurm.real import allow_dask, ensure_slurm, folder_of_dask, installation, needs_slurm
 
@@ -175,23 +176,11 @@ def test_jobs_run_as_the_user_and_leave_nothing(house):
 
 
 # What the original's guide has its readers write, but for ports and the path of the launcher.
-GUIDE = """
-c.DaskGateway.backend_class = (
-    "dask_gateway_server.backends.jobqueue.slurm.SlurmBackend"
-)
+GUIDE = f"""
+{original_guide.SLURM}
+{original_guide.OPTIONS}
 c.Proxy.address = '127.0.0.1:0'
 c.Proxy.tcp_address = 'localhost:0'
-
-from dask_gateway_server.options import Options, String
-
-def options_handler(options):
-    setup = "source ~/miniconda/bin/activate %s" % options.environment
-    return {"scheduler_setup": setup, "worker_setup": setup}
-
-c.Backend.cluster_options = Options(
-    String("environment", default="base", label="Conda Environment"),
-    handler=options_handler,
-)
 c.JobQueueClusterConfig.worker_memory = '1 G'
 c.JobQueueClusterConfig.worker_cores = 2
 c.JobQueueClusterBackend.cluster_start_timeout = 600
