@@ -43,6 +43,8 @@ log = structlog.get_logger()
 
 #: Everything there is to know about a socket, told once for each change.
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+#: The same but for arrivals, for a watcher that can take nothing more for now: each would wake it in vain.
+DEAF: Final = EDGES & ~select.EPOLLIN
 BATCH: Final = 256
 SMALL_BATCH: Final = 8
 SLICE_SECONDS: Final = 0.001
@@ -108,8 +110,12 @@ class EpollLoop:
 
     def hand_over(self, sock: socket.socket, watcher: Watcher) -> None:
         """Let another watcher look after a watched socket; it is told anew what is ready."""
-        self._epoll.modify(sock.fileno(), EDGES)
+        self.tell_only(sock, EDGES)
         self._watchers[sock.fileno()] = watcher
+
+    def tell_only(self, sock: socket.socket, events: int) -> None:
+        """Tell these events of a watched socket from now on; what is ready already is told in the next turn."""
+        self._epoll.modify(sock.fileno(), events)
 
     def remove(self, sock: socket.socket) -> None:
         """Watch a socket no longer, without closing it."""

@@ -36,7 +36,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from gateway.proxy.epoll_loop import EpollLoop
+from gateway.proxy.epoll_loop import DEAF, EDGES, EpollLoop
 from gateway.proxy.stores import Pipe, Stores
 
 #: From this size on a read says that more of the kind is to come, and the next one is a splice.
@@ -191,7 +191,8 @@ class Side:
             self.lose_peer()
             return False
         if sent < len(data):
-            self.rest, self.stuck = data[sent:], True
+            self.rest = data[sent:]
+            self.stick()
             return False
         return True
 
@@ -245,7 +246,8 @@ class Side:
                 try:
                     pipe.held -= os.splice(pipe.read, sink, pipe.held, flags=_MOVE)
                 except BlockingIOError:
-                    self.pipe, self.stuck = pipe, True
+                    self.pipe = pipe
+                    self.stick()
                     return
                 except OSError:
                     self.lose_peer()
@@ -267,6 +269,11 @@ class Side:
             self.end()
         return size
 
+    def stick(self) -> None:
+        """The peer has no room: read nothing more, and do not be woken for what arrives."""
+        self.stuck = True
+        self.relay.loop.tell_only(self.sock, DEAF)
+
     def push(self) -> None:
         """The peer may have room again: first what waits, then whatever has come meanwhile."""
         try:
@@ -281,6 +288,7 @@ class Side:
             return
         self.release()
         self.stuck = False
+        self.relay.loop.tell_only(self.sock, EDGES)
         self.ready(0)
 
     def end(self) -> None:
