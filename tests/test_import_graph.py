@@ -85,6 +85,7 @@ io      gateway.proxy.file_limit
 io      gateway.proxy.hushed_log
 io      gateway.proxy.listeners
 io      gateway.proxy.stores
+io      gateway.proxy.tcp_options
 io      gateway.proxy.traffic
 io      gateway.proxy.upstream
 io      gateway.proxy.web_stream

@@ -17,11 +17,11 @@ import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
 from gateway.proxy import pages
-from gateway.proxy.dialing import expect_life
 from gateway.proxy.headers import Headers, Origin, header, request_headers, response_headers
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.routes import Address, Route, Routes
+from gateway.proxy.tcp_options import expect_life
 from gateway.proxy.upstream import HttpExchange, UpstreamError, WebsocketExchange
 
 log = HushedLog()  # a log that strangers cannot flood

@@ -1,4 +1,4 @@
-"""Connections to schedulers while they are made, and the options that let dead peers leave."""
+"""Connections to schedulers while they are made."""
 
 import ipaddress
 import os
@@ -7,8 +7,6 @@ import socket
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
-
-from trio.socket import SocketType
 
 from gateway.proxy.front import Arrival
 from gateway.proxy.routes import Route
@@ -69,17 +67,3 @@ def numeric_family(host: str) -> int | None:
         return socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
     except ValueError:
         return None
-
-
-def expect_life(sock: socket.socket | SocketType, seconds: float) -> None:
-    """Let the kernel end this TCP connection when its peer shows no life for about so long (tcp(7)).
-
-    An idle peer is asked after a third of the time; one that owes an acknowledgement, or takes nothing at all
-    (a window of zero), has the whole. Set on a listener, accepted connections inherit it.
-    """
-    third = max(1, int(seconds / 3))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, third)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, third // 3))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

@@ -22,7 +22,6 @@ from gateway.proxy.accepting import Acceptor
 from gateway.proxy.admission import Admission
 from gateway.proxy.client_hello import MAX_HELLO
 from gateway.proxy.deadlines import Deadlines
-from gateway.proxy.dialing import expect_life
 from gateway.proxy.epoll_loop import EpollLoop
 from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
@@ -30,6 +29,7 @@ from gateway.proxy.limits import DEFAULT_LIMITS, Limits
 from gateway.proxy.routes import SERVER_NAME_PREFIX, Routes
 from gateway.proxy.stores import Stores
 from gateway.proxy.switchboard import Switchboard
+from gateway.proxy.tcp_options import expect_life
 from gateway.proxy.traffic import Traffic
 from gateway.proxy.trust import Trust
 from gateway.proxy.web import Context, HttpStream, ServeHttp, WebDoor

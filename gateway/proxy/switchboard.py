@@ -9,7 +9,7 @@ import structlog
 import trio
 
 from gateway.proxy.deadlines import Deadlines
-from gateway.proxy.dialing import Dial, Target, expect_life, numeric_family
+from gateway.proxy.dialing import Dial, Target, numeric_family
 from gateway.proxy.epoll_loop import EpollLoop
 from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
@@ -17,6 +17,7 @@ from gateway.proxy.limits import Limits
 from gateway.proxy.relay import Relay
 from gateway.proxy.routes import Route, Routes
 from gateway.proxy.stores import Stores
+from gateway.proxy.tcp_options import expect_life, spare_pacing
 from gateway.proxy.traffic import Traffic
 
 _log = structlog.get_logger()
@@ -139,6 +140,8 @@ class Switchboard:
     def _relay(self, arrival: Arrival, route: Route, sock: socket.socket, *, watched: bool = False) -> None:
         loop = self._loop
         expect_life(sock, self._limits.dead_peer_timeout)
+        spare_pacing(sock)
+        spare_pacing(arrival.sock)
         relay = Relay(loop, self._stores, arrival.sock, sock, self._on_closed, (route, arrival.address))
         self._relays.setdefault(route, set()).add(relay)
         for side, known in ((relay.client, arrival.watched), (relay.upstream, watched)):

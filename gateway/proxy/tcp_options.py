@@ -1,0 +1,36 @@
+"""What the kernel is asked to do for TCP connections: tcp(7)."""
+
+import socket
+from contextlib import suppress
+
+from trio.socket import SocketType
+
+#: An algorithm that does not pace; every kernel has it, and lets everybody use it.
+_UNPACED = b"reno"
+
+
+def expect_life(sock: socket.socket | SocketType, seconds: float) -> None:
+    """Let the kernel end this TCP connection when its peer shows no life for about so long.
+
+    An idle peer is asked after a third of the time; one that owes an acknowledgement, or takes nothing at all
+    (a window of zero), has the whole. Set on a listener, accepted connections inherit it.
+    """
+    third = max(1, int(seconds / 3))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, third)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, third // 3))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
+def spare_pacing(sock: socket.socket) -> None:
+    """Let a connected socket whose peer is on this host send as fast as the peer takes it.
+
+    Where the system's congestion control paces (bbr), it sets a timer for each 64 KiB, in order to be fair to others on
+    a network. Between two processes of one host that is none, and the timers cost a fifth of a stream's processor time.
+    """
+    if sock.family == socket.AF_UNIX:
+        return
+    with suppress(OSError):  # it has been reset meanwhile, or this may not be set: then it stays as it is
+        if sock.getsockname()[0] == sock.getpeername()[0]:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _UNPACED)
