@@ -84,7 +84,7 @@ io      gateway.proxy.deadlines
 io      gateway.proxy.file_limit
 io      gateway.proxy.hushed_log
 io      gateway.proxy.listeners
-io      gateway.proxy.stores
+io      gateway.proxy.pipes
 io      gateway.proxy.tcp_options
 io      gateway.proxy.traffic
 io      gateway.proxy.upstream

@@ -26,7 +26,7 @@ from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.proxy_protocol import BadProxyHeader, ProxyHeader, parse_proxy_header
-from gateway.proxy.tcp_options import expect_life, spare_pacing
+from gateway.proxy.tcp_options import expect_life, hurry_within_host
 from gateway.proxy.traffic import Traffic
 from gateway.proxy.trust import Trust
 from tests.proxy_peers import HELLO, connect, echo, get, peer, receive_all, receive_exactly
@@ -383,26 +383,26 @@ def test_dead_peers_are_given_up_by_the_kernel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "client", "spared"),
+    ("family", "client", "within"),
     [
         (socket.AF_INET, "127.0.0.1", True),
         (socket.AF_INET, "127.0.0.2", False),
         (socket.AF_INET6, "::1", True),
     ],
 )
-def test_within_a_host_nothing_is_paced(family: socket.AddressFamily, client: str, spared: bool) -> None:
+def test_within_a_host_nobody_is_careful(family: socket.AddressFamily, client: str, within: bool) -> None:
     def algorithm(sock: socket.socket) -> bytes:
         return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
 
     with socket.create_server(("127.0.0.1" if family == socket.AF_INET else "::1", 0), family=family) as listener:
         usual = algorithm(listener)
         with socket.create_connection(listener.getsockname()[:2], source_address=(client, 0)) as sock:
-            spare_pacing(sock)
-            assert algorithm(sock) == (b"reno" if spared else usual)
+            hurry_within_host(sock)
+            assert algorithm(sock) == (b"reno" if within else usual)
 
 
-def test_what_is_no_tcp_or_has_gone_is_not_paced_anyway() -> None:
+def test_what_is_no_tcp_or_has_gone_is_left_alone() -> None:
     with socket.socket(socket.AF_UNIX) as sock:
-        spare_pacing(sock)
+        hurry_within_host(sock)
     with socket.socket() as sock:
-        spare_pacing(sock)
+        hurry_within_host(sock)

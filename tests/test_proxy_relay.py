@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.proxy.epoll_loop import EpollLoop
+from gateway.proxy.pipes import PIPE_SIZE, Pipes
 from gateway.proxy.relay import Relay, Side
-from gateway.proxy.stores import BUFFER_SIZE, PIPE_SIZE, Stores
 
 PATTERN = bytes(range(251)) * 20_000  # 251 is prime to every buffer size
 END, RESET = "end", "reset"
@@ -103,14 +103,14 @@ def pair(buffer: int) -> tuple[socket.socket, socket.socket]:
 class Scene:
     """A client, a relay, a scheduler."""
 
-    def __init__(self, buffer: int, stores: Stores) -> None:
+    def __init__(self, buffer: int, pipes: Pipes) -> None:
         self.loop = EpollLoop()
-        self.stores = stores
+        self.pipes = pipes
         client, inner_client = pair(buffer)
         scheduler, inner_scheduler = pair(buffer)
         self.client, self.scheduler = Peer(client), Peer(scheduler)
         self.closed: list[Relay] = []
-        self.relay = Relay(self.loop, stores, inner_client, inner_scheduler, self.closed.append)
+        self.relay = Relay(self.loop, pipes, inner_client, inner_scheduler, self.closed.append)
         self.loop.add(inner_client, self.relay.client)
         self.loop.add(inner_scheduler, self.relay.upstream)
         self.relay.start()
@@ -133,15 +133,15 @@ class Scene:
 
     def close(self) -> None:
         self.loop.close()
-        self.stores.close()
+        self.pipes.close()
         for peer in (self.client, self.scheduler):
             peer.sock.close()
         assert len(self.closed) == 1
 
 
 @contextmanager
-def scene(buffer: int = 0, stores: Stores | None = None) -> Iterator[Scene]:
-    made = Scene(buffer, stores or Stores())
+def scene(buffer: int = 0, pipes: Pipes | None = None) -> Iterator[Scene]:
+    made = Scene(buffer, pipes or Pipes())
     try:
         yield made
     finally:
@@ -157,17 +157,8 @@ steps = st.one_of(
 )
 
 
-@contextmanager
-def early_streams() -> Iterator[None]:
-    """Each large read makes a stream, which stays one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gateway.proxy.relay._STREAM", 1)
-        patch.setattr("gateway.proxy.relay._MUCH", 1)
-        yield
-
-
-#: Of pipes, and of large buffers.
-stocks = st.sampled_from([(0, 0), (1, 0), (4, 0), (0, 1), (1, 1), (4, 4)])
+#: How many pipes there are.
+limits = st.sampled_from([0, 1, 4])
 
 
 def play(stage: Scene, script: list[tuple[str, bool, int]]) -> None:
@@ -182,12 +173,9 @@ def play(stage: Scene, script: list[tuple[str, bool, int]]) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(steps, max_size=30), st.sampled_from([0, 4096, 60_000]), stocks)
-def test_every_byte_arrives_and_then_the_end(
-    script: list[tuple[str, bool, int]], buffer: int, stock: tuple[int, int]
-) -> None:
-    pipes, buffers = stock
-    with early_streams(), scene(buffer, Stores(pipes=pipes, buffers=buffers)) as stage:
+@given(st.lists(steps, max_size=30), st.sampled_from([0, 4096, 60_000]), limits)
+def test_every_byte_arrives_and_then_the_end(script: list[tuple[str, bool, int]], buffer: int, limit: int) -> None:
+    with scene(buffer, Pipes(limit)) as stage:
         play(stage, script)
         stage.drain()
         for speaker, hearer in ((stage.client, stage.scheduler), (stage.scheduler, stage.client)):
@@ -204,21 +192,19 @@ def test_every_byte_arrives_and_then_the_end(
     st.booleans(),
     st.lists(steps, max_size=10),
     st.sampled_from([0, 4096]),
-    stocks,
+    limits,
 )
-@example([("finish", True, 0), ("settle", True, 0)], True, [], 0, (4, 4))
-@example([("send", False, 1_000_000), ("settle", True, 0)], True, [], 4096, (4, 0))
-@example([("send", False, 1_000_000), ("settle", True, 0)], True, [], 4096, (0, 4))
-@example([("send", True, 1_000_000), ("settle", True, 0)], True, [], 4096, (0, 0))
+@example([("finish", True, 0), ("settle", True, 0)], True, [], 0, 4)
+@example([("send", False, 1_000_000), ("settle", True, 0)], True, [], 4096, 4)
+@example([("send", True, 1_000_000), ("settle", True, 0)], True, [], 4096, 0)
 def test_a_reset_ends_both(
     script: list[tuple[str, bool, int]],
     by_client: bool,
     after: list[tuple[str, bool, int]],
     buffer: int,
-    stock: tuple[int, int],
+    limit: int,
 ) -> None:
-    pipes, buffers = stock
-    with early_streams(), scene(buffer, Stores(pipes=pipes, buffers=buffers)) as stage:
+    with scene(buffer, Pipes(limit)) as stage:
         play(stage, script)
         was_open = stage.relay.open
         one, other = (stage.client, stage.scheduler) if by_client else (stage.scheduler, stage.client)
@@ -265,7 +251,7 @@ def test_a_slow_reader_costs_no_memory_and_delays_nobody() -> None:
             stage.scheduler.send(1_000_000)
             stage.settle()
         side = stage.relay.upstream
-        assert kept(side) <= BUFFER_SIZE
+        assert kept(side) <= PIPE_SIZE
         assert side.stuck
         stage.client.send(100)
         stage.settle()
@@ -275,25 +261,39 @@ def test_a_slow_reader_costs_no_memory_and_delays_nobody() -> None:
         assert stage.client.heard == stage.scheduler.sent
 
 
+def test_who_can_take_nothing_more_is_not_woken() -> None:
+    with scene() as stage:
+        while not stage.relay.upstream.stuck:
+            stage.scheduler.send(1_000_000)
+            stage.settle()
+        before = stage.scheduler.sent
+        stage.scheduler.send(1000)
+        assert stage.scheduler.sent > before
+        assert not select.select([stage.loop], [], [], PATIENCE)[0]
+        stage.client.send(100)  # the other direction is told as ever
+        stage.settle()
+        assert stage.scheduler.receive(1000)
+        stage.drain()
+        assert stage.client.heard == stage.scheduler.sent
+
+
 def test_what_waits_for_many_slow_readers_is_bounded() -> None:
-    """The first takes the large buffer, the second the pipe, and the others get by with a small piece each."""
-    stores = Stores(pipes=1, buffers=1)
-    with early_streams(), ExitStack() as stack:
-        stages = [stack.enter_context(scene(200_000, stores)) for _ in range(5)]
+    """The first takes the pipe, and the others get by with a small piece each."""
+    pipes = Pipes(1)
+    with ExitStack() as stack:
+        stages = [stack.enter_context(scene(200_000, pipes)) for _ in range(5)]
         for _ in range(20):
             for stage in stages:
                 stage.scheduler.send(1_000_000)
                 stage.settle()
         flows = [stage.relay.upstream for stage in stages]
         assert all(flow.stuck for flow in flows)
-        assert [flow.lent is not None for flow in flows].count(True) == 1
         assert [flow.pipe is not None for flow in flows].count(True) == 1
-        assert sum(map(kept, flows)) <= BUFFER_SIZE + PIPE_SIZE + 3 * 65536
+        assert sum(map(kept, flows)) <= PIPE_SIZE + 4 * 65536
         for stage in stages:
             stage.drain()
             assert stage.client.heard == stage.scheduler.sent
-        assert stores.borrow_buffer() is not None
-        pipe = stores.borrow_pipe()
+        pipe = pipes.borrow()
         assert pipe is not None
         pipe.close()
 
@@ -316,31 +316,30 @@ def test_a_share_of_a_turn_is_limited(bulk: bool, monkeypatch: pytest.MonkeyPatc
         assert (stage.scheduler.heard, stage.scheduler.over) == (20_000, END)
 
 
-def test_without_pipes_and_large_buffers_the_small_one_carries_on() -> None:
-    with scene(stores=Stores(pipes=0, buffers=0)) as stage:
+def test_without_pipes_the_small_buffer_carries_on() -> None:
+    with scene(pipes=Pipes(0)) as stage:
         stage.client.send(1_000_000)
         stage.client.finish()
         stage.drain()
         assert stage.scheduler.heard == stage.client.sent
-        assert stage.relay.stores.borrow_pipe() is None
-        assert stage.relay.stores.borrow_buffer() is None
+        assert stage.relay.pipes.borrow() is None
 
 
 def test_a_pipe_with_bytes_inside_is_not_lent_again() -> None:
-    stores = Stores(pipes=1)
-    pipe = stores.borrow_pipe()
+    pipes = Pipes(1)
+    pipe = pipes.borrow()
     assert pipe is not None
-    assert stores.borrow_pipe() is None
+    assert pipes.borrow() is None
     os.write(pipe.write, b"x")
     pipe.held = 1
-    stores.take_back_pipe(pipe)
-    fresh = stores.borrow_pipe()
+    pipes.take_back(pipe)
+    fresh = pipes.borrow()
     assert fresh is not None
     assert fresh is not pipe
-    stores.take_back_pipe(fresh)
-    assert stores.borrow_pipe() is fresh
-    stores.take_back_pipe(fresh)
-    stores.close()
+    pipes.take_back(fresh)
+    assert pipes.borrow() is fresh
+    pipes.take_back(fresh)
+    pipes.close()
 
 
 def test_what_is_unforeseen_ends_the_relay_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,21 +4,13 @@ A relay is two `Side`s, each a socket with the flow that reads from it and
 writes to its peer. Sides are watchers of an `EpollLoop`: no task, no buffer
 and no timer belongs to a relay that is idle.
 
-Bytes go one of three ways, by what costs least for their kind:
+Small messages are received into one buffer that all sides share, and sent on at
+once. After a large read the flow is in *bulk*: bytes are moved by splice(2)
+through a pipe and never enter this process. Pipes are few (pipes.py), so a flow
+borrows one only while bytes are in it; without a free one it goes on with the
+buffer.
 
-- Small messages are received into one buffer that all sides share, and sent on
-  at once.
-- After a large read the flow is in *bulk*: bytes are moved by splice(2) through
-  a pipe and never enter this process.
-- A flow that has carried a lot without a pause is a *stream*, and goes through a
-  large buffer: to copy millions of bytes at once costs no more than to move the
-  pages of strangers, and whoever reads them finds them in the cache, which makes
-  streams faster by a third (docs/architecture.md has the figures).
-
-Pipes and large buffers are few (stores.py), so a flow borrows one only while bytes
-are in it; without a free one it goes the way before.
-
-What a peer does not take is kept where it is (in the buffer or the pipe) and the
+What a peer does not take is kept (the rest of one buffer, or one pipe) and the
 flow is *stuck*: it reads nothing more until its peer has room again, so memory
 never grows with what a slow reader leaves unread.
 
@@ -37,14 +29,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.proxy.epoll_loop import DEAF, EDGES, EpollLoop
-from gateway.proxy.stores import Pipe, Stores
+from gateway.proxy.pipes import Pipe, Pipes
 
 #: From this size on a read says that more of the kind is to come, and the next one is a splice.
 _BULK = 32768
-#: A flow is a stream when it has carried so many bytes without a pause, which is a turn that moves fewer than `_MUCH`:
-#: messages and their answers, also large ones, are better spliced.
-_STREAM = 1 << 20
-_MUCH = 1 << 19
 #: What a flow in bulk may carry in one turn before others have theirs, and in a turn that is long because it is alone.
 _BUDGET = 1 << 18
 _LONG_BUDGET = 4 << 20
@@ -62,20 +50,20 @@ class Relay:
     `tag` is the owner's, to know the relay by.
     """
 
-    __slots__ = ("client", "closed", "loop", "open", "small", "stores", "tag", "upstream")
+    __slots__ = ("client", "closed", "loop", "open", "pipes", "small", "tag", "upstream")
 
     def __init__(
         self,
         loop: EpollLoop,
-        stores: Stores,
+        pipes: Pipes,
         client: socket.socket,
         upstream: socket.socket,
         closed: Callable[["Relay"], None],
         tag: Any = None,
     ) -> None:
         self.loop = loop
-        self.stores = stores
-        self.small = stores.small
+        self.pipes = pipes
+        self.small = pipes.small
         self.client = Side(self, client)
         self.upstream = Side(self, upstream)
         self.client.peer, self.upstream.peer = self.upstream, self.client
@@ -110,9 +98,7 @@ class Side:
     __slots__ = (
         "broken",
         "bulk",
-        "carried",
         "ended",
-        "lent",
         "peer",
         "pipe",
         "relay",
@@ -127,10 +113,8 @@ class Side:
         self.relay = relay
         self.sock = sock
         self.bulk = False
-        self.carried = 0  # bytes in large pieces since the last pause
         self.stuck = False  # bytes wait, in `rest` or `pipe`, until the peer has room
-        self.rest: bytes | memoryview = b""
-        self.lent: memoryview | None = None  # where `rest` is, when it is borrowed
+        self.rest = b""
         self.pipe: Pipe | None = None
         self.ended = False  # nothing more will come from this socket
         self.broken = False  # this socket has failed; the kernel reports that once, and then only an end
@@ -160,7 +144,6 @@ class Side:
             try:
                 size = sock.recv_into(small)
             except BlockingIOError:
-                self.carried = 0
                 return
             except OSError:
                 relay.reset()
@@ -169,11 +152,9 @@ class Side:
                 self.end()
                 return
             if not self.hand_over(small[:size]):
-                self.rest = bytes(self.rest)
                 return
             if size >= _BULK:
                 self.bulk = True
-                self.carried += size
                 self.carry_bulk()
                 return
             relay.loop.brisk = True
@@ -191,57 +172,41 @@ class Side:
             self.lose_peer()
             return False
         if sent < len(data):
-            self.rest = data[sent:]
+            self.rest = bytes(data[sent:])
             self.stick()
             return False
         return True
 
     def carry_bulk(self) -> None:
         """Move bytes until nothing is left, the peer has no room, or the budget is spent."""
-        stores = self.relay.stores
-        budget = max(_BUDGET, int(_LONG_BUDGET * self.relay.loop.share()))
-        if self.carried >= _STREAM and (buffer := stores.borrow_buffer()) is not None:
-            try:
-                self.carry_in_buffer(buffer, budget)
-            finally:
-                if self.lent is not buffer:
-                    stores.take_back_buffer(buffer)
-        elif (pipe := stores.borrow_pipe()) is not None:
-            try:
-                self.carry_in_pipe(pipe, budget)
-            finally:
-                if self.pipe is not pipe:
-                    stores.take_back_pipe(pipe)
-        else:
+        pipes = self.relay.pipes
+        pipe = pipes.borrow()
+        if pipe is None:
             self.bulk = False
             self.relay.loop.again(self)
+            return
+        try:
+            self.carry_through(pipe, max(_BUDGET, int(_LONG_BUDGET * self.relay.loop.share())))
+        finally:
+            if self.pipe is not pipe:
+                pipes.take_back(pipe)
 
-    def carry_in_buffer(self, buffer: memoryview, budget: int) -> None:
-        """Move bytes of a stream."""
-        left = budget
-        while left > 0:
-            size = self.take(budget - left, self.sock.recv_into, buffer, min(left, len(buffer)))
-            if not size:
-                return
-            left -= size
-            if not self.hand_over(buffer[:size]):
-                if self.stuck:
-                    self.lent = buffer
-                return
-        self.relay.loop.again(self)
-
-    def carry_in_pipe(self, pipe: Pipe, budget: int) -> None:
-        """Move bytes that may be those of a large message."""
+    def carry_through(self, pipe: Pipe, budget: int) -> None:
+        """Move at most about so many bytes through an empty pipe, which is kept when some stay inside."""
         source, sink = self.sock.fileno(), self.peer.sock.fileno()
-        left = budget
-        while left > 0 and self.bulk:
-            pipe.held = self.take(budget - left, os.splice, source, pipe.write, min(pipe.size, left), None, None, _MOVE)
-            if not pipe.held:
+        while budget > 0 and self.bulk:
+            try:
+                pipe.held = os.splice(source, pipe.write, min(pipe.size, budget), flags=_MOVE)
+            except BlockingIOError:
                 return
-            left -= pipe.held
-            self.carried += pipe.held
-            if pipe.held < _BULK:
-                self.bulk, self.carried = False, 0
+            except OSError:
+                self.relay.reset()
+                return
+            if not pipe.held:
+                self.end()
+                return
+            budget -= pipe.held
+            self.bulk = pipe.held >= _BULK
             while pipe.held:
                 try:
                     pipe.held -= os.splice(pipe.read, sink, pipe.held, flags=_MOVE)
@@ -253,21 +218,6 @@ class Side:
                     self.lose_peer()
                     return
         self.relay.loop.again(self)
-
-    def take(self, moved: int, read: Callable[..., int], *arguments: Any) -> int:
-        """What a read in bulk brings, after `moved` bytes in this turn; 0: no more for now, or for ever."""
-        try:
-            size = read(*arguments)
-        except BlockingIOError:
-            if moved < _MUCH:
-                self.carried = 0
-            return 0
-        except OSError:
-            self.relay.reset()
-            return 0
-        if not size:
-            self.end()
-        return size
 
     def stick(self) -> None:
         """The peer has no room: read nothing more, and do not be woken for what arrives."""
@@ -319,11 +269,8 @@ class Side:
     def release(self) -> None:
         """Let go of what is kept."""
         self.rest = b""
-        if self.lent is not None:
-            self.relay.stores.take_back_buffer(self.lent)
-            self.lent = None
         if self.pipe is not None:
-            self.relay.stores.take_back_pipe(self.pipe)
+            self.relay.pipes.take_back(self.pipe)
             self.pipe = None
 
     def abort(self) -> None:

@@ -26,8 +26,8 @@ from gateway.proxy.epoll_loop import EpollLoop
 from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS, Limits
+from gateway.proxy.pipes import Pipes
 from gateway.proxy.routes import SERVER_NAME_PREFIX, Routes
-from gateway.proxy.stores import Stores
 from gateway.proxy.switchboard import Switchboard
 from gateway.proxy.tcp_options import expect_life
 from gateway.proxy.traffic import Traffic
@@ -72,9 +72,9 @@ async def serve_public(
     door = WebDoor(serve_http, ssl_context, limits, log) if serve_http else None
     async with trio.open_nursery() as outer:
         # Shielded, and with a deadline as soon as the cancellation that is waited for outside has come.
-        with closing(Stores()) as stores, closing(EpollLoop()) as loop, trio.CancelScope(shield=True) as life:
+        with closing(Pipes()) as pipes, closing(EpollLoop()) as loop, trio.CancelScope(shield=True) as life:
             async with trio.open_nursery() as nursery:
-                port = PublicPort(nursery, loop, stores, routes, door, schedulers, Trust(trusted_proxies), limits, log)
+                port = PublicPort(nursery, loop, pipes, routes, door, schedulers, Trust(trusted_proxies), limits, log)
                 with routes.on_gone(port.switchboard.end_route):
                     port.listen(listeners)
                     for run in (loop.run, port.silent.run, port.unclear.run, port.switchboard.dials.run):
@@ -102,7 +102,7 @@ class PublicPort:
         self,
         nursery: trio.Nursery,
         loop: EpollLoop,
-        stores: Stores,
+        pipes: Pipes,
         routes: Routes,
         door: WebDoor | None,
         schedulers: bool,
@@ -114,7 +114,7 @@ class PublicPort:
         self.peek_buffer = memoryview(bytearray(MAX_HELLO))
         self.silent: Deadlines[Arrival] = Deadlines(limits.first_byte_timeout, Arrival.abort)
         self.unclear: Deadlines[Arrival] = Deadlines(limits.hello_timeout, Arrival.abort)
-        self.switchboard = Switchboard(nursery, loop, stores, routes, limits, log, failed=self._failed, left=self._left)
+        self.switchboard = Switchboard(nursery, loop, pipes, routes, limits, log, failed=self._failed, left=self._left)
         self._nursery = nursery
         self._routes = routes
         self._door = door

@@ -14,10 +14,10 @@ from gateway.proxy.epoll_loop import EpollLoop
 from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
+from gateway.proxy.pipes import Pipes
 from gateway.proxy.relay import Relay
 from gateway.proxy.routes import Route, Routes
-from gateway.proxy.stores import Stores
-from gateway.proxy.tcp_options import expect_life, spare_pacing
+from gateway.proxy.tcp_options import expect_life, hurry_within_host
 from gateway.proxy.traffic import Traffic
 
 _log = structlog.get_logger()
@@ -34,7 +34,7 @@ class Switchboard:
         self,
         nursery: trio.Nursery,
         loop: EpollLoop,
-        stores: Stores,
+        pipes: Pipes,
         routes: Routes,
         limits: Limits,
         log: HushedLog,
@@ -50,7 +50,7 @@ class Switchboard:
         self._log = log
         self._failed = failed
         self._left = left
-        self._stores = stores
+        self._pipes = pipes
         self._dials: dict[Route, set[Dial]] = {}
         self._relays: dict[Route, set[Relay]] = {}
         self._traffic: dict[str, Traffic] = {}
@@ -140,9 +140,9 @@ class Switchboard:
     def _relay(self, arrival: Arrival, route: Route, sock: socket.socket, *, watched: bool = False) -> None:
         loop = self._loop
         expect_life(sock, self._limits.dead_peer_timeout)
-        spare_pacing(sock)
-        spare_pacing(arrival.sock)
-        relay = Relay(loop, self._stores, arrival.sock, sock, self._on_closed, (route, arrival.address))
+        hurry_within_host(sock)
+        hurry_within_host(arrival.sock)
+        relay = Relay(loop, self._pipes, arrival.sock, sock, self._on_closed, (route, arrival.address))
         self._relays.setdefault(route, set()).add(relay)
         for side, known in ((relay.client, arrival.watched), (relay.upstream, watched)):
             if known:
