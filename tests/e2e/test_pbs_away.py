@@ -4,18 +4,9 @@ import time
 
 import pytest
 
+from tests.e2e.outage import live_through
 from tests.e2e.test_pbs import miniconda, open_house, pbs_jobs, stop
-from tests.e2e.test_slurm import (
-    compute,
-    connect_fails,
-    create,
-    events,
-    scale,
-    scale_when_running,
-    status,
-    told_that_nobody_answers,
-    wait_until,
-)
+from tests.e2e.test_slurm import connect_fails, create, events, status, wait_until
 from tests.pbs.simulation import Simulation
 from tests.slurm.real import allow_dask, folder_of_dask
 from tests.users import ensure_dask, is_root
@@ -55,21 +46,7 @@ def frozen(simulation):
 )
 def test_users_go_on_while_the_server_does_not(simulation, trouble, seconds):
     with folder_of_dask() as folder, open_house(folder, simulation.bin, "c.PBSBackend.command_timeout = 5\n") as house:
-        old = house.client(create, {})
-        house.client(scale_when_running, old, 1, timeout=90)
-        assert house.client(compute, old, 1, timeout=120)
-        with trouble(simulation):
-            began = time.monotonic()
-            assert house.client(scale, old, 3) == []
-            new = house.client(create, {}, user="bob")
-            assert house.client(compute, old, 1) == [1, 2, 3, 4, 5]
-            wait_until(lambda: told_that_nobody_answers(house, old, "alice"))
-            wait_until(lambda: told_that_nobody_answers(house, new, "bob"))
-            wait_until(lambda: time.monotonic() - began > seconds, seconds + 60)
-            assert house.client(status, old) == "RUNNING"
-            assert house.client(status, new, user="bob") == "PENDING"
-        assert house.client(compute, old, 3, timeout=150) == [1, 2, 3, 4, 5]
-        wait_until(lambda: house.client(status, new, user="bob") == "RUNNING", 120)
+        old, new = live_through(house, trouble(simulation), seconds)
         # The scheduler, the first worker, and the group of two: a request that hung may have arrived, but only once.
         assert len(pbs_jobs(simulation.bin, old)) == 3
         assert len(pbs_jobs(simulation.bin, new)) == 1

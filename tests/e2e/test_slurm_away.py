@@ -5,27 +5,13 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_slurm import (
-    compute,
-    connect_fails,
-    create,
-    events,
-    open_house,
-    scale,
-    scale_when_running,
-    slurm,
-    slurm_ids,
-    status,
-    stopped,
-    told_that_nobody_answers,
-    wait_until,
-)
+from tests.e2e.outage import live_through
+from tests.e2e.test_slurm import connect_fails, open_house, slurm, slurm_ids, stopped, wait_until
 from tests.slurm.real import folder_of_dask, needs_slurm
 
 __all__ = ["slurm"]  # the fixture
@@ -76,21 +62,7 @@ def frozen():
 )
 def test_users_go_on_while_the_controller_does_not(slurm, trouble, seconds, config):
     with folder_of_dask() as folder, open_house(folder, config) as house:
-        old = house.client(create, {})
-        house.client(scale_when_running, old, 1, timeout=90)
-        assert house.client(compute, old, 1, timeout=120)
-        with trouble():
-            began = time.monotonic()
-            assert house.client(scale, old, 3) == []
-            new = house.client(create, {}, user="bob")
-            assert house.client(compute, old, 1, timeout=60) == [1, 2, 3, 4, 5]
-            wait_until(lambda: told_that_nobody_answers(house, old, "alice"))
-            wait_until(lambda: told_that_nobody_answers(house, new, "bob"))
-            wait_until(lambda: time.monotonic() - began > seconds, seconds + 60)
-            assert house.client(status, old) == "RUNNING", events(house, old)
-            assert house.client(status, new, user="bob") == "PENDING", events(house, new, "bob")
-        assert house.client(compute, old, 3, timeout=150) == [1, 2, 3, 4, 5]
-        wait_until(lambda: house.client(status, new, user="bob") == "RUNNING", 120)
+        old, new = live_through(house, trouble(), seconds)
         assert len(slurm_ids(old)) == 4
         assert len(slurm_ids(new)) == 1
         assert house.client(connect_fails, old) is None
