@@ -72,9 +72,9 @@ def process(*words: object, **options: object) -> Iterator[subprocess.Popen]:
 
 
 @contextmanager
-def at_low_priority(*words: object) -> Iterator[subprocess.Popen]:
+def at_low_priority(*words: object, niceness: int = 19) -> Iterator[subprocess.Popen]:
     """A process that leaves the machine to what is measured."""
-    with process("nice", "-n", "19", *words, stdout=subprocess.PIPE) as running:
+    with process("nice", "-n", niceness, *words, stdout=subprocess.PIPE) as running:
         yield running
 
 

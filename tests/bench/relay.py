@@ -22,7 +22,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.proxies import Proxy, compile_tools, go_binary, go_proxy, our_proxy, process, raise_file_limit
+from tests.bench.proxies import (
+    Proxy,
+    at_low_priority,
+    compile_tools,
+    go_binary,
+    go_proxy,
+    our_proxy,
+    process,
+    raise_file_limit,
+)
 from tests.hellos import openssl_hello
 
 
@@ -79,7 +88,7 @@ def figures(load: Path, hello: Path, proxy: Proxy, case: Case) -> dict[str, floa
     command = [load, str(proxy.port), hello]
     with ExitStack() as others:
         for words in case.beside:
-            others.enter_context(process("nice", "-n", "10", *command, *words, stdout=subprocess.DEVNULL))
+            others.enter_context(at_low_priority(*command, *words, niceness=10))
         time.sleep(0.3 if case.beside else 0)
         before = proxy.cpu()
         done = subprocess.run([*command, *case.load], capture_output=True, text=True, timeout=300, check=False)
