@@ -1,10 +1,9 @@
 """Malformed input on the public port: each gets its proper status or a close, and the next good request is served."""
 
-import ssl
+from pathlib import Path
 
 import pytest
 import trio
-import trustme
 from structlog.testing import capture_logs
 
 from gateway.http_server import HttpServer
@@ -13,7 +12,18 @@ from gateway.proxy.limits import Limits
 from gateway.proxy.routes import Routes
 from tests.hellos import openssl_hello
 from tests.houses import open_house
-from tests.proxy_peers import HELLO, LOCAL, connect, echo, get, hello_app, http_server, peer, public_port
+from tests.proxy_peers import (
+    HELLO,
+    LOCAL,
+    connect,
+    echo,
+    gateways_tls,
+    get,
+    hello_app,
+    http_server,
+    peer,
+    public_port,
+)
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -182,9 +192,8 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
 @pytest.mark.parametrize(
     "data", [HELLO[:200], b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", openssl_hello("a.example") + b"\xff" * 500]
 )
-async def test_malformed_tls_where_tls_is_served(data: bytes) -> None:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    trustme.CA().issue_cert("localhost").configure_cert(context)
+async def test_malformed_tls_where_tls_is_served(data: bytes, tmp_path: Path) -> None:
+    context, _ = gateways_tls(tmp_path)
     serve = http_server(hello_app, keep_alive=1)
     async with public_port(
         Routes(), serve_http=serve, ssl_context=context, limits=Limits(hello_timeout=1, shutdown_grace=0)

@@ -1,16 +1,18 @@
 """The public port on real sockets: what goes where, and how it ends."""
 
+import gc
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-import trustme
 
 from gateway.proxy.client_hello import parse_client_hello
 from gateway.proxy.limits import Limits
+from gateway.proxy.relay import Relay
 from gateway.proxy.routes import Routes
 from tests.hellos import big_hello, openssl_hello, split
 from tests.proxy_peers import (
@@ -18,6 +20,7 @@ from tests.proxy_peers import (
     LOCAL,
     connect,
     echo,
+    gateways_tls,
     get,
     hello_app,
     http_server,
@@ -42,15 +45,6 @@ async def echo_port() -> AsyncIterator[int]:
         yield port
 
 
-def server_context() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
-
-
 async def test_a_cluster_is_reached_by_its_name(echo_port: int) -> None:
     async with public_port(route_to(echo_port)) as address, await connect(address) as client:
         await client.send_all(HELLO + b"more")
@@ -59,6 +53,15 @@ async def test_a_cluster_is_reached_by_its_name(echo_port: int) -> None:
         assert await receive_exactly(client, 1) == b"x"
         await client.send_eof()
         assert await receive_all(client) == b""
+
+
+async def test_nobody_is_careful_between_processes_of_one_host(echo_port: int) -> None:
+    async with public_port(route_to(echo_port)) as address, await connect(address) as client:
+        await client.send_all(HELLO)
+        await receive_exactly(client, len(HELLO))
+        (relay,) = (found for found in gc.get_objects() if isinstance(found, Relay) and found.open)
+        for side in (relay.client, relay.upstream):
+            assert side.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
 
 
 async def test_a_name_is_compared_without_case(echo_port: int) -> None:
@@ -234,8 +237,8 @@ async def test_a_bad_hello_gets_an_alert() -> None:
         assert (await receive_all(client))[:2] == ALERT
 
 
-async def test_http_and_https_on_one_port(echo_port: int) -> None:
-    server, client = server_context()
+async def test_http_and_https_on_one_port(echo_port: int, tmp_path: Path) -> None:
+    server, client = gateways_tls(tmp_path)
     async with public_port(route_to(echo_port), serve_http=http_server(hello_app), ssl_context=server) as address:
         assert (await get(address)).endswith(b"http 0")
         assert (await get(address, context=client)).endswith(b"https 0")
@@ -244,8 +247,8 @@ async def test_http_and_https_on_one_port(echo_port: int) -> None:
             assert await receive_exactly(scheduler, len(HELLO)) == HELLO
 
 
-async def test_a_failed_handshake_harms_nobody() -> None:
-    server, client = server_context()
+async def test_a_failed_handshake_harms_nobody(tmp_path: Path) -> None:
+    server, client = gateways_tls(tmp_path)
     async with public_port(Routes(), serve_http=http_server(hello_app), ssl_context=server) as address:
         stranger = trio.SSLStream(await connect(address), ssl.create_default_context(), server_hostname="localhost")
         with pytest.raises(trio.BrokenResourceError):

@@ -1,13 +1,11 @@
 """The short way of frequent requests, and the general server behind it: one connection, whoever answers."""
 
-import ssl
 from contextlib import asynccontextmanager
 from functools import partial
 
 import httpcore
 import pytest
 import trio
-import trustme
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
@@ -16,6 +14,7 @@ from gateway.asgi import answer, read_body
 from gateway.errors import BadRequest
 from gateway.http_server import HttpServer
 from gateway.simple_http import SimpleHttp
+from tests.proxy_peers import gateways_tls
 
 GET = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
 LATER = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -87,11 +86,8 @@ async def test_a_client_sees_no_difference():
         assert sorted(seen[0][0]) == sorted(seen[1][0])
 
 
-async def test_over_tls():
-    authority = trustme.CA()
-    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
+async def test_over_tls(tmp_path):
+    server, client = gateways_tls(tmp_path)
 
     async def app(scope, receive, send):
         await answer(send, 200, scope["scheme"].encode() + scope["path"].encode())
