@@ -69,7 +69,9 @@ def create_api(
 
     @app.get("/api/health")
     async def health() -> Response:
-        return _json(200, {"status": "pass"}) if store.healthy else _json(503, {"status": "fail"})
+        parts = {"database": not store.healthy, "batch system": bool(manager.trouble)}
+        failing = [part for part, fails in parts.items() if fails]
+        return _json(503, {"status": "fail", "failing": failing}) if failing else _json(200, {"status": "pass"})
 
     @app.get("/api/version")
     async def version() -> Response:

@@ -25,10 +25,11 @@ import trio
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef
+from gateway.backends.evidence import alive
 from gateway.backends.log_tail import redact
 from gateway.changes import Changes
 from gateway.cluster_config import ClusterConfig
-from gateway.errors import BackendUnavailable, ClusterFailed, Conflict, JobError, JobRefused
+from gateway.errors import BackendUnavailable, ClusterFailed, Conflict, JobError, JobRefused, QueueFull
 from gateway.events import Events, time_ms
 from gateway.heartbeat import Heartbeat
 from gateway.jobs import SCHEDULER_GROUP, scheduler_spec
@@ -261,11 +262,15 @@ class Cluster:
                 host=self._rules.host,
                 heartbeat_period=self._rules.limits.heartbeat_period,
             )
-            try:
-                jobs = await self._submissions.submit(spec)
-            except JobRefused as error:
-                self._fail(f"the scheduler could not be submitted: {error}")
-                return
+            while not jobs:
+                try:
+                    jobs = await self._submissions.submit(spec)
+                except QueueFull as error:
+                    self.events.tell(f"The scheduler cannot be submitted yet; trying again: {error}")
+                    await trio.sleep(QUEUE_RETRY)
+                except JobRefused as error:
+                    self._fail(f"the scheduler could not be submitted: {error}")
+                    return
             self.events.tell(f"The scheduler is job {jobs[0]}")
         self._scheduler_job = jobs[0]
         self._clock = evolve(self._clock, queued_since=trio.current_time())
@@ -287,12 +292,17 @@ class Cluster:
 
     async def _scheduler_reported(self, job: JobId, report: JobReport) -> None:
         self._clock = self._clock.reported(report, trio.current_time())
-        if report.state is JobState.GONE:
+        if report.presumed:
+            if self._clock.last_heartbeat is not None:
+                self.events.tell("The scheduler's job is not in the queue any more; its next heartbeat decides")
+        elif report.state is JobState.GONE:
             self._fail("the scheduler's job ended: " + await self._explain(job))
         elif report.suspended:
             self.events.tell(f"The batch system has suspended the scheduler{_because(report.reason)}")
         elif report.state is JobState.QUEUED and report.reason:
             self.events.tell(f"The scheduler waits in the queue: {report.reason}")
+        elif report.overdue:
+            self.events.tell(f"The state of the scheduler's job has not been known for minutes: {report.reason}")
         elif report.state is JobState.UNKNOWN and report.reason:
             self.events.tell(f"The state of the scheduler's job is not known at the moment: {report.reason}")
 
@@ -338,7 +348,9 @@ class Cluster:
             self._fail(f"the scheduler's job waited in the queue for more than {limits.queue:g} s{_because(reason)}")
             return
         log = await self._explain(job) if job is not None else ""
-        if clock is Clock.START:
+        if clock is Clock.MISSED:
+            self._fail(f"the scheduler's job ended: {log}")
+        elif clock is Clock.START:
             self._fail(f"the scheduler did not report within {limits.start:g} s after its job had started\n{log}")
         else:
             self._fail(f"the scheduler has not been heard of for {limits.heartbeat:g} s\n{log}")
@@ -367,8 +379,12 @@ class Cluster:
             await self.changes.wait(self.changes.count)
 
     async def _end_jobs(self) -> None:
-        """One cancel for all jobs, repeated for those that are still there after a while."""
-        while jobs := [job for job, report in self._watch.jobs.items() if report.state is not JobState.GONE]:
+        """One cancel for all jobs, repeated for those that are still there after a while.
+
+        Those that are only presumed to be gone are among them the first time.
+        """
+        jobs = alive(self._watch.jobs.items())
+        while jobs:
             try:
                 await self._driver.cancel(self.ref, jobs)
             except BackendUnavailable as error:
@@ -380,6 +396,7 @@ class Cluster:
             with trio.move_on_after(CANCEL_AGAIN):
                 while any(report.state is not JobState.GONE for report in self._watch.jobs.values()):
                     await self._watch.wait_changes()
+            jobs = [job for job, report in self._watch.jobs.items() if report.state is not JobState.GONE]
 
     async def _tell_scheduler(self, message: dict[str, Any]) -> None:
         self._check_runs()

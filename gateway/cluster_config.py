@@ -76,6 +76,10 @@ class ClusterConfig:
             reason = f"must not exceed cluster_max_cores ({self.cluster_max_cores:g})"
             raise SettingError("scheduler_cores", reason, value=self.scheduler_cores)
 
+    def warnings(self) -> tuple[str, ...]:
+        """What an administrator should know of these options although they are no mistake."""
+        return ()
+
     def scheduler_arguments(self) -> tuple[str, ...]:
         """What this kind of cluster adds to the scheduler's command; the last of two equal options wins."""
         return ()

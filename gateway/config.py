@@ -74,6 +74,8 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         backend = resolution.build(gateway.backend_class)
     if backend is not None:
         cluster_config = resolution.build(backend.cluster_config_class)
+        for option, reason in backend.find_mistakes():
+            resolution.refuse_for(type(backend), option, reason)
 
     mistakes = sorted((*recording.mistakes, *resolution.mistakes), key=lambda mistake: mistake.order)
     if (
@@ -92,7 +94,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         authenticator=authenticator,
         backend=backend,
         cluster_config=cluster_config,
-        warnings=tuple(resolution.warnings),
+        warnings=(*resolution.warnings, *cluster_config.warnings()),
         origins=resolution.origins,
     )
 

@@ -93,6 +93,14 @@ class Resolution:
         """Record that the value given to an option cannot be used, for a reason found elsewhere."""
         self._wrong(self._given[section, option], reason)
 
+    def refuse_for(self, cls: type, option: str, reason: str) -> None:
+        """Record the same of an option that an instance of `cls` has, wherever it was set; empty: of no single one."""
+        for base in cls.__mro__:
+            if given := self._given.get((base.__name__, option)):
+                self._wrong(given, reason)
+                return
+        self._mistake(f"{cls.__name__}.{option} {reason}" if option else reason)
+
     def _adopt(self, cls: type) -> None:
         """Know a class and its parents by name; of two with one name, the subclass of the other wins."""
         for base in reversed(cls.__mro__):

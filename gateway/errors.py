@@ -123,6 +123,10 @@ class JobRefused(JobError):
     """The batch system said no, in the words of the text. No job exists."""
 
 
+class QueueFull(JobError):
+    """A limit on the number of jobs is reached: nothing was submitted, fewer jobs may fit now, and more later."""
+
+
 class BackendUnavailable(JobError):
     """The batch system does not answer. No job was submitted; nothing is known to be gone."""
 

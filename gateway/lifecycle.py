@@ -63,6 +63,8 @@ class WorkerEnding(enum.StrEnum):
     """It worked, then its job ended: replace it while workers are wanted."""
     FAILED_START = "failed start"
     """It never connected: counts towards `worker_start_failure_limit`."""
+    DELETED = "deleted"
+    """Somebody ended its job before it had connected: replace it, it did not fail."""
 
 
 _C, _E = ClusterStatus, ClusterEvent
@@ -120,10 +122,10 @@ def next_worker_state(state: WorkerState, event: WorkerEvent) -> WorkerState:
     return WORKER_TABLE.get((state, event), state)
 
 
-def ending_of(state: WorkerState) -> WorkerEnding:
-    """What it means that the job of a worker in `state` is gone."""
+def ending_of(state: WorkerState, *, deleted: bool = False) -> WorkerEnding:
+    """What it means that the job of a worker in `state` is gone, `deleted` by somebody or not."""
     if state in (WorkerState.QUEUED, WorkerState.STARTING):
-        return WorkerEnding.FAILED_START
+        return WorkerEnding.DELETED if deleted else WorkerEnding.FAILED_START
     if state is WorkerState.ACTIVE:
         return WorkerEnding.LOST
     return WorkerEnding.EXPECTED

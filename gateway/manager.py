@@ -108,6 +108,11 @@ class Manager:
             raise TryAgainLater("The gateway's database does not answer; please try again") from None
         self._refuse_when_closed()
 
+    @property
+    def trouble(self) -> str:
+        """Why the batch system is of no use at the moment; empty when all is well."""
+        return self._services.driver.trouble
+
     def find(self, name: str) -> Cluster:
         """The cluster of this name. Raises `NotFound`."""
         cluster = self._clusters.get(name)

@@ -65,11 +65,23 @@ class JobReport:
     `reason` is one line in the batch system's own words (why a job waits, how
     it ended), empty when there is nothing to say. A RUNNING job may be
     `suspended`: it is stopped where it stands, and cannot report for duty.
+
+    A GONE job was `deleted` when somebody ended it (scancel, qdel), rather
+    than that it ended or failed by itself. It is only `presumed` gone when
+    nobody has said so: it is absent from enough looks, and the batch system
+    does not know its id when asked. A heartbeat refutes that, and so does a
+    later look; whoever believes it sends a cancel all the same.
+
+    An UNKNOWN job is `overdue` when nothing was learnt of it for minutes, so
+    that whoever waits for it goes by the clock.
     """
 
     state: JobState
     reason: str = ""
     suspended: bool = False
+    deleted: bool = False
+    presumed: bool = False
+    overdue: bool = False
 
 
 @frozen(kw_only=True)

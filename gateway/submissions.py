@@ -12,12 +12,15 @@ import trio
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef, Driver, JobSpec
-from gateway.errors import AnswerLost, BackendUnavailable, JobRefused
+from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, SubmissionRecord
 from gateway.store import Store
 
 #: Seconds after which a submission's answer counts as lost, even when the driver does not say so.
 SUBMIT_DEADLINE = 90.0
+
+#: Seconds after which a submission that is still unanswered is told of.
+SLOW_SUBMIT = 10.0
 
 #: Seconds that the batch system has to say why a job ended.
 EXPLAIN_DEADLINE = 15.0
@@ -57,7 +60,7 @@ class Submissions:
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
         """Submit, whatever it takes, and return the jobs' ids; they are durable.
 
-        Waits while the batch system is away. Raises `JobRefused` when it says no.
+        Waits while the batch system is away. Raises `JobRefused` when it says no, and `QueueFull`.
         """
         intent = SubmissionRecord(cluster=self._cluster.name, group=spec.group, role=spec.role, count=spec.count)
         await self._save(intent)
@@ -66,17 +69,36 @@ class Submissions:
             try:
                 # A cancellation in the middle would lose the ids, so this step is completed first.
                 with trio.fail_after(SUBMIT_DEADLINE, shield=True):
-                    return await self._record(intent, await self._driver.submit(spec))
-            except JobRefused:
+                    return await self._record(intent, await self._submit(spec))
+            except (JobRefused, QueueFull):
                 await self.forget(spec.group)
                 raise
             except BackendUnavailable as error:
                 await self._wait_to_retry(attempt, error)
-            except (AnswerLost, trio.TooSlowError):
-                self._tell(f"The answer to the submission of {spec.group} was lost; looking for its jobs")
+            except (AnswerLost, trio.TooSlowError) as error:
+                why = str(error).rstrip(".") or f"none came within {SUBMIT_DEADLINE:g} seconds"
+                self._tell(f"The answer to the submission of {spec.group} was lost ({why}); looking for its jobs")
                 if jobs := await self.recover(spec.group):
                     return jobs
             attempt += 1
+
+    async def _submit(self, spec: JobSpec) -> tuple[JobId, ...]:
+        """One call of the driver, which is told of while it takes longer than users expect."""
+        outcome: tuple[JobId, ...] | JobError
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_of_delay, spec.group)
+            try:
+                outcome = await self._driver.submit(spec)
+            except JobError as error:  # raised below, since the nursery would put it into a group
+                outcome = error
+            nursery.cancel_scope.cancel()
+        if isinstance(outcome, JobError):
+            raise outcome
+        return outcome
+
+    async def _tell_of_delay(self, group: str) -> None:
+        await trio.sleep(SLOW_SUBMIT)
+        self._tell(f"The batch system has not answered the submission of {group} for {SLOW_SUBMIT:g} seconds")
 
     async def recover(self, group: str) -> tuple[JobId, ...]:
         """The ids of a known submission, asked of the batch system when its answer was lost; empty if no job exists."""

@@ -16,12 +16,12 @@ from gateway.backends.base import ClusterRef
 from gateway.backends.log_tail import redact
 from gateway.backends.watch import Watch
 from gateway.changes import Changes
-from gateway.errors import JobError, JobRefused
+from gateway.errors import JobError, JobRefused, QueueFull
 from gateway.events import Events
 from gateway.heartbeat import Heartbeat
 from gateway.jobs import SCHEDULER_GROUP, worker_spec
 from gateway.ledger import Ledger
-from gateway.lifecycle import WorkerEnding, WorkerEvent, WorkerState
+from gateway.lifecycle import LIVE_STATES, WorkerEnding, WorkerEvent, WorkerState
 from gateway.models import ClusterStatus, JobId, JobReport, JobState, Role, SubmissionRecord
 from gateway.services import Services
 from gateway.submissions import Submissions
@@ -74,6 +74,8 @@ class WorkerKeeper:
         self._demand = scaling.Demand(ledger.record.count)
         self._may_start_again = 0.0
         self._refusals = 0
+        self._full = ""  # why the batch system takes no more jobs at the moment, in its own words
+        self._fitting: int | None = None  # the largest group that it may take while it is full
         self._suspended: set[JobId] = set()
 
     # ---- what others tell --------------------------------------------------
@@ -85,12 +87,25 @@ class WorkerKeeper:
                 self.workers.adopt(submission.group, submission.count, trio.current_time())
 
     def ask(self, count: int) -> str:
-        """A user wants `count` workers; returns why present ones wait in the queue, or an empty text."""
+        """A user wants `count` workers; returns why some wait or are not submitted yet, or an empty text."""
         until = trio.current_time() + self._rules.limits.heartbeat_period + CONFIRMATION
         self._demand = self._demand.ask(count, until)
         self._ledger.change(count=self._demand.count)
-        waiting = self.workers.waiting_reason()
-        return f"{self.workers.count(WorkerState.QUEUED)} workers wait in the queue: {waiting}" if waiting else ""
+        return self._why_not_all()
+
+    def _why_not_all(self) -> str:
+        """What keeps workers that are wanted from being there, for the user; empty when nothing is known to."""
+        waiting, reason = self.workers.waiting()
+        parts = []
+        if waiting:
+            parts.append(
+                _workers(waiting, "waits in the queue", "wait in the queue") + (f": {reason}" if reason else "")
+            )
+        if self._full:
+            live = sum(state in LIVE_STATES for state in self.workers.states.values())
+            missing = max(1, self._demand.count - live)
+            parts.append(_workers(missing, "is not submitted yet", "are not submitted yet") + f": {self._full}")
+        return "; ".join(parts)
 
     def free(self) -> None:
         """From now on the scheduler decides how many."""
@@ -104,6 +119,8 @@ class WorkerKeeper:
             self._changes.notify()
             if self._may_be_requeued and self.workers.count(WorkerState.LOST):
                 self._watch.ask()
+        if self.workers.missed():
+            self._changes.notify()
         if self.workers.count(WorkerState.ACTIVE):
             self._refusals = 0
         return self._demand.count
@@ -111,8 +128,9 @@ class WorkerKeeper:
     async def report(self, reports: Collection[tuple[JobId, JobReport]]) -> None:
         """The batch system says something of workers' jobs."""
         failed: list[tuple[JobId, Worker]] = []
+        presumed: list[JobId] = []
         for job, report in reports:
-            end = self.workers.report(job, report, trio.current_time())
+            end = self.workers.report(job, report, trio.current_time(), requeue=self._may_be_requeued)
             self._heed_suspension(job, report)
             if end is None:
                 if report.state is JobState.QUEUED and report.reason:
@@ -120,14 +138,30 @@ class WorkerKeeper:
                 continue
             worker, ending = end
             self._watch.discard(job)
+            if report.presumed:
+                presumed.append(job)
             if ending is WorkerEnding.FAILED_START:
                 failed.append((job, worker))
             elif ending is WorkerEnding.LOST:
                 because = f": {report.reason}" if report.reason else ""
                 self._events.tell(f"Worker {worker.name} was lost{because}")
+            elif ending is WorkerEnding.DELETED:
+                because = f": {report.reason}" if report.reason else ""
+                self._events.tell(f"The job of worker {worker.name} was deleted before it had started{because}")
+                # Not a failure, but whatever deletes jobs must not become a loop.
+                self._wait_before_start(1, max(1.0, self._rules.backoff_base_delay))
+        if presumed:
+            await self._cancel_presumed(presumed)
         if failed:
             await self._failed(failed)
         await self._forget_ended_groups()
+
+    async def _cancel_presumed(self, jobs: Collection[JobId]) -> None:
+        """Nobody has said that these jobs have ended: if they are there after all, they must not run on unseen."""
+        try:
+            await self._services.driver.cancel(self._cluster, jobs)
+        except JobError as error:
+            self._events.tell(f"Jobs that are not in the queue any more could not be cancelled: {error}")
 
     def _heed_suspension(self, job: JobId, report: JobReport) -> None:
         """A suspended worker cannot connect: its time to do so begins anew when its job runs again."""
@@ -171,12 +205,15 @@ class WorkerKeeper:
 
     async def _balance(self) -> float:
         """Bring the workers one step closer to what is wanted; returns when to look again at the latest."""
+        if missed := self.workers.missed():
+            await self.report(missed)
         states, look_again = self._states()
         plan = scaling.plan(self._demand.count, states, self._cluster.config.max_workers)
         cancel = [worker for worker in self.workers.named(plan.cancel) if worker.job is not None]
         if cancel and not await self._cancel(cancel):
             return trio.current_time() + CANCEL_RETRY
         if not plan.start:
+            self._full, self._fitting = "", None
             return look_again
         if trio.current_time() < self._may_start_again:
             return min(look_again, self._may_start_again)
@@ -185,7 +222,7 @@ class WorkerKeeper:
             # A submission would wait as well, but nothing could be cancelled meanwhile.
             self._events.tell(TOO_MANY_WAIT)
             return min(look_again, trio.current_time() + QUEUE_RETRY)
-        await self._start(plan.start if size is None else min(plan.start, size))
+        await self._start(min(limit for limit in (plan.start, size, self._fitting) if limit is not None))
         return look_again
 
     @property
@@ -230,10 +267,14 @@ class WorkerKeeper:
             self.workers.drop_group(group)
             self._refused(error)
             return
+        except QueueFull as error:
+            self.workers.drop_group(group)
+            self._is_full(count, error)
+            return
         self.workers.submitted(group, jobs)
         self._watch.add(*jobs)
         self._refusals = 0
-        self._events.tell(f"{count} workers submitted as {group}")
+        self._events.tell(f"{_workers(count, 'was', 'were')} submitted as {group}")
         self._changes.notify()
 
     async def _cancel(self, workers: Collection[Worker]) -> bool:
@@ -297,6 +338,21 @@ class WorkerKeeper:
             self._fail(f"workers could not be submitted: {error}")
         self._changes.notify()
 
+    def _is_full(self, count: int, error: QueueFull) -> None:
+        """A limit of the batch system: submit half as many, down to single jobs; what does not fit has to wait."""
+        self._full = str(error)
+        if count > 1:
+            self._fitting = count // 2
+        else:
+            self._fitting = 1
+            self._events.tell(f"Not all workers can be submitted; trying again: {error}")
+            self._may_start_again = trio.current_time() + QUEUE_RETRY
+        self._changes.notify()
+
     def _wait_before_start(self, failures: int, base: float) -> None:
         delay = scaling.restart_delay(failures, base, self._rules.backoff_max_delay)
         self._may_start_again = trio.current_time() + delay
+
+
+def _workers(count: int, singular: str, plural: str) -> str:
+    return f"1 worker {singular}" if count == 1 else f"{count} workers {plural}"

@@ -17,7 +17,12 @@ from gateway.models import JobId, JobReport, JobState, Role
 
 @define
 class Worker:
-    """One worker. `job` is None while its submission's answer is awaited; `since` is when it came into `state`."""
+    """One worker.
+
+    `job` is None while its submission's answer is awaited; `since` is when it came into `state`. `waits` says that the
+    batch system has told that its job waits, `reason` why it does. It is `missed` while its job is presumed to be gone,
+    although the scheduler says that it is connected.
+    """
 
     name: str
     group: str
@@ -25,6 +30,8 @@ class Worker:
     state: WorkerState = WorkerState.QUEUED
     since: float = 0.0
     reason: str = ""
+    waits: bool = False
+    missed: JobReport | None = None
 
 
 class Workers:
@@ -64,9 +71,10 @@ class Workers:
         """The number of workers in `state`."""
         return sum(worker.state is state for worker in self)
 
-    def waiting_reason(self) -> str:
-        """Why queued workers wait, in the batch system's words; empty when it says nothing."""
-        return next((worker.reason for worker in self if worker.state is WorkerState.QUEUED and worker.reason), "")
+    def waiting(self) -> tuple[int, str]:
+        """How many workers wait in the queue, and why in the batch system's words; empty when it says nothing."""
+        waiting = [worker for worker in self if worker.state is WorkerState.QUEUED and worker.waits]
+        return len(waiting), next((worker.reason for worker in waiting if worker.reason), "")
 
     def named(self, names: Iterable[str]) -> list[Worker]:
         """The workers of these names that have not ended."""
@@ -94,22 +102,42 @@ class Workers:
         for worker in self._members(group):
             self._remove(worker)
 
-    def report(self, job: JobId, report: JobReport, now: float) -> tuple[Worker, WorkerEnding] | None:
-        """The batch system said something about a job; returns the worker and the meaning when it has ended."""
+    def report(
+        self, job: JobId, report: JobReport, now: float, *, requeue: bool = True
+    ) -> tuple[Worker, WorkerEnding] | None:
+        """The batch system said something about a job; returns the worker and the meaning when it has ended.
+
+        Without `requeue` a job must run once only: one that has gone back to the queue is lost. (Arrays of PBS are
+        always run again.) A job that is only presumed to be gone has not ended while its worker is connected.
+        """
         worker = self._by_job.get(job)
         if worker is None:
             return None
         worker.reason = report.reason
-        if report.state is JobState.GONE:
+        worker.missed = report if report.presumed and worker.state is WorkerState.ACTIVE else None
+        if report.state is JobState.GONE and worker.missed is None:
             self._remove(worker)
-            ending = ending_of(worker.state)
+            ending = ending_of(worker.state, deleted=report.deleted)
             self.failed_starts += ending is WorkerEnding.FAILED_START
             return worker, ending
+        if report.state is not JobState.UNKNOWN:
+            worker.waits = report.state is JobState.QUEUED
+        # What has never been seen to wait, and is unknown for minutes, counts as started, so that its time runs out.
+        unheard = report.overdue and not worker.waits
         if report.state is JobState.QUEUED:
-            self.apply(worker, WorkerEvent.JOB_QUEUED, now)
-        elif report.state is JobState.RUNNING:
+            rerun = worker.state is WorkerState.STARTING and not requeue
+            self.apply(worker, WorkerEvent.DISCONNECTED if rerun else WorkerEvent.JOB_QUEUED, now)
+        elif report.state is JobState.RUNNING or unheard:
             self.apply(worker, WorkerEvent.JOB_RUNNING, now)
         return None
+
+    def missed(self) -> list[tuple[JobId, JobReport]]:
+        """The reports of jobs that were presumed gone and whose workers are no longer connected."""
+        return [
+            (worker.job, worker.missed)
+            for worker in self
+            if worker.missed is not None and worker.job is not None and worker.state is not WorkerState.ACTIVE
+        ]
 
     def hear(self, heartbeat: Heartbeat, now: float) -> bool:
         """A heartbeat says who is connected; returns whether that is news of anybody."""

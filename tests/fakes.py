@@ -23,7 +23,7 @@ from attrs import define, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, job_names, submission_name
 from gateway.backends.watch import Watch, WatchBoard
-from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused
+from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
 
 
@@ -57,6 +57,9 @@ class FakeDriver:
     ends_at_once: bool = True
     #: The largest group that one submission may have.
     group_limit: int | None = None
+    #: So many jobs may be in the queue, and so many in one submission; what is more is turned away.
+    room: int | None = None
+    room_for_arrays: int | None = None
     #: Called with each job right after its submission, to play a job's life.
     on_submit: Callable[[FakeJob], None] | None = None
 
@@ -64,6 +67,8 @@ class FakeDriver:
     cancelled: list[tuple[JobId, ...]] = field(factory=list, init=False)
     cleaned: list[tuple[str, bool]] = field(factory=list, init=False)
     searched: list[str] = field(factory=list, init=False)
+    #: The sizes of submissions for which there was no room.
+    turned_away: list[int] = field(factory=list, init=False)
     jobs: dict[JobId, FakeJob] = field(factory=dict, init=False)
     board: WatchBoard = field(factory=WatchBoard, init=False)
     #: job id → what `explain` says; a job without an entry is explained by its last report.
@@ -83,6 +88,10 @@ class FakeDriver:
     def refuse_next(self, reason: str) -> None:
         """The next submission is refused in these words."""
         self.fail_next(JobRefused(reason))
+
+    def full_next(self, reason: str = "as many jobs as you may have are in the queue") -> None:
+        """The next submission finds the queue full."""
+        self.fail_next(QueueFull(reason))
 
     def unavailable_next(self, reason: str = "the batch system does not answer") -> None:
         """The batch system is away when the next submission comes."""
@@ -106,10 +115,10 @@ class FakeDriver:
         assert jobs, f"no job, name or group {what!r} among {[(job.id, job.name) for job in self.jobs.values()]}"
         return jobs
 
-    def report(self, what: str, state: JobState, reason: str = "") -> None:
-        """The jobs that `what` names are in this state now."""
+    def report(self, what: str, state: JobState, reason: str = "", **more: bool) -> None:
+        """The jobs that `what` names are in this state now; `more` are the marks of a `JobReport`."""
         for job in self.select(what):
-            job.report = JobReport(state, reason)
+            job.report = JobReport(state, reason, **more)
             self.board.deliver({job.id: job.report})
         self._wake()
 
@@ -123,7 +132,7 @@ class FakeDriver:
 
     def unknown(self, reason: str = "the batch system does not answer") -> None:
         """Nothing can be told of any job."""
-        self.board.deliver_unknown(self.board.jobs, reason)
+        self.board.deliver({job: JobReport(JobState.UNKNOWN, reason) for job in self.board.jobs})
 
     @property
     def living(self) -> list[JobId]:
@@ -146,6 +155,12 @@ class FakeDriver:
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
         """Follow the script: by default the jobs are queued and their ids returned."""
+        if (self.room is not None and len(self.living) + spec.count > self.room) or (
+            self.room_for_arrays is not None and spec.count > self.room_for_arrays
+        ):
+            self.turned_away.append(spec.count)
+            await trio.lowlevel.checkpoint()
+            raise QueueFull("as many jobs as you may have are in the queue")
         answer = self._answers.popleft() if self._answers else _Answer()
         self.submissions.append(spec)
         ids = self._create(spec) if answer.exists else ()
@@ -201,6 +216,11 @@ class FakeDriver:
         """A batch system leaves them alone."""
         await trio.lowlevel.checkpoint()
         return frozenset()
+
+    @property
+    def trouble(self) -> str:
+        """As any driver: what the board says."""
+        return self.board.overdue
 
     def max_group_size(self, cluster: ClusterRef) -> int | None:
         """As the test says in `group_limit`."""

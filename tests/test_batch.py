@@ -1,5 +1,7 @@
 """The driver with Slurm's dialect, on a virtual clock; launcher and queue are played by the test."""
 
+import json
+import os.path
 from collections import deque
 
 import pytest
@@ -17,7 +19,7 @@ from gateway.backends.poller import Queue
 from gateway.backends.slurm import Slurm
 from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
 from gateway.cluster_config import ClusterConfig
-from gateway.errors import AnswerLost, BackendUnavailable, JobRefused
+from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
 
 TOKEN = "0123456789abcdef"
@@ -55,22 +57,43 @@ def launcher():
     return PlayedLauncher()
 
 
+UNKNOWN_ID = Answer(1, "", "slurm_load_jobs error: Invalid job id specified")
+
+
+def named(command, name="dask-gateway-c1-w1"):
+    """What scontrol or qstat says of a job that bears this name, by default one of our cluster."""
+    if "qstat" in command[0]:
+        return json.dumps({"Jobs": {command[-1]: {"Job_Name": name}}})
+    return f"JobId={command[-1]} JobName={name}\n"
+
+
 def play_queue(monkeypatch, **answers):
-    """Let commands print this; a list is used up one by one, None is a question without answer."""
+    """Let commands print this; a list is used up one by one, None is a question without answer.
+
+    Whoever asks for a job's name is told one of ours, unless `answers` say what scontrol or qstat prints.
+    """
     asked = []
 
     async def answer(self, command):
         await trio.lowlevel.checkpoint()
         asked.append(command)
-        text = answers.get(command[0], "")
+        program = os.path.basename(command[0])
+        text = answers.get(program, named if program in ("scontrol", "qstat") else "")
         if isinstance(text, list):
             text = text.pop(0) if text else ""
+        if callable(text):
+            text = text(command)
         if text is None:
             raise StatusFailed("slurmctld is away")
-        return Answer(0, text, "")
+        return text if isinstance(text, Answer) else Answer(0, text, "")
 
     monkeypatch.setattr(Queue, "answer", answer)
     return asked
+
+
+@pytest.fixture(autouse=True)
+def _no_real_commands(monkeypatch):
+    play_queue(monkeypatch)
 
 
 def a_driver(launcher, **options):
@@ -139,6 +162,17 @@ async def test_the_gateway_s_own_variables_are_passed_on_where_they_are_asked_fo
         ),
         (DOWN, BackendUnavailable, "does not answer"),
         ("sbatch: error: Socket timed out on send/recv operation", AnswerLost, "was lost"),
+        (
+            "sbatch: error: AssocMaxSubmitJobLimit\n"
+            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy",
+            QueueFull,
+            "takes no more jobs at the moment: .*AssocMaxSubmitJobLimit",
+        ),
+        (
+            "sbatch: error: Batch job submission failed: Invalid qos specification",
+            JobRefused,
+            r"Invalid qos specification What helps may be qos\.",
+        ),
     ],
 )
 async def test_a_failed_submission_says_what_kind(launcher, cluster, stderr, error, words):
@@ -149,7 +183,7 @@ async def test_a_failed_submission_says_what_kind(launcher, cluster, stderr, err
 
 async def test_an_answer_without_an_id_is_lost(launcher, cluster):
     launcher.answers.append({"returncode": 0, "stdout": "hello", "stderr": ""})
-    with pytest.raises(AnswerLost, match="no job id"):
+    with pytest.raises(AnswerLost, match="no line that is a job id"):
         await a_driver(launcher).submit(a_spec(cluster))
 
 
@@ -193,8 +227,11 @@ async def test_another_kind_of_cluster_is_a_bug(launcher, cluster):
         await a_driver(launcher).submit(a_spec(evolve(cluster, config=ClusterConfig())))
 
 
-async def test_find_looks_a_second_time_before_it_believes_in_nothing(launcher, cluster, monkeypatch, autojump_clock):
-    asked = play_queue(monkeypatch, squeue=["", "30_1|RUNNING|None\n"])
+async def test_find_asks_the_controller_itself_before_it_believes_in_nothing(
+    launcher, cluster, monkeypatch, autojump_clock
+):
+    listed = "JobId=30 ArrayJobId=30 ArrayTaskId=0-1 JobName=dask-gateway-c1-w1 UserId=alice(1002) JobState=PENDING\n"
+    asked = play_queue(monkeypatch, squeue="", scontrol=[listed, ""])  # a cached squeue does not know it yet
     assert await a_driver(launcher).find(cluster, Role.WORKER, "w1", 2) == ("30_0", "30_1")
     assert "--name=dask-gateway-c1-w1" in asked[0]
     assert trio.current_time() > 2
@@ -233,6 +270,73 @@ async def test_an_array_with_gaps_is_cancelled_as_a_whole_unless_something_is_to
         watch.discard(jobs[5])
         watch.discard(jobs[0])
         assert await calls(jobs[2], jobs[3]) == [("7[2-3].pbs",)]  # one call as it is
+
+
+# --- whose id is it? --------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_that_bears_another_name_is_never_cancelled(launcher, cluster, monkeypatch, autojump_clock):
+    names = {"4711": "the-user-s-own-job", "12": "dask-gateway-c1-scheduler"}
+    play_queue(
+        monkeypatch,
+        scontrol=lambda command: named(command, names[command[-1]]),
+        squeue="50_0|RUNNING|None\n50_1|RUNNING|None\n",
+    )
+    driver = a_driver(launcher)
+    jobs = await driver.submit(a_spec(cluster, count=2))  # answered with somebody else's number
+    assert jobs == ("4711_0", "4711_1")
+    del launcher.requests[:]
+    await driver.cancel(cluster, [*jobs, JobId("12")])
+    (request,) = launcher.requests
+    assert request["arguments"] == ("12", "50_[0-1]")  # what bears our name, in its place
+
+
+async def test_of_a_cluster_that_was_taken_back_a_foreign_id_is_left_alone(launcher, cluster, monkeypatch):
+    play_queue(monkeypatch, scontrol=lambda command: named(command, "the-user-s-own-job"))
+    await a_driver(launcher).cancel(cluster, [JobId("4711")])
+    assert not launcher.requests
+
+
+async def test_an_id_is_asked_for_once(launcher, cluster, monkeypatch):
+    asked = play_queue(monkeypatch)
+    driver = a_driver(launcher)
+    await driver.cancel(cluster, [JobId("30_0"), JobId("30_1"), JobId("7")])
+    await driver.cancel(cluster, [JobId("30_2"), JobId("7")])
+    assert [command[-1] for command in asked] == ["30", "7"]
+    await driver.clean(cluster, keep_logs=False)
+    await driver.cancel(cluster, [JobId("7")])
+    assert len(asked) == 3
+
+
+async def test_an_id_that_nobody_knows_is_cancelled_all_the_same(launcher, cluster, monkeypatch):
+    play_queue(monkeypatch, scontrol=lambda command: UNKNOWN_ID)
+    await a_driver(launcher).cancel(cluster, [JobId("7")])  # it may be there in a moment
+    assert launcher.requests[0]["arguments"] == ("7",)
+
+
+async def test_nothing_is_cancelled_while_names_cannot_be_told(launcher, cluster, monkeypatch):
+    play_queue(monkeypatch, scontrol=None)
+    with pytest.raises(BackendUnavailable, match="slurmctld is away"):
+        await a_driver(launcher).cancel(cluster, [JobId("7")])
+    assert not launcher.requests
+
+
+async def test_what_was_found_by_its_name_is_ours(launcher, cluster, monkeypatch):
+    asked = play_queue(monkeypatch, squeue="50_0|RUNNING|None\n")
+    driver = a_driver(launcher)
+    jobs = await driver.find(cluster, Role.WORKER, "w1", 2)
+    await driver.cancel(cluster, jobs)
+    assert [command[0] for command in asked] == ["squeue"]
+    assert launcher.requests[0]["arguments"] == ("50_[0-1]",)
+
+
+@pytest.mark.parametrize("scontrol", [named, lambda command: named(command, "other")])
+async def test_ids_on_pbs_are_asked_for_as_well(launcher, cluster, monkeypatch, scontrol):
+    asked = play_queue(monkeypatch, qstat=scontrol)
+    driver = BatchDriver(PBSBackend(), launcher, Queue(dialect=PBS(), command_timeout=30))
+    await driver.cancel(evolve(cluster, config=PBSClusterConfig()), [JobId("7[1].pbs")])
+    assert asked[0][-1] == "7[].pbs"
+    assert [request["arguments"] for request in launcher.requests] == ([("7[1].pbs",)] if scontrol is named else [])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The life of one cluster on a fake batch system and a virtual clock."""
 
-from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
@@ -8,12 +7,8 @@ import trio
 import trio.testing
 from attrs import evolve
 
-from gateway import cluster as cluster_module
 from gateway import worker_keeper
 from gateway.backends.jobqueue import JobQueueClusterConfig
-from gateway.cluster import Cluster
-from gateway.cluster_config import ClusterConfig
-from gateway.configurable import with_overrides
 from gateway.errors import (
     BackendUnavailable,
     ClusterFailed,
@@ -22,124 +17,10 @@ from gateway.errors import (
     JobRefused,
     TryAgainLater,
 )
-from gateway.heartbeat import Heartbeat
 from gateway.lifecycle import WorkerState
-from gateway.models import ClusterRecord, ClusterStatus, JobReport, JobState, Role
-from gateway.scheduler_client import SchedulerUnreachable
-from gateway.services import Rules, Services
-from gateway.timeouts import Limits
-from tests.fake_store import FakeStore
+from gateway.models import ClusterStatus, JobReport, JobState, Role
+from tests.cluster_house import LIMITS, open_house, settle
 from tests.fakes import FakeDriver
-
-LIMITS = Limits(queue=0, start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
-
-
-class FakeRoutes:
-    def __init__(self):
-        self.routes = {}
-
-    def add(self, name, scheduler, dashboard):
-        self.routes[name] = (scheduler, dashboard)
-
-    def remove(self, name):
-        self.routes.pop(name, None)
-
-
-class House:
-    """One cluster and everything around it."""
-
-    def __init__(self, nursery, *, limits=LIMITS, overrides=None, config=None, driver=None, store=None):
-        self.driver = driver or FakeDriver()
-        self.store = store or FakeStore()
-        self.routes = FakeRoutes()
-        self.nursery = nursery
-        self.rules = Rules(
-            api_url="http://gateway:8000/api",
-            host="0.0.0.0",
-            limits=limits,
-            worker_start_failure_limit=3,
-            backoff_base_delay=0.1,
-            backoff_max_delay=300,
-        )
-        self.config = with_overrides(config or ClusterConfig(), overrides or {})
-        self.record = ClusterRecord(
-            name="c0ffee",
-            username="alice",
-            token="token",
-            tls_cert="cert",
-            tls_key="key",
-            options={},
-            config={},
-            start_time=1,
-        )
-
-    async def open(self, record=None, submissions=()):
-        services = Services(driver=self.driver, store=self.store, routes=self.routes, rules=self.rules)
-        self.cluster = Cluster(record or self.record, self.config, services, submissions)
-        await self.store.save(self.cluster.record)
-        self.scope = trio.CancelScope()
-
-        async def run():
-            with self.scope:
-                await self.cluster.run()
-
-        self.nursery.start_soon(run)
-        return self.cluster
-
-    async def beat(self, count=0, *, active=(), closing=(), closed=(), host="node1"):
-        await self.cluster.heartbeat(
-            Heartbeat(
-                f"tls://{host}:8786",
-                f"http://{host}:8787",
-                f"http://{host}:9000",
-                count,
-                frozenset(active),
-                frozenset(closing),
-                list(closed),
-            )
-        )
-
-    async def running(self):
-        await self.open()
-        await self.driver.wait_submissions(1)
-        self.driver.run("scheduler")
-        await self.beat()
-
-    async def status(self, status):
-        with trio.fail_after(1000):
-            seen = self.cluster.changes.count
-            while self.cluster.record.status is not status:
-                seen = await self.cluster.changes.wait(seen)
-
-    @property
-    def told(self):
-        return [event.message for event in self.cluster.events]
-
-
-@asynccontextmanager
-async def open_house(**options):
-    async with trio.open_nursery() as nursery:
-        yield House(nursery, **options)
-        nursery.cancel_scope.cancel()
-
-
-@pytest.fixture
-def heard(monkeypatch):
-    """What the cluster's scheduler was told."""
-    messages = []
-
-    async def tell(address, token, message, *, attempts):
-        await trio.lowlevel.checkpoint()
-        if messages and messages[0] == "deaf":
-            raise SchedulerUnreachable("the scheduler does not take messages")
-        messages.append((address, token, message))
-
-    monkeypatch.setattr(cluster_module, "tell_scheduler", tell)
-    return messages
-
-
-async def settle():
-    await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_from_submission_to_stop(autojump_clock):

@@ -140,7 +140,7 @@ REFUSED = {
         *("--error=x", "--input=x", "--chdir=/", "--bbf=/etc/shadow", "--wait", "-p", "main", "/tmp/script", "--"),
         *("--export=ALL,LD_PRELOAD=x", "--job-name=x", "--array=0-9%1", "--time=1\n--uid=0", "--out=x", "--wra=id"),
         *("--nodelist=/home/alice/.ssh/id_rsa", "--exclude=./x", "--nodelist", "--exclude"),
-        *("--clusters=other", "--test-only", "", "--partition=a\0b", "--export=NONE\n"),
+        *("--clusters=a,b", "--clusters=", "--test-only", "", "--partition=a\0b", "--export=NONE\n"),
     ],
     "scancel": ["--user=alice", "--name=x", "-s", "1 2", "", "--state=RUNNING", "12_[", "12_[]", "a"],
     "qsub": [

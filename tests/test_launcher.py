@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.backends import launcher
+from gateway.backends import launcher, launcher_settings
 
 # A batch command that tells how it was called.
 TELL = """#!{python}
@@ -34,7 +34,7 @@ def batch(tmp_path, monkeypatch):
         (folder / name).write_text(TELL.format(python=sys.executable))
         (folder / name).chmod(0o755)
     monkeypatch.setattr(launcher, "PATH", f"/nowhere:{folder}")
-    monkeypatch.setattr(launcher, "unsafe", lambda path: "")
+    monkeypatch.setattr(launcher, "unsafe", lambda path, program: "")
     monkeypatch.setattr(launcher, "is_root", lambda: False)
     return folder
 
@@ -48,10 +48,10 @@ def home(tmp_path, monkeypatch):
 
 
 def ask(**request):
-    return launcher.answer(json.dumps(request).encode())
+    return launcher.answer(json.dumps(request).encode(), "/nowhere/launcher.conf")
 
 
-def submit(**changes):
+def a_request(**changes):
     request = {
         "action": "submit",
         "cluster": "c1",
@@ -62,7 +62,11 @@ def submit(**changes):
         "environment": {"DASK_GATEWAY_API_TOKEN": "t0p"},
         "log": "w1-%a.log",
     }
-    return ask(**{**request, **changes})
+    return {**request, **changes}
+
+
+def submit(**changes):
+    return ask(**a_request(**changes))
 
 
 def told(answer):
@@ -104,7 +108,7 @@ def test_exit_codes_are_passed_on(batch, home):
 
 
 @pytest.mark.parametrize(
-    "script", ["#!/bin/sh\n# a site's text\n\n true\n#SBATCH --uid=0\n#PBS -e x\n", "#!/bin/sh\n# nothing"]
+    "script", ["#!/bin/sh\n\n true\n#SBATCH --uid=0\n#PBS -e x\n# a site's text", "#!/bin/sh\n", "#!/bin/sh"]
 )
 def test_comments_after_the_first_command_are_no_arguments(batch, home, script):
     assert told(submit(script=script))["stdin"] == script
@@ -161,6 +165,10 @@ def test_cancel_needs_no_directory(batch, home):
         ({"script": "#!/bin/sh\n#BSUB -o x\n"}, "arguments of the batch system"),
         ({"script": "#!/bin/sh\n#DW stage_in source=/x\n"}, "arguments of the batch system"),
         ({"script": f"#!/bin/sh\n# {'x' * 5000}#PBS -e x\n"}, "arguments of the batch system"),
+        ({"script": f"#!/bin/sh {'x' * 4096}#PBS -e x\ntrue\n"}, "arguments of the batch system"),
+        ({"script": "#!/bin/sh\n#SLURM --error=/home/alice/.bashrc\ntrue\n"}, "arguments of the batch system: '#SLURM"),
+        ({"script": "#!/bin/sh\n# an innocent comment\ntrue\n"}, "arguments of the batch system"),
+        ({"script": "\n#FLUX: -x\ntrue\n"}, "arguments of the batch system"),
         ({"staging_directory": "relative"}, "must be an absolute path"),
         ({"staging_directory": "/a\nb"}, "must be an absolute path"),
         ({"staging_directory": "/a\\b"}, "must be an absolute path"),
@@ -317,76 +325,63 @@ def test_a_command_that_is_nowhere(batch, home):
 
 
 def test_a_command_that_others_could_change(batch, home, monkeypatch):
-    monkeypatch.setattr(launcher, "unsafe", lambda path: "/tmp can be changed by others than root")
+    monkeypatch.setattr(launcher, "unsafe", lambda path, program: "/tmp can be changed by others than root")
     answer = submit(path=str(batch / "sbatch"))
     assert answer["error"] == f"{batch}/sbatch is not run as a user: /tmp can be changed by others than root"
 
 
-DIRECTORY, FILE, LINK = 0o40755, 0o100755, 0o120777
-TREE = {
-    "/": (0, DIRECTORY),
-    "/usr": (0, DIRECTORY),
-    "/usr/bin": (0, DIRECTORY),
-    "/usr/bin/sbatch": (0, FILE),
-    "/bin": (0, LINK, "usr/bin"),
-    "/abs": (0, LINK, "/usr/./bin"),
-    "/up": (0, LINK, "usr/../usr/bin/sbatch"),
-    "/loop": (0, LINK, "loop"),
-    "/tmp": (0, 0o41777),
-    "/tmp/root": (0, DIRECTORY),
-    "/tmp/root/sbatch": (0, FILE),
-    "/tmp/user": (1000, DIRECTORY),
-    "/tmp/user/sbatch": (0, FILE),
-    "/tmp/link": (1000, LINK, "/usr/bin"),
-    "/group": (0, 0o40775),
-    "/group/sbatch": (0, FILE),
-    "/usr/bin/mine": (1000, FILE),
-    "/usr/bin/writable": (0, 0o100775),
-    "/usr/bin/sticky": (0, 0o101777),
-    "/usr/bin/text": (0, 0o100644),
-}
+# --- root's settings --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def tree(monkeypatch):
-    def lstat(path):
-        if path not in TREE:
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
-        return SimpleNamespace(st_uid=TREE[path][0], st_mode=TREE[path][1])
-
-    fake = SimpleNamespace(lstat=lstat, readlink=lambda path: TREE[path][2], path=os.path)
-    monkeypatch.setattr(launcher, "os", fake)
+def settings(tmp_path, monkeypatch):
+    """The launcher's settings, believed to be root's."""
+    monkeypatch.setattr(launcher_settings, "unsafe", lambda path: "")
+    return tmp_path / "launcher.conf"
 
 
-@pytest.mark.parametrize(
-    "path", ["/usr/bin/sbatch", "/bin/sbatch", "/abs/sbatch", "/up", "/tmp/root/sbatch", "//usr//bin/./sbatch"]
-)
-def test_root_alone_can_change_these(tree, path):
-    assert launcher.unsafe(path) == ""
+def submit_with(settings, **changes):
+    return launcher.answer(json.dumps(a_request(**changes)).encode(), str(settings))
 
 
-@pytest.mark.parametrize(
-    ("path", "why"),
-    [
-        ("/usr/bin/mine", "/usr/bin/mine does not belong to root"),
-        ("/usr/bin/writable", "/usr/bin/writable can be changed by others than root"),
-        ("/usr/bin/sticky", "/usr/bin/sticky can be changed by others than root"),
-        ("/usr/bin/text", "/usr/bin/text is no program"),
-        ("/usr/bin", "/usr/bin is no program"),
-        ("/tmp/user/sbatch", "/tmp/user does not belong to root"),
-        ("/tmp/link/sbatch", "/tmp/link does not belong to root"),
-        ("/group/sbatch", "/group can be changed by others than root"),
-        ("/loop/sbatch", "/loop: too many symbolic links"),
-        ("/usr/bin/absent", "/usr/bin/absent: No such file or directory"),
-        ("/tmp/root/../user/sbatch", "/tmp/user does not belong to root"),
-    ],
-)
-def test_others_could_change_these(tree, path, why):
-    assert launcher.unsafe(path) == why
+def test_variables_that_root_has_set_reach_the_command(batch, home, settings):
+    settings.write_text("[environment]\nSLURM_CONF = /opt/slurm.conf\nDASK_GATEWAY_API_TOKEN = no\nHOME=/x\n")
+    environment = told(submit_with(settings))["env"]
+    assert environment["SLURM_CONF"] == "/opt/slurm.conf"
+    assert environment["HOME"] == "/x"
+    assert environment["DASK_GATEWAY_API_TOKEN"] == "t0p"  # the request's own are what the job needs
+    assert "SLURM_CONF" not in told(submit())["env"]
+    refused = submit_with(settings, environment={"SLURM_CONF": "/tmp/evil"})
+    assert "does not pass the variable 'SLURM_CONF'" in refused["error"]
 
 
-def test_the_system_s_own_commands_are_safe():
-    assert launcher.unsafe("/usr/bin/env") == ""
+def test_a_wrapper_with_a_name_of_its_own_has_to_be_listed_by_root(batch, home, settings):
+    wrapper = batch / "submit-with-defaults"
+    (batch / "sbatch").rename(wrapper)
+    assert (
+        f"absolute path that ends in /sbatch, or one that {launcher.SETTINGS} lists"
+        in submit(path=str(wrapper))["error"]
+    )
+    settings.write_text(f"[commands]\nsbatch = {wrapper}\n")
+    assert told(submit_with(settings, path=str(wrapper)))["argv"][0] == "--parsable"
+    assert told(submit_with(settings))["argv"][0] == "--parsable"  # and is what is meant by no path
+    other = submit_with(settings, path=str(batch / "qdel"))
+    assert "only runs an absolute path" in other["error"]
+    assert "only runs an absolute path" in submit_with(settings, command="qsub", path=str(wrapper))["error"]
+
+
+def test_a_path_for_commands_that_root_has_set(batch, home, settings, tmp_path):
+    (tmp_path / "site").mkdir()
+    (batch / "sbatch").rename(tmp_path / "site" / "sbatch")
+    settings.write_text(f"[environment]\nPATH = {tmp_path}/site:/usr/bin\n")
+    assert told(submit_with(settings))["env"]["PATH"] == f"{tmp_path}/site:/usr/bin"
+
+
+def test_settings_that_cannot_be_obeyed_submit_nothing(batch, home, settings):
+    settings.write_text("[environment]\nSLURM CONF = /x\n")
+    answer = submit_with(settings)
+    assert (answer["ok"], answer["lost"]) == (False, False)
+    assert "launcher.conf:2: 'SLURM CONF' is no name" in answer["error"]
 
 
 # --- logs and directories ---------------------------------------------------------------------------------------------

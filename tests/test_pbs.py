@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.backends import launcher_rules
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.dialect import Answer, Dialect, Status, StatusFailed
+from gateway.backends.dialect import Answer, Dialect, Refusal, Status, StatusFailed
 from gateway.backends.pbs import MAX_MISSING_ASKED, MAX_WAITING_ASKED, PBS, format_memory
 from gateway.backends.pbs_backend import PBSBackend, PBSClusterConfig
 from gateway.cluster_config import ClusterConfig
@@ -206,26 +206,61 @@ def test_the_id_is_read_from_the_last_line(dialect):
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(1, ""), (1, "qsub: hello"), (1, "7[].pbs"), (2, "7.pbs"), (2, "7[3].pbs")]
+    ("count", "text"),
+    [
+        *((1, ""), (1, "qsub: hello"), (1, "7[].pbs"), (2, "7.pbs"), (2, "7[3].pbs")),
+        *((1, "123.45"), (1, "123.4.5\n"), (1, "job 7.pbs"), (1, "7.pbs submitted"), (2, "0[].12")),
+    ],
 )
 def test_answers_without_the_right_id(dialect, count, text):
     with pytest.raises(ValueError, match="no id"):
         dialect.parse_submitted(a_spec(count=count), text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "7.pbs\nbalance: 12.50\n",
+        "You have used\n123.45\nhours\n7.pbs\n",
+        "7.pbs\nYour oldest job is 3.pbs\n",
+        " 7.pbs\r\n",
+    ],
+)
+def test_the_id_is_the_line_that_is_nothing_else(dialect, text):
+    assert dialect.parse_submitted(a_spec(), text) == ("7.pbs",)
+
+
+def test_of_two_ids_neither_is_believed(dialect):
+    with pytest.raises(ValueError, match="more than one line"):
+        dialect.parse_submitted(a_spec(), "3.pbs\n7.pbs\n")
+
+
+def test_names_are_asked_for_by_id(dialect):
+    jobs = ["7.pbs", "8[].pbs"]
+    first, second = dialect.name_commands(jobs)
+    assert first[-1] == "7.pbs"
+    assert "-x" in second
+    told = ok('{"Jobs": {"7.pbs": {"Job_Name": "dask-gateway-c1-w1"}}}')
+    unknown = Answer(153, "", "qstat: Unknown Job Id 8[].pbs\n")
+    assert dialect.parse_names(jobs, [told, unknown]) == {"7.pbs": "dask-gateway-c1-w1", "8[].pbs": ""}
+    with pytest.raises(StatusFailed, match="cannot connect"):
+        dialect.parse_names(jobs, [told, Answer(255, "", AWAY)])
+    many = [f"{number}.pbs" for number in range(30)]
+    (command,) = dialect.name_commands(many)
+    assert "-f" in command
+    assert dialect.parse_names(many, [told])["7.pbs"] == "dask-gateway-c1-w1"
+
+
 def test_refusals_and_accidents_of_qsub(dialect):
     away = Answer(162, "", "Connection refused\nqsub: cannot connect to server pbs (errno=15010)\n")
     refused = Answer(170, "", "qsub: Unknown queue\n")
     crash = Answer(-6, "", "munmap_chunk(): invalid pointer\n")
-    assert dialect.is_away(away)
-    assert not dialect.is_lost(away)
-    assert not dialect.is_away(refused)
-    assert not dialect.is_lost(refused)
+    assert dialect.refusal(away) is Refusal.AWAY
+    assert dialect.refusal(refused) is Refusal.REFUSED
+    assert dialect.advice(refused) == ""
     assert refused.words == "qsub: Unknown queue"
     for accident in (crash, Answer(134, "", ""), Answer(1, "", "double free or corruption (fasttop)")):
-        assert dialect.is_lost(accident)
-    assert not dialect.is_away(ok(stderr=AWAY))
-    assert not dialect.is_lost(ok(stderr="corruption"))
+        assert dialect.refusal(accident) is Refusal.LOST
 
 
 # --- cancel ---------------------------------------------------------------------------------------------------------
@@ -288,32 +323,32 @@ def test_which_refusals_of_qdel_matter(dialect, code, stderr, failed):
 
 
 def test_three_questions_for_all_jobs(dialect):
-    waiting, running, suspended = PBS(folder="/opt/pbs/bin").status_commands({"bob", "alice"})
+    waiting, running, suspended = PBS(folder="/opt/pbs/bin").status_commands({"1.pbs": "bob", "2.pbs": "alice"})
     assert waiting == ("/opt/pbs/bin/qselect", "-T", "-u", "alice,bob", "-s", "QHWTB")
     assert running[-1] == "RSUEB"
     assert suspended[-1] == "SU"
 
 
 def test_a_job_in_both_answers_runs(dialect):
-    status = dialect.parse_status([ok("7.pbs\n8[0].pbs\n\n"), ok("8[0].pbs\n8[1].pbs\nsome hook's greeting\n")])
+    status = dialect.parse_status({}, [ok("7.pbs\n8[0].pbs\n\n"), ok("8[0].pbs\n8[1].pbs\nsome hook's greeting\n")])
     assert status.reports == {"7.pbs": QUEUED, "8[0].pbs": RUNNING, "8[1].pbs": RUNNING}
     assert status.hopeless == frozenset()
 
 
 def test_a_suspended_job_runs(dialect):
-    status = dialect.parse_status([ok(), ok("7.pbs\n8.pbs\n"), ok("7.pbs\n")])
+    status = dialect.parse_status({}, [ok(), ok("7.pbs\n8.pbs\n"), ok("7.pbs\n")])
     assert status.reports == {"7.pbs": JobReport(JobState.RUNNING, suspended=True), "8.pbs": RUNNING}
 
 
 @pytest.mark.parametrize("answers", [[Answer(162, "", AWAY), ok()], [ok("7.pbs\n"), Answer(162, "", AWAY)]])
 def test_one_failed_question_and_nothing_is_known(dialect, answers):
     with pytest.raises(StatusFailed, match="cannot connect"):
-        dialect.parse_status(answers)
+        dialect.parse_status({}, answers)
 
 
 @given(st.text())
 def test_whatever_qselect_prints(text):
-    for job in PBS().parse_status([ok(text), ok(text)]).reports:
+    for job in PBS().parse_status({}, [ok(text), ok(text)]).reports:
         assert job in [line.strip() for line in text.splitlines()]
 
 
@@ -494,16 +529,19 @@ def test_any_attributes_of_our_own_job_make_a_line(values, state):
 
 def test_finding_a_submission(dialect):
     cluster = a_spec().cluster
-    live, ended = dialect.find_commands(cluster, "w1")
+    live, ended = dialect.find_commands(cluster, Role.WORKER, "w1")
     assert live == ("qselect", "-u", "alice", "-N", "dask-gateway-c1-w1")
     assert ended[1] == "-x"
-    assert dialect.parse_found(Role.WORKER, "w1", 2, [ok(), ok()]) == ()
-    assert dialect.parse_found(Role.WORKER, "w1", 2, [ok("7[].pbs\n"), ok("7[].pbs\n")]) == ("7[0].pbs", "7[1].pbs")
-    assert dialect.parse_found(Role.SCHEDULER, "scheduler", 1, [ok(), ok("9.pbs\n10.pbs\n")]) == ("9.pbs",)
+    assert dialect.parse_found(cluster, Role.WORKER, "w1", 2, [ok(), ok()]) == ()
+    assert dialect.parse_found(cluster, Role.WORKER, "w1", 2, [ok("7[].pbs\n"), ok("7[].pbs\n")]) == (
+        "7[0].pbs",
+        "7[1].pbs",
+    )
+    assert dialect.parse_found(cluster, Role.SCHEDULER, "scheduler", 1, [ok(), ok("9.pbs\n10.pbs\n")]) == ("9.pbs",)
     with pytest.raises(StatusFailed, match="cannot connect"):
-        dialect.parse_found(Role.WORKER, "w1", 2, [ok(), Answer(162, "", AWAY)])
+        dialect.parse_found(cluster, Role.WORKER, "w1", 2, [ok(), Answer(162, "", AWAY)])
     with pytest.raises(StatusFailed, match="no id"):
-        dialect.parse_found(Role.WORKER, "w1", 2, [ok("7.pbs\n"), ok()])
+        dialect.parse_found(cluster, Role.WORKER, "w1", 2, [ok("7.pbs\n"), ok()])
 
 
 def test_explaining(dialect):

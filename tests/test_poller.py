@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import pytest
+import structlog
 import trio
 import trio.testing
 
@@ -21,24 +22,34 @@ JOB = JobId("7")
 
 
 class PlayedQueue:
-    """Answers like squeue; `text` is what it prints, None means that it fails."""
+    """Answers like squeue; `text` is what it prints, None means that it fails.
+
+    scontrol knows the jobs in `known`; for others it says that there are none.
+    """
 
     def __init__(self):
         self.dialect = Slurm()
         self.text = "7|RUNNING|None\n"
         self.stderr = ""
+        self.known = {}
         self.asked = []
 
-    async def status(self, users):
+    async def status(self, jobs):
         await trio.lowlevel.checkpoint()
-        self.asked.append((trio.current_time(), sorted(users)))
+        self.asked.append((trio.current_time(), sorted(set(jobs.values()))))
         if self.text is None:
             raise StatusFailed("the controller is away")
-        return self.dialect.parse_status([Answer(0, self.text, self.stderr)])
+        return self.dialect.parse_status(jobs, [Answer(0, self.text, self.stderr)])
 
     async def follow_up(self, status, known, turn):
         await trio.lowlevel.checkpoint()
-        return status
+        commands = self.dialect.follow_up(status, known, turn)
+        return self.dialect.parse_follow_up(status, known, [(command, self.show(command[-1])) for command in commands])
+
+    def show(self, job):
+        if job not in self.known:
+            return Answer(1, "", "slurm_load_jobs error: Invalid job id specified")
+        return Answer(0, f"JobId={job} JobName=x\n   JobState={self.known[job]} Reason=None Dependency=(null)\n", "")
 
 
 @pytest.fixture
@@ -131,10 +142,65 @@ async def test_a_job_that_vanishes_is_gone_after_two_looks(autojump_clock, polle
         await watch.wait_changes()
         queue.text = ""
         del queue.asked[:]
-        assert (await watch.wait_changes())[JOB].state is JobState.GONE
+        report = (await watch.wait_changes())[JOB]
+        assert (report.state, report.presumed) == (JobState.GONE, True)
         assert len(queue.asked) == 2
+        queue.text = None
         await trio.sleep(30)
-    assert trio.current_time() - queue.asked[-1][0] >= 28  # nothing is left to ask for
+        assert watch.jobs[JOB] == report  # ignorance does not bring it back
+        queue.text = "7|RUNNING|None\n"
+        assert (await watch.wait_changes())[JOB].state is JobState.RUNNING  # but sight does
+        queue.text = "7|FAILED|None\n"
+        assert (await watch.wait_changes())[JOB].state is JobState.GONE
+        del queue.asked[:]
+        await trio.sleep(30)
+    assert not queue.asked  # nothing is left to ask for
+
+
+async def test_a_list_that_is_old_ends_no_job(autojump_clock, poller, queue, board):
+    queue.text = ""  # a cache from before the submission
+    queue.known = {"7": "RUNNING"}
+    with open_watch(board) as watch:
+        watch.add(JOB)
+        watch.eager = True
+        assert (await watch.wait_changes())[JOB].state is JobState.RUNNING
+        await trio.sleep(45)
+        assert watch.jobs[JOB].state is JobState.RUNNING
+        queue.known = {"7": "FAILED"}
+        assert (await watch.wait_changes())[JOB] == JobReport(JobState.GONE, "FAILED")
+
+
+async def test_what_is_said_beside_answers_is_logged_once(autojump_clock, poller, queue, board):
+    queue.stderr = "squeue: error: Ignoring obsolete FastSchedule=1 option."
+    with structlog.testing.capture_logs() as lines, open_watch(board) as watch:
+        watch.add(JOB)
+        watch.eager = True
+        for number in range(9):
+            queue.stderr = f"squeue: error: Ignoring obsolete FastSchedule=1 option.\npid {number}: hello"
+            await trio.sleep(2)
+        assert watch.jobs[JOB].state is JobState.RUNNING
+    remarks = [entry["line"] for entry in lines if "more than it was asked" in entry["event"]]
+    assert len(remarks) == 2
+    assert "FastSchedule" in remarks[0]
+
+
+async def test_a_status_that_never_works_is_an_alarm(autojump_clock, poller, queue, board):
+    queue.text = None
+    with structlog.testing.capture_logs() as lines, open_watch(board) as watch:
+        watch.add(JOB)
+        await trio.sleep(50)
+        assert not board.overdue
+        assert not watch.jobs[JOB].overdue
+        await trio.sleep(30)
+        assert board.overdue == "Slurm does not answer: the controller is away."
+        assert watch.jobs[JOB] == JobReport(JobState.UNKNOWN, board.overdue, overdue=True)
+        await trio.sleep(300)
+        queue.text = "7|RUNNING|None\n"
+        await trio.sleep(30)
+        assert not board.overdue
+    alarms = [entry for entry in lines if entry["log_level"] == "error"]
+    assert len(alarms) == 1
+    assert "for minutes" in alarms[0]["event"]
 
 
 async def test_a_job_that_was_added_during_the_question_is_not_missed(autojump_clock, queue, board, nursery):
@@ -142,8 +208,8 @@ async def test_a_job_that_was_added_during_the_question_is_not_missed(autojump_c
     gate = trio.Event()
     status = queue.status
 
-    async def slow_status(users):
-        answer = await status(users)
+    async def slow_status(jobs):
+        answer = await status(jobs)
         await gate.wait()
         return answer
 
@@ -178,32 +244,32 @@ def fake_folder(tmp_path, **programs):
     for name, text in programs.items():
         (tmp_path / name).write_text("#!/bin/sh\n" + text)
         (tmp_path / name).chmod(0o755)
-    return Queue(dialect=Slurm(folder=str(tmp_path)), command_timeout=20)
+    return Queue(dialect=Slurm(folder=str(tmp_path)), command_timeout=20, environment={"SLURM_CONF": "/site.conf"})
 
 
 async def test_answers_come_from_the_commands(tmp_path):
-    queue = fake_folder(tmp_path, squeue='echo "7|RUNNING|None"', scontrol='echo "MaxArraySize = 101"')
-    assert set((await queue.status(["alice"])).reports) == {"7"}
+    queue = fake_folder(tmp_path, squeue='echo "7|RUNNING|$SLURM_CONF"', scontrol='echo "MaxArraySize = 101"')
+    assert (await queue.status({"7": "alice"})).reports == {"7": JobReport(JobState.RUNNING, "/site.conf")}
     assert (await queue.site()).max_array_size == 101
 
 
 async def test_commands_that_fail(tmp_path):
     queue = fake_folder(tmp_path, squeue="echo slurm is sad >&2; exit 1", scontrol="echo no >&2; exit 1")
     with pytest.raises(StatusFailed, match="slurm is sad"):
-        await queue.status(["alice"])
+        await queue.status({"7": "alice"})
     with pytest.raises(BackendUnavailable, match="no"):
         await queue.site()
 
 
 async def test_a_command_that_is_missing(tmp_path):
     with pytest.raises(StatusFailed, match="cannot be run"):
-        await fake_folder(tmp_path).status(["alice"])
+        await fake_folder(tmp_path).status({"7": "alice"})
 
 
 async def test_a_command_that_hangs_is_ended(tmp_path):
     queue = fake_folder(tmp_path, squeue="exec sleep 600")
     with pytest.raises(StatusFailed, match=r"squeue did not answer within 0.1 seconds"):
-        await Queue(dialect=queue.dialect, command_timeout=0.1).status(["alice"])
+        await Queue(dialect=queue.dialect, command_timeout=0.1).status({"7": "alice"})
 
 
 # --- questions that follow --------------------------------------------------------------------------------------------

@@ -46,9 +46,43 @@ def test_no_clock_runs_while_the_job_is_suspended():
     assert heard.deadline(LIMITS) == (inf, Clock.HEARTBEAT)
     assert heard.reported(UNKNOWN, 30.0).reported(suspended, 40.0).deadline(LIMITS) == (inf, Clock.HEARTBEAT)
     assert heard.reported(UNKNOWN, 30.0).reported(RUNNING, 500.0).deadline(LIMITS) == (530.0, Clock.HEARTBEAT)
-    assert heard.reported(QUEUED, 500.0) == SchedulerClock(500.0)
+    assert heard.reported(QUEUED, 500.0) == SchedulerClock(500.0, seen=True)
 
 
 def test_a_requeued_job_starts_again():
     clock = SchedulerClock(0.0).reported(RUNNING, 10.0).heard(12.0).reported(QUEUED, 20.0)
-    assert clock == SchedulerClock(20.0)
+    assert clock == SchedulerClock(20.0, seen=True)
+
+
+OVERDUE = JobReport(JobState.UNKNOWN, "away", overdue=True)
+PRESUMED = JobReport(JobState.GONE, "it has left the queue", presumed=True)
+
+
+def test_a_batch_system_that_never_answers_does_not_stop_the_clocks_for_ever():
+    clock = SchedulerClock(0.0).reported(UNKNOWN, 1.0).reported(OVERDUE, 100.0)
+    assert clock.deadline(LIMITS) == (160.0, Clock.START)
+    assert clock.reported(OVERDUE, 120.0).deadline(LIMITS) == (160.0, Clock.START)
+    started = SchedulerClock(0.0).reported(RUNNING, 10.0).reported(UNKNOWN, 20.0).reported(OVERDUE, 400.0)
+    assert started.deadline(LIMITS) == (70.0, Clock.START)
+    heard = SchedulerClock(0.0).heard(10.0).reported(UNKNOWN, 20.0).reported(OVERDUE, 400.0)
+    assert heard.deadline(LIMITS) == (40.0, Clock.HEARTBEAT)
+
+
+def test_what_waits_goes_on_waiting_while_the_batch_system_is_away():
+    clock = SchedulerClock(0.0).reported(QUEUED, 1.0).reported(UNKNOWN, 2.0).reported(OVERDUE, 400.0)
+    assert clock.deadline(LIMITS) == (inf, Clock.QUEUE)
+
+
+def test_a_missed_scheduler_has_until_its_next_heartbeat_is_due():
+    clock = SchedulerClock(0.0).heard(10.0).reported(PRESUMED, 12.0).reported(PRESUMED, 14.0)
+    assert clock.deadline(LIMITS) == (10.0 + 22.5, Clock.MISSED)
+    assert clock.heard(25.0).deadline(LIMITS) == (55.0, Clock.HEARTBEAT)
+    assert clock.reported(RUNNING, 15.0).deadline(LIMITS) == (40.0, Clock.HEARTBEAT)
+    assert clock.reported(UNKNOWN, 15.0).deadline(LIMITS) == (32.5, Clock.MISSED)
+    late = SchedulerClock(0.0).heard(10.0).reported(PRESUMED, 40.0)
+    assert late.deadline(LIMITS) == (40.0, Clock.MISSED)
+
+
+def test_a_missed_scheduler_that_never_reported_is_gone():
+    clock = SchedulerClock(0.0).reported(QUEUED, 1.0).reported(PRESUMED, 12.0)
+    assert clock.deadline(LIMITS) == (12.0, Clock.MISSED)

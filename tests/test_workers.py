@@ -22,7 +22,7 @@ def test_a_worker_from_submission_to_end(workers):
     assert workers.states == {"w1-0": WorkerState.QUEUED, "w1-1": WorkerState.QUEUED}
     assert workers.coming
     workers.report(JobId("7_0"), JobReport(JobState.QUEUED, "Resources"), 2.0)
-    assert workers.waiting_reason() == "Resources"
+    assert workers.waiting() == (1, "Resources")
     workers.report(JobId("7_0"), JobReport(JobState.RUNNING), 3.0)
     assert workers.next_overdue(60) == 63.0
     assert workers.overdue(60, 62.9) == []
@@ -59,7 +59,55 @@ def test_a_requeued_worker_waits_again(workers):
     workers.report(JobId("7_0"), JobReport(JobState.RUNNING), 2.0)
     workers.report(JobId("7_0"), JobReport(JobState.QUEUED), 3.0)
     assert workers.states["w1-0"] is WorkerState.QUEUED
-    assert workers.waiting_reason() == ""
+    assert workers.waiting() == (1, "")  # a job array of PBS that has begun gives no reasons
+
+
+def test_where_jobs_run_once_a_rerun_one_is_lost(workers):
+    workers.report(JobId("7_0"), JobReport(JobState.RUNNING), 2.0, requeue=False)
+    for job in ("7_0", "7_1"):
+        assert workers.report(JobId(job), JobReport(JobState.QUEUED), 3.0, requeue=False) is None
+    assert workers.states == {"w1-0": WorkerState.LOST, "w1-1": WorkerState.QUEUED}
+
+
+def test_a_job_that_somebody_deletes_is_no_failed_start(workers):
+    deleted = JobReport(JobState.GONE, "CANCELLED", deleted=True)
+    assert workers.report(JobId("7_0"), deleted, 2.0)[1] is WorkerEnding.DELETED
+    workers.hear(heartbeat(active=["w1-1"]), 3.0)
+    assert workers.report(JobId("7_1"), deleted, 4.0)[1] is WorkerEnding.LOST
+    assert workers.failed_starts == 0
+
+
+PRESUMED = JobReport(JobState.GONE, "it has left the queue", presumed=True)
+
+
+def test_a_connected_worker_s_job_is_not_gone_because_it_is_missed(workers):
+    workers.hear(heartbeat(active=["w1-0"]), 2.0)
+    assert workers.report(JobId("7_0"), PRESUMED, 3.0) is None
+    assert workers.report(JobId("7_1"), PRESUMED, 3.0)[1] is WorkerEnding.FAILED_START
+    assert workers.missed() == []
+    workers.hear(heartbeat(active=["w1-0"]), 4.0)
+    assert workers.states == {"w1-0": WorkerState.ACTIVE}
+    workers.hear(heartbeat(), 5.0)
+    assert workers.missed() == [("7_0", PRESUMED)]
+    workers.report(JobId("7_0"), JobReport(JobState.RUNNING), 6.0)  # it is listed again
+    assert workers.missed() == []
+
+
+def test_a_missed_job_has_ended_once_its_worker_is_gone_as_well(workers):
+    workers.hear(heartbeat(active=["w1-0"]), 2.0)
+    workers.report(JobId("7_0"), PRESUMED, 3.0)
+    workers.hear(heartbeat(closing=["w1-0"]), 4.0)
+    ((job, report),) = workers.missed()
+    assert workers.report(job, report, 5.0)[1] is WorkerEnding.EXPECTED
+
+
+def test_what_was_never_heard_of_for_minutes_counts_as_started(workers):
+    workers.report(JobId("7_0"), JobReport(JobState.QUEUED, "Priority"), 2.0)
+    for report in (JobReport(JobState.UNKNOWN, "away"), JobReport(JobState.UNKNOWN, "away", overdue=True)):
+        for job in ("7_0", "7_1"):
+            workers.report(JobId(job), report, 100.0)
+    assert workers.states == {"w1-0": WorkerState.QUEUED, "w1-1": WorkerState.STARTING}
+    assert workers.next_overdue(60) == 160.0
 
 
 def test_adopted_workers_end_without_blame():

@@ -139,6 +139,11 @@ class Driver(Protocol):
         """
         ...
 
+    @property
+    def trouble(self) -> str:
+        """Why the batch system is of no use at the moment, for `/api/health`; empty when all is well."""
+        ...
+
     def max_group_size(self, cluster: ClusterRef) -> int | None:
         """The largest `JobSpec.count` that one submission may have; None when there is no limit."""
         ...

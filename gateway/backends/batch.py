@@ -21,16 +21,17 @@ import structlog
 import trio
 from attrs import evolve
 
-from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.dialect import Answer, Dialect, Site, StatusFailed
+from gateway.backends.base import ClusterRef, JobSpec, submission_name
+from gateway.backends.dialect import Answer, Dialect, Refusal, Site, StatusFailed
 from gateway.backends.endings import Endings
 from gateway.backends.evidence import alive
 from gateway.backends.impersonation import Launcher, own_account
 from gateway.backends.jobqueue import JobQueueBackend, JobQueueClusterConfig
+from gateway.backends.launcher_settings import Settings
 from gateway.backends.log_tail import READ_BYTES, log_tail
 from gateway.backends.poller import Poller, Queue
 from gateway.backends.watch import Watch, WatchBoard
-from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused
+from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
 from gateway.supervise import supervise
 
@@ -58,6 +59,9 @@ class BatchDriver:
         self._board = WatchBoard()
         self._site = Site()
         self._secrets: dict[str, tuple[str, ...]] = {}
+        # By cluster: what was submitted, by the id that was answered, and the ids that are known to bear our name.
+        self._submitted: dict[str, dict[JobId, JobSpec]] = {}
+        self._ours: dict[str, set[JobId]] = {}
         self._submitting = trio.CapacityLimiter(backend.parallelism)
         self._kept: dict[tuple[str, str], ClusterRef] = {}  # by user and directory: a cluster whose logs are kept
         self._endings = Endings()
@@ -82,35 +86,48 @@ class BatchDriver:
         }
         async with self._submitting:
             answer = await self._command(spec.cluster, request)
-        if answer.returncode == 0:
-            try:
-                jobs = self._dialect.parse_submitted(spec, answer.stdout)
-            except ValueError as error:
-                raise AnswerLost(f"{error}.") from None
-            log.info("submitted", cluster=spec.cluster.name, group=spec.group, count=spec.count, first_job=jobs[0])
-            return jobs
-        if self._dialect.is_lost(answer):
-            raise AnswerLost(f"{self._dialect.name}'s answer was lost: {answer.words}")
-        if self._dialect.is_away(answer):
-            raise BackendUnavailable(f"{self._dialect.name} does not answer: {answer.words}")
-        raise JobRefused(f"{self._dialect.name} refused the job: {answer.words}")
+        if answer.returncode != 0:
+            raise self._refusal(answer)
+        try:
+            jobs = self._dialect.parse_submitted(spec, answer.stdout)
+        except ValueError as error:
+            raise AnswerLost(f"{error}.") from None
+        self._submitted.setdefault(spec.cluster.name, {})[self._submission_of(jobs[0])] = spec
+        log.info("submitted", cluster=spec.cluster.name, group=spec.group, count=spec.count, first_job=jobs[0])
+        return jobs
+
+    def _refusal(self, answer: Answer) -> JobError:
+        """The error that stands for a submit command's failure."""
+        name, refusal = self._dialect.name, self._dialect.refusal(answer)
+        if refusal is Refusal.LOST:
+            return AnswerLost(f"{name}'s answer was lost: {answer.words}")
+        if refusal is Refusal.AWAY:
+            return BackendUnavailable(f"{name} does not answer: {answer.words}")
+        if refusal is Refusal.FULL:
+            return QueueFull(f"{name} takes no more jobs at the moment: {answer.words}")
+        advice = self._dialect.advice(answer)
+        return JobRefused(f"{name} refused the job: {answer.words}" + (f" {advice}" if advice else ""))
 
     async def find(self, cluster: ClusterRef, role: Role, group: str, count: int) -> tuple[JobId, ...]:
         """Asked of the queue by name and user."""
         if self._site.hides_jobs and all(report.state is JobState.UNKNOWN for report in self._board.jobs.values()):
             raise BackendUnavailable(self._site.hides_jobs)  # an operator's gateway has seen some job by now
-        commands = self._dialect.find_commands(cluster, group)
         try:
-            jobs = self._dialect.parse_found(role, group, count, await self._queue.answers(commands))
-            if not jobs:
-                await trio.sleep(SECOND_LOOK)
-                jobs = self._dialect.parse_found(role, group, count, await self._queue.answers(commands))
+            for thorough in (False, True):
+                commands = self._dialect.find_commands(cluster, role, group, thorough=thorough)
+                jobs = self._dialect.parse_found(cluster, role, group, count, await self._queue.answers(commands))
+                if jobs:
+                    self._ours.setdefault(cluster.name, set()).add(self._submission_of(jobs[0]))
+                    return jobs
+                if not thorough:
+                    await trio.sleep(SECOND_LOOK)
         except StatusFailed as failure:
             raise BackendUnavailable(f"{self._dialect.name} does not answer: {failure}") from None
-        return jobs
+        return ()
 
     async def cancel(self, cluster: ClusterRef, jobs: Collection[JobId]) -> None:
-        """One call of the cancel command for a thousand jobs or arrays, as the user."""
+        """One call of the cancel command for a thousand jobs or arrays, as the user, of ids that bear our name."""
+        jobs = await self._known_as_ours(cluster, jobs)
         whole = self._with_whole_arrays(cluster, jobs)
         # Arrays go by their own ids only where that saves calls: those with gaps.
         for arguments in min(map(self._dialect.cancel_arguments, (jobs, whole)), key=len):
@@ -125,14 +142,45 @@ class BatchDriver:
                     answer = await self._command(cluster, request)
             except AnswerLost as error:
                 raise BackendUnavailable(str(error)) from None
-            if self._dialect.is_away(answer) or self._dialect.is_lost(answer):
-                raise BackendUnavailable(f"{self._dialect.name} does not answer: {answer.words}")
             if self._dialect.cancel_failed(answer):
+                if answer.returncode == 0 or self._dialect.refusal(answer) in (Refusal.AWAY, Refusal.LOST):
+                    raise BackendUnavailable(f"{self._dialect.name} does not answer: {answer.words}")
                 raise JobRefused(f"{self._dialect.name} does not end the jobs: {answer.words}")
         log.info("cancelled", cluster=cluster.name, jobs=len(jobs))
         self._endings.cancelled(cluster, jobs, trio.current_time())
         self._ending.set()
         self._board.ask()
+
+    async def _known_as_ours(self, cluster: ClusterRef, jobs: Collection[JobId]) -> Collection[JobId]:
+        """The jobs whose ids bear our cluster's name, as far as the batch system knows them.
+
+        An id is what a site's submit command has printed, and might be another job of the same user's. Each submission
+        is asked for once. Where its id turns out to be somebody else's, what has our name is taken in its place. Raises
+        BackendUnavailable when names cannot be told.
+        """
+        ours = self._ours.setdefault(cluster.name, set())
+        asked = sorted({self._submission_of(job) for job in jobs} - ours)
+        if not asked:
+            return jobs
+        try:
+            answers = await self._queue.answers(self._dialect.name_commands(asked))
+            names = self._dialect.parse_names(asked, answers)
+        except StatusFailed as failure:
+            raise BackendUnavailable(f"{self._dialect.name} does not answer: {failure}") from None
+        foreign = {
+            job for job, name in names.items() if name and not name.startswith(submission_name(cluster.name, ""))
+        }
+        ours.update(job for job, name in names.items() if name and job not in foreign)
+        instead: list[JobId] = []
+        for job in foreign:
+            log.error("a job id is not ours and is left alone", cluster=cluster.name, job=job, name=names[job])
+            if spec := self._submitted.get(cluster.name, {}).get(job):
+                instead += await self.find(cluster, spec.role, spec.group, spec.count)
+        return [*(job for job in jobs if self._submission_of(job) not in foreign), *instead]
+
+    def _submission_of(self, job: JobId) -> JobId:
+        """The id of the whole submission that a job belongs to."""
+        return self._dialect.array_of(job) or job
 
     def _with_whole_arrays(self, cluster: ClusterRef, jobs: Collection[JobId]) -> frozenset[JobId]:
         """The same jobs, but arrays of which nothing else is known to live by their own ids."""
@@ -158,14 +206,15 @@ class BatchDriver:
                 nursery.start_soon(ask, "end", partial(self._explain_end, job))
                 nursery.start_soon(ask, "log", partial(self._log_tail, cluster, name))
         end = found.get("end") or self._last_seen(job)
-        lines = [f"Job {job}: {end}."] if end else []
+        lines = [f"Job {job}: {end.rstrip('.')}."] if end else []
         if tail := found.get("log"):
             lines += [f"The last lines of its log ({name}):", tail]
         return "\n".join(lines)
 
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
         """The cluster's directory goes, and older ones of the user whose time is up."""
-        self._secrets.pop(cluster.name, None)
+        for memory in (self._secrets, self._submitted, self._ours):
+            memory.pop(cluster.name, None)
         request = {"action": "clean", "keep_logs": keep_logs, "retention": self._backend.log_retention}
         place = cluster.username, _directory(cluster)
         try:
@@ -194,6 +243,11 @@ class BatchDriver:
         """None are sought: another gateway may share this batch system, and its jobs look alike."""
         await trio.lowlevel.checkpoint()
         return frozenset()
+
+    @property
+    def trouble(self) -> str:
+        """Why users are affected at the moment: nothing has been learnt of some jobs for minutes."""
+        return self._board.overdue
 
     def watch(self, cluster: ClusterRef) -> Watch:
         """A watch on the poller's board."""
@@ -333,15 +387,20 @@ def _directory(cluster: ClusterRef) -> str:
 
 
 @asynccontextmanager
-async def open_batch_driver(backend: JobQueueBackend, dialect: Dialect) -> AsyncIterator[BatchDriver]:
-    """The driver at work, for as long as the context lasts."""
+async def open_batch_driver(
+    backend: JobQueueBackend, dialect: Dialect, settings: Settings | None = None
+) -> AsyncIterator[BatchDriver]:
+    """The driver at work, for as long as the context lasts; `settings` are root's for batch commands."""
+    environment = {} if settings is None else settings.environment
     beside = os.path.join(os.path.dirname(sys.executable), "dask-gateway-jobqueue-launcher")
     launcher = Launcher(
         path=backend.dask_gateway_jobqueue_launcher or beside,
         impersonate=backend.impersonation == "sudo",
         own_name=own_account(),
     )
-    driver = BatchDriver(backend, launcher, Queue(dialect=dialect, command_timeout=backend.command_timeout))
+    driver = BatchDriver(
+        backend, launcher, Queue(dialect=dialect, command_timeout=backend.command_timeout, environment=environment)
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         yield driver

@@ -5,6 +5,7 @@ nothing and waits for nothing, so that it can be tested with recorded answers.
 What differs between batch systems is said here; the driver has no `if`.
 """
 
+import enum
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -16,6 +17,19 @@ from gateway.models import JobId, JobReport, Role
 
 Command = tuple[str, ...]
 """A question to the batch system: an argv."""
+
+
+class Refusal(enum.StrEnum):
+    """What it means that the submit command failed."""
+
+    AWAY = "away"
+    """Nothing was submitted: the batch system, or something it needs, is not there at the moment. Try again."""
+    LOST = "lost"
+    """A job may have been submitted: look for it by its name before trying again."""
+    FULL = "full"
+    """A limit on the number of jobs, or on arrays: fewer jobs may fit, and more later."""
+    REFUSED = "refused"
+    """Final, in the batch system's own words."""
 
 
 class StatusFailed(GatewayError):
@@ -51,14 +65,19 @@ class Submission:
 class Status:
     """What one look at the queue tells.
 
-    Jobs of `doubtful_users` could not be asked for: their absence means
-    nothing. `reports` may hold whole arrays beside their elements. Jobs that
-    are `hopeless` wait, but can never run, and the site wants them ended.
+    `reports` may hold whole arrays beside their elements. Nothing is known of
+    the jobs in `doubtful` (job → why): their absence means nothing. The jobs
+    in `nonexistent` were asked for by their ids, and the batch system does
+    not know them; of the other absent ones it has not said so. Jobs that are
+    `hopeless` wait, but can never run, and the site wants them ended.
+    `remarks` are lines that the commands printed beside their answers.
     """
 
     reports: Mapping[JobId, JobReport]
-    doubtful_users: frozenset[str] = frozenset()
+    doubtful: Mapping[JobId, str] = field(factory=dict)
+    nonexistent: frozenset[JobId] = frozenset()
     hopeless: frozenset[JobId] = frozenset()
+    remarks: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -100,12 +119,12 @@ class Dialect(Protocol):
         """One id a job, in the order of `spec.names`. Raises ValueError for an answer that holds no id."""
         ...
 
-    def is_away(self, answer: Answer) -> bool:
-        """Did this command fail because the batch system does not answer, so that trying again makes sense?"""
+    def refusal(self, answer: Answer) -> Refusal:
+        """What it means that a submission (or a cancel) ended with an exit code other than 0."""
         ...
 
-    def is_lost(self, answer: Answer) -> bool:
-        """Did this submission fail in a way that may have left a job behind?"""
+    def advice(self, answer: Answer) -> str:
+        """The options that help against a refusal, as a sentence for the administrator; empty if none is known to."""
         ...
 
     def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
@@ -116,12 +135,23 @@ class Dialect(Protocol):
         """Did this call leave jobs alone that are not gone already?"""
         ...
 
-    def status_commands(self, users: Collection[str]) -> tuple[Command, ...]:
-        """The commands that ask for all jobs of these users; their number does not depend on the jobs'."""
+    def name_commands(self, jobs: Collection[JobId]) -> tuple[Command, ...]:
+        """The commands that ask for the names of these plain jobs and whole arrays, by their ids."""
         ...
 
-    def parse_status(self, answers: Sequence[Answer]) -> Status:
-        """What these answers tell, one a status command. Raises StatusFailed."""
+    def parse_names(self, jobs: Collection[JobId], answers: Sequence[Answer]) -> Mapping[JobId, str]:
+        """The names of the jobs asked for; empty for those that the batch system does not know.
+
+        Raises StatusFailed when an answer does not tell.
+        """
+        ...
+
+    def status_commands(self, jobs: Mapping[JobId, str]) -> tuple[Command, ...]:
+        """The commands that ask for all jobs of the users of these jobs (job → user); few, however many jobs."""
+        ...
+
+    def parse_status(self, jobs: Mapping[JobId, str], answers: Sequence[Answer]) -> Status:
+        """What these answers tell, one a status command. Raises StatusFailed when they tell nothing of any job."""
         ...
 
     def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> tuple[Command, ...]:
@@ -142,11 +172,18 @@ class Dialect(Protocol):
         """The array that a job is an element of: the array's end is the end of elements that are not listed."""
         ...
 
-    def find_commands(self, cluster: ClusterRef, group: str) -> tuple[Command, ...]:
-        """The commands that look for a submission by its unique name."""
+    def find_commands(
+        self, cluster: ClusterRef, role: Role, group: str, *, thorough: bool = False
+    ) -> tuple[Command, ...]:
+        """The commands that look for a submission by its unique name.
+
+        The `thorough` ones cost more, and are not answered from any cache that a site has put before the others.
+        """
         ...
 
-    def parse_found(self, role: Role, group: str, count: int, answers: Sequence[Answer]) -> tuple[JobId, ...]:
+    def parse_found(
+        self, cluster: ClusterRef, role: Role, group: str, count: int, answers: Sequence[Answer]
+    ) -> tuple[JobId, ...]:
         """The ids of the submission looked for, empty if there is none. Raises StatusFailed."""
         ...
 

@@ -6,8 +6,18 @@ system adds its own options in subclasses, and the dialect reads them.
 """
 
 import re
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from gateway.backends.settings import DBBackendBase
+from gateway.backends.submit_options import (
+    Grammar,
+    directive_options,
+    late_directives,
+    merged,
+    site_options,
+    skipped,
+)
 from gateway.cluster_config import ClusterConfig
 from gateway.configurable import SettingError, configurable, setting
 from gateway.models import Role
@@ -81,11 +91,18 @@ def _variable_names(names: tuple[str, ...]) -> None:
 class JobQueueClusterConfig(ClusterConfig):
     """Options of clusters whose scheduler and workers are batch jobs."""
 
+    #: How the submit command's options are written; None where there is no such command.
+    grammar: ClassVar[Grammar | None] = None
+
     scheduler_setup: str = setting(
-        default="", help="Lines of shell that run in the scheduler's job before the scheduler starts."
+        default="",
+        help="""Lines of shell that run in the scheduler's job before the scheduler starts. Directives at its top
+        (#SBATCH, #PBS) become arguments of the submit command, in the place of the gateway's own of the same kind.""",
     )
     worker_setup: str = setting(
-        default="", help="Lines of shell that run in each worker's job before the worker starts."
+        default="",
+        help="""Lines of shell that run in each worker's job before the worker starts; with directives at its top as in
+        scheduler_setup.""",
     )
     staging_directory: str = setting(
         default="{home}/.dask-gateway/",
@@ -166,8 +183,53 @@ class JobQueueClusterConfig(ClusterConfig):
         default="", help="The network interface of workers, like ib0; empty: the one that leads to the scheduler."
     )
     extra_args: tuple[str, ...] = setting(
-        default=(), help="Further arguments of the submit command, one option with its value each."
+        default=(), help="Further options of the submit command; they replace the gateway's own of the same kind."
     )
+    directives_skip: tuple[str, ...] = setting(
+        default=(),
+        help="""Options of the submit command that the gateway gives by itself and that are to be left out, like
+        ['--mem'] on a Slurm that does not take it or ['-lselect'] on PBS.""",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse options of the submit command that could not be passed on."""
+        super().__attrs_post_init__()
+        grammar = self.grammar
+        if grammar is None:
+            return
+        checks: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("extra_args", lambda: site_options(grammar, self.extra_args)),
+            ("directives_skip", lambda: skipped(grammar, self.directives_skip)),
+            ("scheduler_setup", lambda: directive_options(grammar, self.scheduler_setup)),
+            ("worker_setup", lambda: directive_options(grammar, self.worker_setup)),
+        )
+        for option, check in checks:
+            try:
+                check()
+            except ValueError as error:
+                raise SettingError(option, str(error), value=getattr(self, option)) from None
+
+    def setup(self, role: Role) -> str:
+        """The setup text of a role's jobs."""
+        return self.scheduler_setup if role is Role.SCHEDULER else self.worker_setup
+
+    def submit_options(self, role: Role, own: Sequence[str]) -> tuple[str, ...]:
+        """The options of a role's submission: the gateway's own, with what the site puts in their place."""
+        assert self.grammar is not None
+        return merged(
+            self.grammar,
+            skipped(self.grammar, self.directives_skip),
+            own,
+            directive_options(self.grammar, self.setup(role)),
+            site_options(self.grammar, self.extra_args),
+        )
+
+    def warnings(self) -> tuple[str, ...]:
+        """What an administrator should know of these options although they are no mistake."""
+        if self.grammar is None:
+            return ()
+        texts = {role: late_directives(self.grammar, self.setup(role)) for role in Role}
+        return tuple(f"{type(self).__name__}.{role}_setup {text}" for role, text in texts.items() if text)
 
     def for_role(self, role: Role, option: str) -> object:
         """The value of an option for a role's jobs: the role's own if there is one, else the common one."""

@@ -19,7 +19,8 @@ code of the gateway's choice as the user *on the compute nodes*: that is what a
 gateway is for, and it cannot be had with less. Beyond it a request gets
 nothing: no command but the four above, found where root alone can put them,
 with arguments that each match an allow-list, and none in the script; no
-environment that could change those commands; no file read but logs, no file
+environment that could change those commands, other than what root has written
+into the launcher's settings (launcher_settings.py); no file read but logs, no file
 written or removed but in directories that carry this program's own marker; and
 nothing at all as root.
 
@@ -36,7 +37,6 @@ import os
 import pwd
 import re
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -44,6 +44,7 @@ from typing import Any
 
 from gateway.backends import launcher_directories as directories
 from gateway.backends.launcher_rules import CLUSTER, LOG, LOG_PATTERN, PATH, VARIABLE, allows, directive
+from gateway.backends.launcher_settings import SETTINGS, Settings, SettingsError, read_settings, unsafe
 
 MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
 MAX_TAIL = 64 * 2**10  # bytes
@@ -105,60 +106,32 @@ def environment(request: dict[str, Any]) -> dict[str, str]:
 # --- the commands ----------------------------------------------------------------------------------------------------
 
 
-def find_command(command: str, path: str) -> str:
-    """The file to run: `path` if given (its base name must be `command`), else the first on PATH."""
+def find_command(command: str, path: str, settings: Settings) -> str:
+    """The file to run: `path` if given, else the site's own for this command, else the first on PATH.
+
+    Its base name must be `command`, unless root has listed it in the launcher's settings.
+    """
+    listed = settings.commands.get(command, [])
     if path in ("", command):
-        for folder in PATH.split(":"):
-            if os.access(os.path.join(folder, command), os.X_OK):
-                path = os.path.join(folder, command)
-                break
-        else:
+        found = (os.path.join(folder, command) for folder in settings.environment.get("PATH", PATH).split(":"))
+        path = next((file for file in (*listed, *found) if os.access(file, os.X_OK)), "")
+        if not path:
             raise Refused(
                 f"the command {command} was not found in {PATH}; say where it is with an option of the backend"
             )
-    if os.path.basename(path) != command or not os.path.isabs(path):
-        raise Refused(f"the launcher only runs an absolute path that ends in /{command}, not {path!r:.200}")
-    why = unsafe(path)
-    if why:
+    if not os.path.isabs(path) or (os.path.basename(path) != command and path not in listed):
+        raise Refused(
+            f"the launcher only runs an absolute path that ends in /{command}, or one that {SETTINGS} lists for it,"
+            f" not {path!r:.200}"
+        )
+    if why := unsafe(path, program=True):
         raise Refused(f"{path} is not run as a user: {why}")
     return path
 
 
-def unsafe(path: str) -> str:
-    """Why others than root could change what runs as `path`; empty when root alone can.
-
-    Each folder, symbolic link and file on the way must belong to root; none
-    may be writable by group or others, except sticky folders, where only its
-    owner can replace an entry.
-    """
-    here, links = "/", 0
-    waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-    while True:
-        try:
-            status = os.lstat(here)
-        except OSError as error:
-            return f"{here}: {error.strerror}"
-        if status.st_uid != 0:
-            return f"{here} does not belong to root"
-        if stat.S_ISLNK(status.st_mode):
-            links += 1
-            if links > 40:
-                return f"{here}: too many symbolic links"
-            target = os.readlink(here)
-            here = "/" if target.startswith("/") else os.path.dirname(here)
-            waiting += [part for part in reversed(target.split("/")) if part not in ("", ".")]
-        else:
-            folder = stat.S_ISDIR(status.st_mode)
-            if status.st_mode & 0o022 and not (folder and status.st_mode & stat.S_ISVTX):
-                return f"{here} can be changed by others than root"
-            if not waiting:
-                return "" if stat.S_ISREG(status.st_mode) and status.st_mode & 0o111 else f"{here} is no program"
-        if waiting:
-            part = waiting.pop()
-            here = os.path.dirname(here) if part == ".." else os.path.join(here, part)
-
-
-def run(request: dict[str, Any], argv: list[str], stdin: str, extra: dict[str, str], folder: str) -> dict[str, Any]:
+def run(
+    request: dict[str, Any], settings: Settings, argv: list[str], stdin: str, extra: dict[str, str], folder: str
+) -> dict[str, Any]:
     """Run a batch command within the request's deadline (`seconds`); all of its processes end with it."""
     user, seconds = pwd.getpwuid(os.getuid()), number(request, "seconds", 60.0, MAX_SECONDS)
     with subprocess.Popen(
@@ -170,6 +143,7 @@ def run(request: dict[str, Any], argv: list[str], stdin: str, extra: dict[str, s
             "USER": user.pw_name,
             "LOGNAME": user.pw_name,
             "SHELL": user.pw_shell or "/bin/sh",
+            **settings.environment,
             **extra,
         },
         cwd=folder,
@@ -218,10 +192,10 @@ def reason(error: OSError) -> str:
 # --- the actions -----------------------------------------------------------------------------------------------------
 
 
-def submit(request: dict[str, Any]) -> dict[str, Any]:
+def submit(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Make the directory, then run the command with the script on its standard input."""
     command = known_command(request, "submit")
-    argv = [find_command(command, text(request, "path", default="")), *arguments(request, command)]
+    argv = [find_command(command, text(request, "path", default=""), settings), *arguments(request, command)]
     extra, script = environment(request), text(request, "script")
     if line := directive(script):
         raise Refused(f"the launcher does not pass on a script with arguments of the batch system: {line!r:.200}")
@@ -236,17 +210,17 @@ def submit(request: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"the directory {directory} cannot be made: {reason(error)}") from None
     shown = directory.replace("%", "%%") if command == "sbatch" else directory
     argv.append(_LOG_OPTION[command] + os.path.join(shown, log))
-    return run(request, argv, script, extra, directory)  # which becomes the jobs' working directory
+    return run(request, settings, argv, script, extra, directory)  # which becomes the jobs' working directory
 
 
-def cancel(request: dict[str, Any]) -> dict[str, Any]:
+def cancel(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Run the command; nothing else, so that nothing else can stop it."""
     command = known_command(request, "cancel")
-    argv = [find_command(command, text(request, "path", default="")), *arguments(request, command)]
-    return run(request, argv, "", {}, "/")
+    argv = [find_command(command, text(request, "path", default=""), settings), *arguments(request, command)]
+    return run(request, settings, argv, "", {}, "/")
 
 
-def tail(request: dict[str, Any]) -> dict[str, Any]:
+def tail(request: dict[str, Any], _: Settings) -> dict[str, Any]:
     """The last `size` bytes of one log, as text; empty when there is no such log."""
     parent, cluster, log = staging(request), text(request, "cluster", CLUSTER), text(request, "log", LOG)
     size = int(number(request, "size", 16 * 2**10, MAX_TAIL))
@@ -254,7 +228,7 @@ def tail(request: dict[str, Any]) -> dict[str, Any]:
     return {"ok": True, "path": os.path.join(parent, cluster, log), "text": content}
 
 
-def clean(request: dict[str, Any]) -> dict[str, Any]:
+def clean(request: dict[str, Any], _: Settings) -> dict[str, Any]:
     """Remove the cluster's directory, or keep its logs for `retention` seconds; remove those whose time is up.
 
     `kept` in the answer is how many directories of ended clusters are left.
@@ -287,7 +261,7 @@ def is_root() -> bool:
     return 0 in (os.getuid(), os.geteuid())
 
 
-def answer(raw: bytes) -> dict[str, Any]:
+def answer(raw: bytes, settings_path: str = SETTINGS) -> dict[str, Any]:
     """The answer to a request, whatever it holds."""
     try:
         if is_root():
@@ -302,9 +276,11 @@ def answer(raw: bytes) -> dict[str, Any]:
         action = request.get("action") if isinstance(request, dict) else None
         if not isinstance(action, str) or action not in actions:
             raise Refused(f"the launcher knows the actions {', '.join(actions)}, not {action!r:.100}")
-        return actions[action](request)
+        return actions[action](request, read_settings(settings_path))
     except Refused as refusal:
         return {"ok": False, "error": str(refusal), "lost": isinstance(refusal, Lost)}
+    except SettingsError as error:
+        return {"ok": False, "error": str(error), "lost": False}
     except OSError as error:
         return {"ok": False, "error": f"the launcher failed: {reason(error)}", "lost": False}
     except ValueError as error:  # text that no file name or variable can hold

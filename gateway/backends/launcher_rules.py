@@ -6,8 +6,8 @@ scripts is not, since the launcher decides those itself. The dialects and the
 config classes ask the same rules, so that a bad option of the site's
 configuration is found when the gateway starts and not with the first job.
 
-A script can hold arguments as well, in comments before its first command: there
-is no list of those to allow, so a script that has any is not passed on.
+A script can hold arguments as well, in comments before its first command: so a
+script that has any comment there is not passed on.
 """
 
 import re
@@ -24,11 +24,12 @@ LOG_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,80}(%a|\^array_index\^)?\.log")
 #: Variables that may be in the batch command's environment. Others could change the command itself (SBATCH_*, LD_*).
 VARIABLE = re.compile(r"DASK_[A-Z0-9_]{1,100}")
 
-#: How comments begin that batch systems and their burst buffers read as arguments.
-_DIRECTIVE = re.compile(r"#(?:SBATCH|PBS|BSUB|BB|DW)")
+#: Characters of a shebang; Linux reads 255 of them.
+LONGEST_SHEBANG = 255
 
 _TEXT = r"[^\x00-\x1f\x7f]{0,4000}"
 _NAME = r"dask-gateway-[a-z0-9-]{1,90}"
+_CLUSTERS = r"--clusters=[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"  # one, so that one id is the answer
 
 # No value of -W may hold a comma: qsub reads a further attribute after it, such as stagein.
 _WORD = r"[^,\x00-\x1f\x7f]{1,255}"
@@ -48,10 +49,10 @@ signal sockets-per-node spread-job switches thread-spec threads-per-core time ti
 ARGUMENTS = {
     "sbatch": re.compile(
         rf"--parsable|--job-name={_NAME}|--array=0-[0-9]{{1,7}}|--export=(ALL|NONE)|--open-mode=append"
-        rf"|--(no-)?requeue|--({'|'.join(_SBATCH.split())})(={_TEXT})?"
+        rf"|--(no-)?requeue|{_CLUSTERS}|--({'|'.join(_SBATCH.split())})(={_TEXT})?"
         r"|--(nodelist|exclude)=[^/\x00-\x1f\x7f]{1,4000}"  # with a slash it would be a file that holds the names
     ),
-    "scancel": re.compile(r"[0-9]{1,10}(_([0-9]{1,10}|\[[0-9][0-9,-]*\]))?"),
+    "scancel": re.compile(rf"{_CLUSTERS}|[0-9]{{1,10}}(_([0-9]{{1,10}}|\[[0-9][0-9,-]*\]))?"),
     "qsub": re.compile(
         rf"-f|-N{_NAME}|-J0-[0-9]{{1,7}}(:[0-9]+)?|-koed|-j(oe|eo|n)|-r[yn]|-S/bin/(ba)?sh"
         rf"|-[APlmMp][^\x00-\x1f\x7f-]{_TEXT}|-W(group_list|umask|sandbox)={_WORD}"
@@ -68,7 +69,9 @@ def allows(command: str, argument: str) -> bool:
 
 #: Options that the gateway decides: it reads the answer by them, finds jobs by them, and ends them.
 _DECIDED = {
-    "sbatch": re.compile(r"(--(parsable|job-name|array|export|open-mode|(no-)?requeue)(=|\Z)|-[Ja]).*", re.DOTALL),
+    "sbatch": re.compile(
+        r"(--(parsable|job-name|array|export|open-mode|clusters|(no-)?requeue)(=|\Z)|-[JaM]).*", re.DOTALL
+    ),
     "qsub": re.compile(r"(-[fNJkjr]|-Wsandbox=).*", re.DOTALL),
 }
 
@@ -79,14 +82,16 @@ def decides(command: str, argument: str) -> bool:
 
 
 def directive(script: str) -> str:
-    """A line with arguments for the batch system, which reads them up to the first command; empty if there is none.
+    """The line where a script could hold arguments for the batch system; empty if it cannot hold any.
 
-    A line counts as a command only if all batch systems see one: OpenPBS does not where a colon stands first. Within
-    a comment it does not matter where the mark stands, since a long line may be read in pieces.
+    Batch systems and their plugins read arguments from comments before the first command, each with marks of its own.
+    So there must be no such comment at all: the first line that is not empty, after the shebang, has to be a command.
+    It counts as one only if all batch systems see one: OpenPBS does not where a colon stands first. A long shebang is
+    none either, since a long line may be read in pieces.
     """
-    for line in script.split("\n"):
-        if _DIRECTIVE.search(line):
-            return line
-        if line.strip() and line.strip()[0] not in "#:":
-            break
-    return ""
+    first, _, rest = script.partition("\n")
+    if first.startswith("#!") and len(first) > LONGEST_SHEBANG:
+        return first
+    lines = rest.split("\n") if first.startswith("#!") else [first, *rest.split("\n")]
+    line = next((line for line in lines if line.strip()), "")
+    return line if line.strip()[:1] in ("#", ":") else ""

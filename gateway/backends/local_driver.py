@@ -174,6 +174,11 @@ class LocalDriver:
         self._ends.pop(cluster.name, None)
         self._secrets.pop(cluster.name, None)
 
+    @property
+    def trouble(self) -> str:
+        """Never any: processes of this machine can always be looked at."""
+        return ""
+
     def max_group_size(self, cluster: ClusterRef) -> int | None:
         """No limit but the machine's own."""
         return None

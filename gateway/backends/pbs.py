@@ -33,13 +33,13 @@ import os.path
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.dialect import Answer, Command, Site, Status, StatusFailed, Submission
+from gateway.backends.dialect import Answer, Command, Refusal, Site, Status, StatusFailed, Submission
 from gateway.backends.jobqueue import walltime_seconds
 from gateway.backends.pbs_config import PBSClusterConfig
-from gateway.backends.pbs_ids import array_of, by_array, ids_of, is_id, ranges
+from gateway.backends.pbs_ids import array_of, by_array, ids_of, is_id, ranges, submitted_id
 from gateway.backends.pbs_jobs import CAN_NEVER_RUN, SUSPENDED, ending, jobs_in, report, waiting
 from gateway.backends.script import JobScript, render_script
 from gateway.models import JobId, JobReport, JobState, Role
@@ -58,6 +58,8 @@ MAX_CANCEL_ARGUMENTS = 1000
 
 #: Missing jobs or arrays, and waiting ones, that are asked for after one look at the queue.
 MAX_MISSING_ASKED, MAX_WAITING_ASKED = 10, 4
+#: Jobs whose names are asked for one by one.
+MAX_NAMES_ASKED = 20
 #: More missing elements of one array than this are asked for with the whole array.
 FEW_ELEMENTS = 2
 
@@ -80,7 +82,8 @@ class PBS:
     """The dialect.
 
     `folder` is where qselect, qstat and qmgr are; empty: wherever PATH finds
-    them. `account` and `host` are what PBS calls the gateway (`dask@login1`).
+    them. `paths` are those of a site's own commands, by the names that they
+    stand for. `account` and `host` are what PBS calls the gateway (`dask@login1`).
     """
 
     name: str = "PBS"
@@ -89,6 +92,7 @@ class PBS:
     folder: str = ""
     account: str = ""
     host: str = ""
+    paths: Mapping[str, str] = field(factory=dict)
     fail_on_can_never_run: bool = False
 
     # --- submit and cancel -------------------------------------------------------------------------------------------
@@ -100,7 +104,7 @@ class PBS:
             raise TypeError(f"clusters on PBS need a PBSClusterConfig, not {type(config).__name__}")
         array = spec.count > 1
         scheduler = spec.role is Role.SCHEDULER
-        setup = config.scheduler_setup if scheduler else config.worker_setup
+        setup = config.setup(spec.role)
         script = JobScript(
             shebang=config.shebang,
             setup=setup if config.use_stagein else f'cd "$PBS_O_WORKDIR" || exit\n{setup}',
@@ -119,8 +123,7 @@ class PBS:
                 "-Wsandbox=PRIVATE" if config.use_stagein else "-koed",
                 "-joe",
                 "-ry" if config.requeue else "-rn",
-                *_resources(config, spec.role),
-                *config.extra_args,
+                *config.submit_options(spec.role, tuple(_resources(config, spec.role))),
             ),
             script=render_script(script),
             environment={},
@@ -128,17 +131,19 @@ class PBS:
         )
 
     def parse_submitted(self, spec: JobSpec, stdout: str) -> tuple[JobId, ...]:
-        """qsub prints the id in a line of its own; whatever a site's hooks print comes before."""
-        return ids_of((stdout.split() or [""])[-1], spec.count)
+        """qsub prints the id in a line of its own; whatever a site's hooks print stands beside it."""
+        return ids_of(submitted_id(stdout), spec.count)
 
-    def is_away(self, answer: Answer) -> bool:
-        """By the text: the exit codes (162, for qstat 255) have other meanings too."""
-        return answer.returncode != 0 and _AWAY.search(answer.stderr) is not None
-
-    def is_lost(self, answer: Answer) -> bool:
-        """A qsub that crashed may have done so after its work; so may a qdel."""
+    def refusal(self, answer: Answer) -> Refusal:
+        """By the text: exit codes (162, for qstat 255) have other meanings too. A qsub may crash after its work."""
         code = answer.returncode
-        return code < 0 or code in _CRASH_CODES or (code != 0 and _CRASHED.search(answer.stderr) is not None)
+        if code < 0 or code in _CRASH_CODES or _CRASHED.search(answer.stderr):
+            return Refusal.LOST
+        return Refusal.AWAY if _AWAY.search(answer.stderr) else Refusal.REFUSED
+
+    def advice(self, answer: Answer) -> str:
+        """Options of PBSClusterConfig."""
+        return ""
 
     def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
         """Calls with plain ids only, and one for each whole array and each range."""
@@ -155,14 +160,28 @@ class PBS:
             return False
         return not refusals or not all(_GONE_ALREADY.search(line) for line in refusals)
 
+    def name_commands(self, jobs: Collection[JobId]) -> tuple[Command, ...]:
+        """One qstat a job; all jobs at once when there are many, since each id takes a connection."""
+        if len(jobs) > MAX_NAMES_ASKED:
+            return ((self._path("qstat"), "-f", "-F", "json"),)
+        return tuple(self._qstat("-x", job) for job in jobs)
+
+    def parse_names(self, jobs: Collection[JobId], answers: Sequence[Answer]) -> Mapping[JobId, str]:
+        """Job_Name of those that are there or in the history."""
+        for answer in answers:
+            if answer.returncode != 0 and not _GONE_ALREADY.search(answer.stderr):
+                raise StatusFailed(answer.words)
+        told = {job: attributes for answer in answers for job, attributes in jobs_in(answer.stdout).items()}
+        return {job: str(told[job].get("Job_Name", "")) if job in told else "" for job in jobs}
+
     # --- status ------------------------------------------------------------------------------------------------------
 
-    def status_commands(self, users: Collection[str]) -> tuple[Command, ...]:
+    def status_commands(self, jobs: Mapping[JobId, str]) -> tuple[Command, ...]:
         """Who waits, then who runs, then who is suspended."""
-        who = ",".join(sorted(users))
+        who = ",".join(sorted(set(jobs.values())))
         return tuple((self._path("qselect"), "-T", "-u", who, "-s", states) for states in (WAITING, RUNNING, SUSPENDED))
 
-    def parse_status(self, answers: Sequence[Answer]) -> Status:
+    def parse_status(self, jobs: Mapping[JobId, str], answers: Sequence[Answer]) -> Status:
         """One id a line; a job that waits in one answer and runs in the next has started in between."""
         reports: dict[JobId, JobReport] = {}
         for answer, told in zip(answers, _TOLD, strict=False):
@@ -189,29 +208,37 @@ class PBS:
         told = {job: attributes for _, answer in answers for job, attributes in jobs_in(answer.stdout).items()}
         hidden = any("-x" not in command and _is_empty(answer) for command, answer in answers)
         reports = dict(status.reports)
+        nonexistent = set()
+        asked = {command[-1] for command, _ in answers}
         for job, before in known.items():
             now = status.reports.get(job)
             if now is None and job in told:
                 reports[job] = report(told[job])
             elif now is None and hidden:
                 reports[job] = JobReport(JobState.UNKNOWN, _HIDDEN)
+            elif now is None and not asked.isdisjoint((job, array_of(job))):
+                nonexistent.add(job)
             elif now is not None and now.state is JobState.QUEUED:
                 attributes = told.get(array_of(job) or job)
                 last = before.reason if before.state is JobState.QUEUED else ""
                 reports[job] = JobReport(JobState.QUEUED, last if attributes is None else waiting(attributes))
         hopeless = [job for job in known if job in reports and self._is_hopeless(reports[job])]
-        return evolve(status, reports=reports, hopeless=frozenset(hopeless))
+        return evolve(status, reports=reports, nonexistent=frozenset(nonexistent), hopeless=frozenset(hopeless))
 
     def array_of(self, job: JobId) -> JobId | None:
         """`30[].pbs` for `30[4].pbs`."""
         return array_of(job)
 
-    def find_commands(self, cluster: ClusterRef, group: str) -> tuple[Command, ...]:
+    def find_commands(
+        self, cluster: ClusterRef, role: Role, group: str, *, thorough: bool = False
+    ) -> tuple[Command, ...]:
         """By name and user, since a name alone could be anybody's; in the history, too, if there is one."""
         who = ("-u", cluster.username, "-N", submission_name(cluster.name, group))
         return ((self._path("qselect"), *who), (self._path("qselect"), "-x", *who))
 
-    def parse_found(self, role: Role, group: str, count: int, answers: Sequence[Answer]) -> tuple[JobId, ...]:
+    def parse_found(
+        self, cluster: ClusterRef, role: Role, group: str, count: int, answers: Sequence[Answer]
+    ) -> tuple[JobId, ...]:
         """The first submission of that name; arrays are listed by their own id."""
         bases = [job for answer in answers for job in _ids(answer)]
         if not bases:
@@ -275,7 +302,7 @@ class PBS:
         return (self._path("qstat"), *options, "-f", "-F", "json", job)
 
     def _path(self, command: str) -> str:
-        return os.path.join(self.folder, command)
+        return self.paths.get(command) or os.path.join(self.folder, command)
 
 
 def format_memory(size: int) -> str:

@@ -2,6 +2,7 @@
 
 import os.path
 import socket
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 
 from gateway.backends.base import Driver
@@ -10,6 +11,7 @@ from gateway.backends.impersonation import own_account
 from gateway.backends.jobqueue import JobQueueBackend
 from gateway.backends.pbs import PBS
 from gateway.backends.pbs_config import PBSClusterConfig
+from gateway.backends.site_commands import find_mistakes, own_commands, site_settings
 from gateway.cluster_config import ClusterConfig
 from gateway.configurable import configurable, setting
 
@@ -35,10 +37,18 @@ class PBSBackend(JobQueueBackend):
 
     def open_driver(self) -> AbstractAsyncContextManager[Driver]:
         """The driver at work, for as long as the context lasts."""
+        settings = site_settings()
         dialect = PBS(
             folder=os.path.dirname(self.status_command),
+            paths=own_commands(settings),
             account=own_account(),
             host=self.gateway_hostname or socket.gethostname(),
             fail_on_can_never_run=self.fail_on_can_never_run,
         )
-        return open_batch_driver(self, dialect)
+        return open_batch_driver(self, dialect, settings)
+
+    def find_mistakes(self) -> Iterator[tuple[str, str]]:
+        """Options that the launcher would not obey, each with the reason."""
+        return find_mistakes(
+            {"qsub": ("submit_command", self.submit_command), "qdel": ("cancel_command", self.cancel_command)}
+        )

@@ -2,21 +2,12 @@
 
 import re
 import string
+from typing import ClassVar
 
 from gateway.backends.jobqueue import JobQueueClusterConfig
-from gateway.backends.launcher_rules import allows, decides
+from gateway.backends.pbs_arguments import GRAMMAR
+from gateway.backends.submit_options import Grammar
 from gateway.configurable import configurable, setting
-
-
-def _extra_args(arguments: tuple[str, ...]) -> None:
-    for argument in arguments:
-        if decides("qsub", argument):
-            raise ValueError(f"must not hold what the gateway decides itself or by another setting ({argument!r})")
-        if not allows("qsub", argument):
-            raise ValueError(
-                "must be options of qsub with their value attached, like -lsoftware=1 or -Wgroup_list=staff, and none"
-                f" that names files ({argument!r} is not passed on)"
-            )
 
 
 def _value(text: str) -> None:
@@ -44,6 +35,8 @@ def _resource_list(template: str) -> None:
 @configurable
 class PBSClusterConfig(JobQueueClusterConfig):
     """Options of clusters on PBS (OpenPBS, PBS Pro), besides those of all batch systems."""
+
+    grammar: ClassVar[Grammar | None] = GRAMMAR
 
     queue: str = setting(
         default="", help="The queue of each job, which may be a reservation's; empty: PBS's default.", validator=_queue
@@ -94,6 +87,6 @@ class PBSClusterConfig(JobQueueClusterConfig):
     )
     extra_args: tuple[str, ...] = setting(
         default=(),
-        help="Further arguments of qsub, each an option with its value attached: ['-lsoftware=1', '-p10'].",
-        validator=_extra_args,
+        help="""Further options of qsub, as on its command line: ['-lsoftware=1', '-p', '10']. They replace the
+        gateway's own of the same kind: with ['-lnodes=1:ppn=4'] no -lselect is given.""",
     )

@@ -9,12 +9,27 @@ from collections.abc import Collection, Iterator
 
 from gateway.models import JobId
 
-_ID = re.compile(r"(\d{1,12})(\[\d{0,9}\])?\.([A-Za-z0-9][A-Za-z0-9._-]{0,254})", re.ASCII)
+#: A server's name is no number: `123.45` is a balance.
+_ID = re.compile(r"(\d{1,12})(\[\d{0,9}\])?\.((?![0-9.]+\Z)[A-Za-z0-9][A-Za-z0-9._-]{0,254})", re.ASCII)
 
 
 def is_id(text: str) -> bool:
     """Is this the id of a job, an array or an element?"""
     return _ID.fullmatch(text) is not None
+
+
+def submitted_id(stdout: str) -> str:
+    """The id in what qsub printed: the one line that is nothing but an id. Raises ValueError.
+
+    Sites' hooks and wrappers print banners, balances and ids of other jobs beside it. Of two lines that could be the id
+    neither is believed.
+    """
+    lines = [line for line in map(str.strip, stdout.splitlines()) if line]
+    found = {line for line in lines if is_id(line)}
+    if len(found) != 1:
+        many = "more than one line that could be a job id" if found else "no id"
+        raise ValueError(f"PBS gave {many}: {' | '.join(lines)!r:.300}")
+    return found.pop()
 
 
 def ids_of(base: str, count: int) -> tuple[JobId, ...]:

@@ -4,18 +4,20 @@
 
 The period is short while any cluster is eager. A look that fails makes jobs
 UNKNOWN, never GONE, and the next ones come later, up to the long period. While
-nothing is watched nothing is asked.
+nothing is watched nothing is asked. What commands print beside their answers is
+logged once; jobs of which nothing was learnt for minutes are an error in the log.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import count
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from gateway.backends.dialect import Answer, Command, Dialect, Site, Status, StatusFailed
-from gateway.backends.evidence import Evidence, alive, forget_absences, judge, next_delay
+from gateway.backends.evidence import Evidence, alive, judge, next_delay, no_answer
 from gateway.backends.launcher_rules import PATH
 from gateway.backends.processes import OutputTooLong, run_command
 from gateway.backends.watch import WatchBoard
@@ -31,12 +33,20 @@ ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
 SHORTEST_PERIOD = 0.5
 
 
+#: Different remarks that are remembered as logged.
+MOST_REMARKS = 100
+
+
 @frozen(kw_only=True)
 class Queue:
-    """The status commands of a batch system, run as the gateway; each may take `command_timeout` seconds."""
+    """The status commands of a batch system, run as the gateway; each may take `command_timeout` seconds.
+
+    `environment` is what a site's batch commands need besides PATH and a locale.
+    """
 
     dialect: Dialect
     command_timeout: float
+    environment: Mapping[str, str] = field(factory=dict)
 
     async def answers(self, commands: Collection[Command]) -> tuple[Answer, ...]:
         """One answer a command. Raises StatusFailed when one cannot be run or takes too long."""
@@ -46,15 +56,15 @@ class Queue:
         """The answer to one command. Raises StatusFailed."""
         try:
             with trio.fail_after(self.command_timeout):
-                return await run_command(command, environment=ENVIRONMENT)
+                return await run_command(command, environment={**ENVIRONMENT, **self.environment})
         except trio.TooSlowError:
             raise StatusFailed(f"{command[0]} did not answer within {self.command_timeout:g} seconds") from None
         except (OSError, OutputTooLong) as error:
             raise StatusFailed(f"{command[0]} cannot be run: {error}") from error
 
-    async def status(self, users: Collection[str]) -> Status:
-        """All jobs of these users. Raises StatusFailed."""
-        return self.dialect.parse_status(await self.answers(self.dialect.status_commands(users)))
+    async def status(self, jobs: Mapping[JobId, str]) -> Status:
+        """All jobs of the users of these jobs (job → user). Raises StatusFailed."""
+        return self.dialect.parse_status(jobs, await self.answers(self.dialect.status_commands(jobs)))
 
     async def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> Status:
         """The status with what further questions add; all of them together may take `command_timeout`."""
@@ -93,10 +103,11 @@ class Poller:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         evidence, failures = Evidence(), 0
+        remarks = _Remarks()
         for turn in count():
             if jobs := self._jobs():
                 with self.board.asking():
-                    evidence, failures = await self._look(jobs, evidence, failures, turn)
+                    evidence, failures = await self._look(jobs, evidence, failures, turn, remarks)
             delay = next_delay(
                 eager=self.board.eager, failures=failures, period=self.period, eager_period=self.eager_period
             )
@@ -105,30 +116,52 @@ class Poller:
                 await self.board.wait_asked()
 
     async def _look(
-        self, jobs: Mapping[JobId, str], evidence: Evidence, failures: int, turn: int
+        self, jobs: Mapping[JobId, str], evidence: Evidence, failures: int, turn: int, remarks: "_Remarks"
     ) -> tuple[Evidence, int]:
         """Ask, judge and deliver; returns the evidence and the number of failures in a row."""
+        now = trio.current_time()
         known = {job: report for job, report in self.board.jobs.items() if job in jobs}
+        dialect = self.queue.dialect
         try:
-            status = await self.queue.status(frozenset(jobs.values()))
+            status = await self.queue.status(jobs)
             status = await self.queue.follow_up(status, known, turn)
         except StatusFailed as failure:
-            self._report_failure(jobs, failure, failures + 1)
-            return forget_absences(evidence), failures + 1
+            if not failures:
+                log.warning("the batch system does not answer", jobs=len(jobs), reason=str(failure))
+            reports, evidence = no_answer(evidence, jobs, f"{dialect.name} does not answer: {failure}.", now=now)
+            self._deliver(reports)
+            return evidence, failures + 1
         if failures:
             log.info("the batch system answers again", failures=failures)
-        reports, evidence = judge(evidence, jobs, status, self.queue.dialect.array_of, self.site().hides_jobs)
-        self.board.deliver(reports)
+        remarks.log(status.remarks)
+        reports, evidence = judge(evidence, jobs, status, dialect.array_of, self.site().hides_jobs, now=now)
+        self._deliver(reports)
         if status.hopeless:
             self.give_up(status.hopeless)
         return evidence, 0
+
+    def _deliver(self, reports: Mapping[JobId, JobReport]) -> None:
+        before = self.board.overdue
+        self.board.deliver(reports)
+        if not before and (reason := self.board.overdue):
+            log.error(
+                "nothing has been learnt of jobs for minutes: clocks go on without the batch system", reason=reason
+            )
 
     def _jobs(self) -> dict[JobId, str]:
         """The watched jobs that may still be there, each with its user."""
         return {job: watch.cluster.username for watch in self.board.watches for job in alive(tuple(watch.jobs.items()))}
 
-    def _report_failure(self, jobs: Collection[JobId], failure: StatusFailed, failures: int) -> None:
-        if failures == 1:
-            log.warning("the batch system does not answer", jobs=len(jobs), reason=str(failure))
-        name = self.queue.dialect.name
-        self.board.deliver_unknown(jobs, f"{name} does not answer: {failure}.")
+
+class _Remarks:
+    """What status commands have printed beside their answers: each line is logged once, whatever numbers are in it."""
+
+    def __init__(self) -> None:
+        self._logged: set[str] = set()
+
+    def log(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            kind = re.sub(r"\d+", "0", line)[:200]
+            if kind not in self._logged and len(self._logged) < MOST_REMARKS:
+                self._logged.add(kind)
+                log.info("a status command says more than it was asked", line=line[:200])

@@ -7,7 +7,7 @@ here; their help says so.
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
@@ -84,6 +84,13 @@ class Backend:
     def open_driver(self) -> AbstractAsyncContextManager[Driver]:
         """Bring the backend to life: `async with backend.open_driver() as driver`."""
         raise NotImplementedError
+
+    def find_mistakes(self) -> Iterable[tuple[str, str]]:
+        """What this machine makes of these options: those that would not work, each with the reason.
+
+        An option may be empty: the reason then says all. Called when a configuration is checked, before anything runs.
+        """
+        return ()
 
 
 @configurable

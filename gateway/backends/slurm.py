@@ -16,7 +16,13 @@ Facts that shape this file, seen with Slurm 22.05:
 - squeue forgets an ended job after MinJobAge and, without `-t all`, at once.
   It is asked for users, never for ids: an unknown id is an error, and a list
   of ids has no end. A user that has no account (any more) is a line on stderr
-  and exit code 0, even when that leaves nothing to print.
+  and exit code 0, even when that leaves nothing to print. Other lines on stderr
+  are remarks, of which sites' configurations cause many ("error: Ignoring
+  obsolete FastSchedule=1 option"); an answer that reads well is an answer.
+- Some sites put a cache in front of squeue, for the controller's sake. So a job
+  that it does not list is asked for by its id, with scontrol.
+- With `--clusters` every command speaks of another cluster; the name is a part
+  of our ids, and each cluster is asked by itself, since one may be away.
 - Exit code 1 says nothing by itself: when the controller is away the reason
   stands on stderr.
 """
@@ -24,66 +30,67 @@ Facts that shape this file, seen with Slurm 22.05:
 import math
 import os.path
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.dialect import Answer, Command, Site, Status, StatusFailed, Submission
+from gateway.backends.dialect import Answer, Command, Refusal, Site, Status, StatusFailed, Submission
 from gateway.backends.script import JobScript, render_script
 from gateway.backends.slurm_config import SlurmClusterConfig
-from gateway.models import JobId, JobReport, JobState, Role
-
-#: Slurm's states (`squeue -t`, job_state_string in its source) → ours. A word that is missing here counts as running:
-#: a job is not lost for a word that is new to us.
-_STATES = {
-    JobState.QUEUED: "PENDING CONFIGURING POWER_UP_NODE REQUEUED REQUEUE_FED REQUEUE_HOLD RESV_DEL_HOLD SPECIAL_EXIT",
-    JobState.RUNNING: "RUNNING SUSPENDED STOPPED SIGNALING RESIZING",
-    JobState.ENDING: "COMPLETING STAGE_OUT",
-    JobState.GONE: "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED LAUNCH_FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED"
-    " RECONFIG_FAIL REVOKED TIMEOUT",
-}
-_SUSPENDED = frozenset(("SUSPENDED", "STOPPED"))
-STATES: Mapping[str, JobState] = {word: state for state, words in _STATES.items() for word in words.split()}
+from gateway.backends.slurm_ids import SlurmId, array_of, ids_of, parse_id, ranges, submitted_id
+from gateway.backends.slurm_jobs import (
+    explanation_of,
+    explanation_of_accounting,
+    parse_queue,
+    records,
+    reports_of,
+)
+from gateway.backends.slurm_refusals import advice, classify
+from gateway.models import JobId, JobReport, Role
 
 #: Arguments of one scancel; ranges of array elements count as one.
 MAX_CANCEL_ARGUMENTS = 1000
 
+#: Missing jobs or arrays that are asked for by their ids after one look at the queue.
+MAX_MISSING_ASKED = 10
+#: More missing elements of one array than this are asked for with the whole array.
+FEW_ELEMENTS = 2
+
 _FORMAT = "%i|%T|%r"
-# The controller was not reached, or says itself that it cannot serve yet.
-_AWAY = re.compile(
-    r"Unable to contact slurm controller|Connection refused|No route to host|connect failure|in standby mode"
-    r"|slurmctld.*(not responding|is down)|[Tt]emporarily unable to accept|Resource temporarily unavailable|[Mm]unge"
-    r"|authentication"
+#: With exit code 0 and some jobs printed, these lines say that others may be missing.
+_INCOMPLETE = re.compile(
+    r"Unable to contact slurm controller|slurm_load_jobs error|Socket timed out|Zero Bytes were transmitted"
+    r"|can'?t be reached|Connection refused|Unable to establish control"
 )
-# The controller was reached, but its answer was not heard: it may have done what it was asked for.
-_LOST = re.compile(r"Socket timed out|Zero Bytes were transmitted|Transport endpoint|Unexpected message received")
-_UNKNOWN_USER = re.compile(r"^squeue: error: Invalid user: (\S+)\s*$", re.MULTILINE)
-_ID = re.compile(r"(\d+)(?:_(\d+))?")
-_SIGNALS = {2: "SIGINT", 6: "SIGABRT", 7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
+_UNKNOWN_USER = re.compile(r"Invalid user(?: ?name)?: '?([^\s']+)'?\s*$")
+_UNKNOWN_ID = re.compile(r"Invalid job id specified|Job \S+ not found")
 
 
 @frozen(kw_only=True)
 class Slurm:
-    """The dialect. `folder` is where squeue, scontrol and sacct are; empty: wherever PATH finds them."""
+    """The dialect.
+
+    `folder` is where squeue, scontrol and sacct are; empty: wherever PATH finds them. `paths` are those of a site's
+    own commands, by the names that they stand for.
+    """
 
     name: str = "Slurm"
     submit_command: str = "sbatch"
     cancel_command: str = "scancel"
     folder: str = ""
+    paths: Mapping[str, str] = field(factory=dict)
 
     # --- submit and cancel -------------------------------------------------------------------------------------------
 
     def submission(self, spec: JobSpec) -> Submission:
         """One sbatch: a plain job for one, an array for more."""
-        config = spec.cluster.config
-        if not isinstance(config, SlurmClusterConfig):
-            raise TypeError(f"clusters on Slurm need a SlurmClusterConfig, not {type(config).__name__}")
+        config = _config(spec.cluster)
         array = spec.count > 1
         secret = {name: value for name, value in spec.secrets.items() if _goes_with_sbatch(name, value)}
         script = JobScript(
             shebang=config.shebang,
-            setup=config.scheduler_setup if spec.role is Role.SCHEDULER else config.worker_setup,
+            setup=config.setup(spec.role),
             environment={**spec.environment, **{k: v for k, v in spec.secrets.items() if k not in secret}},
             command=(*spec.command, "--name") if array else spec.argv(spec.names[0]),
             name=spec.group,
@@ -95,13 +102,12 @@ class Slurm:
             arguments=(
                 "--parsable",
                 f"--job-name={spec.submission}",
+                *_clusters(str(config.for_role(spec.role, "cluster"))),
                 *((f"--array=0-{spec.count - 1}",) if array else ()),
                 "--export=ALL",
                 "--open-mode=append",
-                "--propagate=NONE",
                 "--requeue" if config.requeue else "--no-requeue",
-                *_resources(config, spec.role),
-                *config.extra_args,
+                *config.submit_options(spec.role, ("--propagate=NONE", *_resources(config, spec.role))),
             ),
             script=render_script(script),
             environment=secret,
@@ -109,96 +115,171 @@ class Slurm:
         )
 
     def parse_submitted(self, spec: JobSpec, stdout: str) -> tuple[JobId, ...]:
-        """`--parsable` prints the id, and `;cluster` in a federation; whatever a site's plugin prints comes before."""
-        lines = stdout.split()
-        job = lines[-1].partition(";")[0] if lines else ""
-        if not job.isdecimal():
-            raise ValueError(f"sbatch printed no job id but {stdout!r:.200}")
-        return _ids(job, spec.count)
+        """`--parsable` prints the id, and `;cluster` behind it where a cluster was asked for."""
+        asked = str(_config(spec.cluster).for_role(spec.role, "cluster"))
+        printed = submitted_id(stdout)
+        if asked and printed.cluster not in ("", asked):
+            raise ValueError(f"sbatch submitted to {printed.cluster}, not to {asked}")
+        # In a federation Slurm names a cluster although none was asked for: commands know the id without it.
+        return ids_of(evolve(printed, cluster=asked), spec.count)
 
-    def is_away(self, answer: Answer) -> bool:
-        """By the text: the exit code is 1 for everything (8 for scancel)."""
-        return answer.returncode != 0 and _AWAY.search(answer.stderr) is not None
+    def refusal(self, answer: Answer) -> Refusal:
+        """By the words: the exit code is 1 for everything (8 for scancel)."""
+        return classify(answer)
 
-    def is_lost(self, answer: Answer) -> bool:
-        """ "Socket timed out on send/recv operation" is known to hide jobs that were submitted."""
-        return answer.returncode != 0 and _LOST.search(answer.stderr) is not None
+    def advice(self, answer: Answer) -> str:
+        """Options of SlurmClusterConfig."""
+        return advice(answer)
 
     def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
-        """Plain ids, and the elements of each array as ranges."""
-        plain: list[str] = []
-        arrays: dict[str, set[int]] = {}
-        for job in jobs:
-            base, _, index = job.partition("_")
-            if index:
-                arrays.setdefault(base, set()).add(int(index))
+        """Plain ids, and the elements of each array as ranges; one call a cluster."""
+        plain: dict[str, list[int]] = {}
+        arrays: dict[tuple[str, int], set[int]] = {}
+        for job in map(parse_id, jobs):
+            if job.index is None:
+                plain.setdefault(job.cluster, []).append(job.base)
             else:
-                plain.append(base)
-        words = sorted(plain, key=int) + [f"{base}_[{ranges(indices)}]" for base, indices in arrays.items()]
-        return tuple(
-            tuple(words[start : start + MAX_CANCEL_ARGUMENTS]) for start in range(0, len(words), MAX_CANCEL_ARGUMENTS)
-        )
+                arrays.setdefault((job.cluster, job.base), set()).add(job.index)
+        calls: list[tuple[str, ...]] = []
+        for cluster in sorted({*plain, *(cluster for cluster, _ in arrays)}):
+            words = [str(base) for base in sorted(plain.get(cluster, ()))]
+            words += [f"{base}_[{ranges(indices)}]" for (of, base), indices in arrays.items() if of == cluster]
+            calls += [
+                (*_clusters(cluster), *words[start : start + MAX_CANCEL_ARGUMENTS])
+                for start in range(0, len(words), MAX_CANCEL_ARGUMENTS)
+            ]
+        return tuple(calls)
 
     def cancel_failed(self, answer: Answer) -> bool:
         """Ids that are unknown or finished are no error to scancel; jobs that are ending are, in some versions."""
-        complaints = [line for line in answer.stderr.splitlines() if "error" in line]
+        complaints = [line for line in answer.stderr.splitlines() if "Kill job error" in line]
+        complaints = complaints or [line for line in answer.stderr.splitlines() if "error" in line]
         return answer.returncode != 0 and not (
             complaints and all(re.search(r"already complet|Invalid job id", line) for line in complaints)
         )
 
+    def name_commands(self, jobs: Collection[JobId]) -> tuple[Command, ...]:
+        """One scontrol a job."""
+        return tuple(self._show(job) for job in jobs)
+
+    def parse_names(self, jobs: Collection[JobId], answers: Sequence[Answer]) -> Mapping[JobId, str]:
+        """The names in the paragraphs about these ids."""
+        names: dict[JobId, str] = {}
+        for job, answer in zip(jobs, answers, strict=True):
+            found = [record.name for record in records(answer.stdout) if record.base == parse_id(job).base]
+            if not found and not (answer.returncode and _UNKNOWN_ID.search(answer.words)):
+                raise StatusFailed(answer.words)
+            names[job] = found[0] if found else ""
+        return names
+
     # --- status ------------------------------------------------------------------------------------------------------
 
-    def status_commands(self, users: Collection[str]) -> tuple[tuple[str, ...], ...]:
-        """One squeue for all jobs of all our users, ended ones included as long as Slurm remembers them."""
-        return (self._squeue(f"--user={','.join(sorted(users))}"),)
+    def status_commands(self, jobs: Mapping[JobId, str]) -> tuple[Command, ...]:
+        """One squeue for all jobs of all our users on a cluster, ended ones included as long as Slurm remembers."""
+        return tuple(
+            self._squeue(cluster, f"--user={','.join(sorted(set(mine.values())))}")
+            for cluster, mine in _by_cluster(jobs)
+        )
 
-    def parse_status(self, answers: Sequence[Answer]) -> Status:
-        """Lines `id|STATE|reason`. Other complaints than about a user mean that the list may be incomplete."""
-        answer = answers[0]
-        doubtful = frozenset(_UNKNOWN_USER.findall(answer.stderr))
-        if answer.returncode != 0 or "error" in _UNKNOWN_USER.sub("", answer.stderr):
-            raise StatusFailed(answer.words)
-        return Status(reports=parse_queue(answer.stdout), doubtful_users=doubtful)
+    def parse_status(self, jobs: Mapping[JobId, str], answers: Sequence[Answer]) -> Status:
+        """Lines `id|STATE|reason`. A cluster that does not answer makes only its own jobs doubtful."""
+        reports: dict[JobId, JobReport] = {}
+        doubtful: dict[JobId, str] = {}
+        remarks: list[str] = []
+        failures = []
+        for (cluster, mine), answer in zip(_by_cluster(jobs), answers, strict=True):
+            if _failed(answer):
+                where = f"cluster {cluster}: " if cluster else ""
+                failures.append(f"{where}{answer.words}")
+                doubtful.update(dict.fromkeys(mine, f"Slurm does not answer: {failures[-1]}."))
+                continue
+            told, strange = parse_queue(answer.stdout, cluster)
+            reports |= told
+            unknown = set()
+            for line in (*strange, *filter(str.strip, answer.stderr.splitlines())):
+                if user := _UNKNOWN_USER.search(line):
+                    unknown.add(user[1])
+                else:
+                    remarks.append(line)
+            doubtful |= {
+                job: f"The batch system does not know the user {user} at the moment."
+                for job, user in mine.items()
+                if user in unknown
+            }
+        if failures and len(failures) == len(answers):
+            raise StatusFailed("; ".join(failures))
+        return Status(reports=reports, doubtful=doubtful, remarks=tuple(remarks))
 
     def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> tuple[Command, ...]:
-        """Nothing: squeue has told states and reasons."""
-        return ()
+        """Some of the jobs that squeue does not list, by their ids."""
+        missing = [job for job in known if job not in status.reports and job not in status.doubtful]
+        arrays: dict[JobId, list[JobId]] = {}
+        for job in sorted(missing):
+            arrays.setdefault(array_of(job) or job, []).append(job)
+        asked = [job for array, few in arrays.items() for job in (few if len(few) <= FEW_ELEMENTS else [array])]
+        start = turn * MAX_MISSING_ASKED % len(asked) if asked else 0
+        return tuple(self._show(job) for job in (*asked[start:], *asked[:start])[:MAX_MISSING_ASKED])
 
     def parse_follow_up(
         self, status: Status, known: Mapping[JobId, JobReport], answers: Sequence[tuple[Command, Answer]]
     ) -> Status:
-        """Nothing is added."""
-        return status
+        """What scontrol says of those jobs, and which of them it does not know."""
+        reports = dict(status.reports)
+        nonexistent: set[JobId] = set()
+        for command, answer in answers:
+            asked = _shown(command)
+            missing = [job for job in known if job not in status.reports and asked in (job, array_of(job))]
+            told = reports_of(missing, answer.stdout)
+            reports |= told
+            if told or (answer.returncode != 0 and _UNKNOWN_ID.search(answer.words)):
+                nonexistent.update(job for job in missing if job not in told)
+        return evolve(status, reports=reports, nonexistent=frozenset(nonexistent))
 
     def array_of(self, job: JobId) -> JobId | None:
         """`30` for `30_4`."""
-        base, underscore, _ = job.partition("_")
-        return JobId(base) if underscore else None
+        return array_of(job)
 
-    def find_commands(self, cluster: ClusterRef, group: str) -> tuple[tuple[str, ...], ...]:
-        """By name and user: a name alone could be anybody's."""
-        return (self._squeue(f"--user={cluster.username}", f"--name={submission_name(cluster.name, group)}"),)
+    def find_commands(
+        self, cluster: ClusterRef, role: Role, group: str, *, thorough: bool = False
+    ) -> tuple[Command, ...]:
+        """By name and user, since a name alone could be anybody's; thoroughly, of the controller itself."""
+        where = str(_config(cluster).for_role(role, "cluster"))
+        if thorough:
+            return ((self._path("scontrol"), *_clusters(where), "--oneliner", "show", "job"),)
+        return (self._squeue(where, f"--user={cluster.username}", f"--name={submission_name(cluster.name, group)}"),)
 
-    def parse_found(self, role: Role, group: str, count: int, answers: Sequence[Answer]) -> tuple[JobId, ...]:
+    def parse_found(
+        self, cluster: ClusterRef, role: Role, group: str, count: int, answers: Sequence[Answer]
+    ) -> tuple[JobId, ...]:
         """All ids of the submission: elements that are not listed (any more) have the array's id all the same."""
-        status = self.parse_status(answers)
-        if status.doubtful_users:
-            raise StatusFailed(answers[0].words)
-        bases = {int(job.partition("_")[0]) for job in status.reports}
-        return _ids(str(min(bases)), count) if bases else ()
+        (answer,) = answers
+        if _failed(answer) or any(map(_UNKNOWN_USER.search, answer.stderr.splitlines())):
+            raise StatusFailed(answer.words)
+        listed, _ = parse_queue(answer.stdout)
+        bases = {parse_id(job).base for job in listed}
+        bases |= {
+            record.base
+            for record in records(answer.stdout)
+            if record.name == submission_name(cluster.name, group) and f" UserId={cluster.username}(" in record.text
+        }
+        where = str(_config(cluster).for_role(role, "cluster"))
+        return ids_of(SlurmId(min(bases), None, where), count) if bases else ()
 
-    def _squeue(self, *selection: str) -> tuple[str, ...]:
-        return (self._path("squeue"), "--noheader", "--array", "--states=all", f"--format={_FORMAT}", *selection)
+    def _squeue(self, cluster: str, *selection: str) -> Command:
+        options = (*_clusters(cluster), "--noheader", "--array", "--states=all", f"--format={_FORMAT}")
+        return (self._path("squeue"), *options, *selection)
 
     # --- explain -----------------------------------------------------------------------------------------------------
 
-    def explain_commands(self, job: JobId) -> tuple[tuple[str, ...], ...]:
+    def explain_commands(self, job: JobId) -> tuple[Command, ...]:
         """scontrol while the controller remembers the job, then the accounting database where there is one."""
+        parts = parse_id(job)
         return (
-            (self._path("scontrol"), "show", "job", job),
+            self._show(job),
             (
                 self._path("sacct"),
-                *("--noheader", "--parsable2", "--allocations", f"--jobs={job}"),
+                *_clusters(parts.cluster),
+                *("--noheader", "--parsable2", "--allocations", f"--jobs={parts.bare}"),
                 "--format=State,ExitCode,NodeList,Reason",
             ),
         )
@@ -207,14 +288,7 @@ class Slurm:
         """A sentence from the fields of `scontrol show job`, or from a line of sacct."""
         if answer.returncode != 0:
             return ""
-        state = re.search(r"^ +JobState=(\S+) Reason=(.*?) Dependency=", answer.stdout, re.MULTILINE)
-        if state is not None:
-            code = re.search(r"^ +Requeue=.* ExitCode=(\d+:\d+)$", answer.stdout, re.MULTILINE)
-            nodes = re.search(r"^ +NodeList=(\S*)$", answer.stdout, re.MULTILINE)
-            return explanation(state[1], state[2], code[1] if code else "", nodes[1] if nodes else "")
-        line = answer.stdout.splitlines()[:1]
-        fields = line[0].split("|") if line else []
-        return explanation(fields[0], fields[3], fields[1], fields[2]) if len(fields) == 4 else ""
+        return explanation_of(answer.stdout) or explanation_of_accounting(answer.stdout)
 
     def log_name(self, name: str) -> str:
         """The scheduler's log is `scheduler.log`, those of workers are `w3-0.log`."""
@@ -222,7 +296,7 @@ class Slurm:
 
     # --- site --------------------------------------------------------------------------------------------------------
 
-    def site_command(self) -> tuple[str, ...]:
+    def site_command(self) -> Command:
         """Everybody may ask for the configuration."""
         return (self._path("scontrol"), "show", "config")
 
@@ -241,74 +315,47 @@ class Slurm:
             else "",
         )
 
+    def _show(self, job: JobId) -> Command:
+        parts = parse_id(job)
+        return (self._path("scontrol"), *_clusters(parts.cluster), "show", "job", parts.bare)
+
     def _path(self, command: str) -> str:
-        return os.path.join(self.folder, command)
-
-
-def parse_queue(text: str) -> dict[JobId, JobReport]:
-    """The reports in squeue's lines `id|STATE|reason`; lines that are none are left out.
-
-    Most jobs of a tick are in few states for few reasons, so equal ones share
-    one report, and a line costs two cuts and two look-ups.
-    """
-    reports: dict[JobId, JobReport] = {}
-    shared: dict[str, JobReport] = {}
-    for line in text.splitlines():
-        job, bar, rest = line.partition("|")
-        report = shared.get(rest)
-        if report is None:
-            if not bar or "|" not in rest:
-                continue
-            report = shared[rest] = _report(*rest.split("|", 1))
-        reports[JobId(job)] = report
-    return reports
-
-
-def _report(state: str, reason: str) -> JobReport:
-    known = STATES.get(state, JobState.RUNNING)
-    if known is JobState.GONE:
-        return JobReport(known, state if reason in ("", "None") else f"{state} ({reason})")
-    return JobReport(known, "" if reason == "None" else reason, suspended=state in _SUSPENDED)
-
-
-def explanation(state: str, reason: str, code: str, nodes: str) -> str:
-    """How a job ended, in Slurm's words and then in ours: `FAILED (NonZeroExitCode), exit code 3, on node n1`."""
-    parts = [state if reason in ("", "None", "(null)") else f"{state} ({reason})"]
-    exit_code, _, number = code.partition(":")
-    if reason == "JobLaunchFailure" and number == "53":
-        parts.append("its log file could not be opened or its directory is missing on the node")
-    elif reason == "JobLaunchFailure" and number == "9" and state == "FAILED":
-        parts.append("killed by signal 9 (SIGKILL), as when it uses more memory than it has asked for")
-    elif number.isdecimal() and int(number):
-        signal = int(number)
-        parts.append(f"killed by signal {signal}" + (f" ({_SIGNALS[signal]})" if signal in _SIGNALS else ""))
-    elif exit_code.isdecimal() and (int(exit_code) or state == "COMPLETED"):
-        hint = " (a command was not found: is the environment activated?)" if exit_code == "127" else ""
-        parts.append(f"exit code {exit_code}{hint}")
-    if nodes not in ("", "(null)", "None assigned"):
-        parts.append(f"on node {nodes}")
-    return ", ".join(parts)
-
-
-def ranges(indices: Collection[int]) -> str:
-    """Numbers as Slurm writes them: 0-3,7,9-10."""
-    parts: list[str] = []
-    first = last = -1
-    for index in sorted(indices):
-        if first >= 0 and index == last + 1:
-            last = index
-            continue
-        if first >= 0:
-            parts.append(f"{first}" if first == last else f"{first}-{last}")
-        first = last = index
-    if first >= 0:
-        parts.append(f"{first}" if first == last else f"{first}-{last}")
-    return ",".join(parts)
+        return self.paths.get(command) or os.path.join(self.folder, command)
 
 
 def format_memory(size: int) -> str:
     """Bytes for --mem, rounded up to whole MiB."""
     return f"{math.ceil(size / 2**20)}M"
+
+
+def _config(cluster: ClusterRef) -> SlurmClusterConfig:
+    if not isinstance(cluster.config, SlurmClusterConfig):
+        raise TypeError(f"clusters on Slurm need a SlurmClusterConfig, not {type(cluster.config).__name__}")
+    return cluster.config
+
+
+def _clusters(name: str) -> tuple[str, ...]:
+    """The option that names a cluster other than the default one."""
+    return (f"--clusters={name}",) if name else ()
+
+
+def _shown(command: Command) -> JobId:
+    """The job that a command of `_show` asks for."""
+    cluster = next((word.removeprefix("--clusters=") for word in command if word.startswith("--clusters=")), "")
+    return evolve(parse_id(command[-1]), cluster=cluster).text
+
+
+def _by_cluster(jobs: Mapping[JobId, str]) -> Iterator[tuple[str, dict[JobId, str]]]:
+    """The jobs (job → user) of each Slurm cluster, in the order of the clusters' names."""
+    clusters: dict[str, dict[JobId, str]] = {}
+    for job, user in jobs.items():
+        clusters.setdefault(job.partition(";")[2], {})[job] = user
+    yield from sorted(clusters.items())
+
+
+def _failed(answer: Answer) -> bool:
+    """Whether this answer of squeue may not be believed."""
+    return answer.returncode != 0 or _INCOMPLETE.search(answer.stderr) is not None
 
 
 def _resources(config: SlurmClusterConfig, role: Role) -> tuple[str, ...]:
@@ -330,8 +377,3 @@ def _resources(config: SlurmClusterConfig, role: Role) -> tuple[str, ...]:
 def _goes_with_sbatch(name: str, value: str) -> bool:
     """The launcher takes Dask's own variables for sbatch's environment."""
     return re.fullmatch(r"DASK_[A-Z0-9_]{1,100}", name) is not None and "\0" not in value
-
-
-def _ids(base: str, count: int) -> tuple[JobId, ...]:
-    """The ids of a submission: the plain id of one job, or the elements of an array."""
-    return (JobId(base),) if count == 1 else tuple(JobId(f"{base}_{index}") for index in range(count))

@@ -1,11 +1,13 @@
 """Slurm as a backend: its options, and the driver they open."""
 
 import os.path
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 
 from gateway.backends.base import Driver
 from gateway.backends.batch import open_batch_driver
 from gateway.backends.jobqueue import JobQueueBackend
+from gateway.backends.site_commands import find_mistakes, own_commands, site_settings
 from gateway.backends.slurm import Slurm
 from gateway.backends.slurm_config import SlurmClusterConfig
 from gateway.cluster_config import ClusterConfig
@@ -22,4 +24,12 @@ class SlurmBackend(JobQueueBackend):
 
     def open_driver(self) -> AbstractAsyncContextManager[Driver]:
         """The driver at work, for as long as the context lasts."""
-        return open_batch_driver(self, Slurm(folder=os.path.dirname(self.status_command)))
+        settings = site_settings()
+        dialect = Slurm(folder=os.path.dirname(self.status_command), paths=own_commands(settings))
+        return open_batch_driver(self, dialect, settings)
+
+    def find_mistakes(self) -> Iterator[tuple[str, str]]:
+        """Options that the launcher would not obey, each with the reason."""
+        return find_mistakes(
+            {"sbatch": ("submit_command", self.submit_command), "scancel": ("cancel_command", self.cancel_command)}
+        )

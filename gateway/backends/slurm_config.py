@@ -1,19 +1,12 @@
 """Options of clusters on Slurm. Everything here is a value; slurm.py makes arguments of sbatch from it."""
 
+from typing import ClassVar
+
 from gateway.backends.jobqueue import JobQueueClusterConfig
-from gateway.backends.launcher_rules import allows, decides
+from gateway.backends.slurm_arguments import GRAMMAR
+from gateway.backends.slurm_ids import CLUSTER_NAME
+from gateway.backends.submit_options import Grammar
 from gateway.configurable import configurable, setting
-
-
-def _extra_args(arguments: tuple[str, ...]) -> None:
-    for argument in arguments:
-        if decides("sbatch", argument):
-            raise ValueError(f"must not hold what the gateway decides itself or by another setting ({argument!r})")
-        if not allows("sbatch", argument):
-            raise ValueError(
-                f"must be long options of sbatch like --licenses=matlab, and none that names files or users"
-                f" ({argument!r} is not passed on)"
-            )
 
 
 def _word(value: str) -> None:
@@ -21,10 +14,28 @@ def _word(value: str) -> None:
         raise ValueError("must be one line without control characters")
 
 
+def _cluster(name: str) -> None:
+    if name and not CLUSTER_NAME.fullmatch(name):
+        raise ValueError("must be the name of one cluster, as `sacctmgr show clusters` prints it")
+
+
 @configurable
 class SlurmClusterConfig(JobQueueClusterConfig):
     """Options of clusters on Slurm, besides those of all batch systems."""
 
+    grammar: ClassVar[Grammar | None] = GRAMMAR
+
+    cluster: str = setting(
+        default="",
+        help="The Slurm cluster of each job, where a site has several (-M); empty: that of the gateway's host.",
+        validator=_cluster,
+    )
+    scheduler_cluster: str = setting(
+        default="", help="The Slurm cluster of the scheduler's job; empty: as cluster.", validator=_cluster
+    )
+    worker_cluster: str = setting(
+        default="", help="The Slurm cluster of the workers' jobs; empty: as cluster.", validator=_cluster
+    )
     partition: str = setting(default="", help="The partition of each job; empty: Slurm's default.", validator=_word)
     scheduler_partition: str = setting(
         default="", help="The partition of the scheduler's job; empty: as partition.", validator=_word
@@ -80,6 +91,6 @@ class SlurmClusterConfig(JobQueueClusterConfig):
     )
     extra_args: tuple[str, ...] = setting(
         default=(),
-        help="Further arguments of sbatch, long options with their value attached: ['--licenses=matlab'].",
-        validator=_extra_args,
+        help="""Further options of sbatch, as on its command line: ['--licenses=matlab', '-x', 'n7']. They replace the
+        gateway's own of the same kind: with ['--mem-per-cpu=4G'] no --mem is given.""",
     )

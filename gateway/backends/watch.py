@@ -12,7 +12,7 @@ late heartbeat, a refused connection). A driver that polls sleeps in
 `WatchBoard.wait_asked`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
@@ -94,9 +94,12 @@ class Watch:
 
     def _deliver(self, job: JobId, report: JobReport) -> None:
         known = self.jobs[job]
-        if known != report and known.state is not JobState.GONE:  # nothing comes back from GONE
-            self.jobs[job] = self._changes[job] = report
-            self._wakeup.set()
+        if known == report:
+            return
+        if known.state is JobState.GONE and (not known.presumed or report.state is JobState.UNKNOWN):
+            return  # nothing comes back from GONE, and what was only presumed needs more than ignorance to be refuted
+        self.jobs[job] = self._changes[job] = report
+        self._wakeup.set()
 
 
 class WatchBoard:
@@ -135,9 +138,11 @@ class WatchBoard:
             if owner is not None:
                 owner._deliver(job, report)
 
-    def deliver_unknown(self, jobs: Iterable[JobId], reason: str) -> None:
-        """The question could not be answered: say so, without touching what is known to be gone."""
-        self.deliver({job: JobReport(JobState.UNKNOWN, reason) for job in jobs})
+    @property
+    def overdue(self) -> str:
+        """Why nothing has been learnt of some job for minutes; empty when all is well."""
+        reports = (report for watch in self._watches for report in watch.jobs.values())
+        return next((report.reason for report in reports if report.overdue), "")
 
     def ask(self) -> None:
         """Wake the driver for a poll at once."""

@@ -1,0 +1,116 @@
+"""What root says about a site's batch commands: `/etc/dask-gateway/launcher.conf`.
+
+    [environment]
+    SLURM_CONF = /opt/slurm/etc/slurm.conf
+
+    [commands]
+    sbatch = /opt/site/bin/submit-with-defaults
+
+Some commands need variables that the launcher takes from nobody else, since
+they could change what those commands do; some sites have wrappers with names of
+their own. Both are root's to decide: the file, and every folder on the way to
+it, must be such that root alone can change it. The gateway reads it as well,
+for its own status commands (`squeue`, `qstat` and so on may be listed too).
+Without the file nothing is set and nothing is listed.
+
+Standard library only, for the launcher.
+"""
+
+import os
+import re
+import stat
+
+#: Where the settings are. Nobody who calls the launcher can choose another file.
+SETTINGS = "/etc/dask-gateway/launcher.conf"
+
+_SECTIONS = ("environment", "commands")
+_MAX_SIZE = 64 * 2**10  # bytes
+
+
+class SettingsError(Exception):
+    """The settings are there and cannot be obeyed; the text says why and what to do."""
+
+
+class Settings:
+    """`environment` is added to that of batch commands; `commands` maps a command's name to paths of the site's own."""
+
+    def __init__(self) -> None:
+        self.environment: dict[str, str] = {}
+        self.commands: dict[str, list[str]] = {}
+
+
+def read_settings(path: str = SETTINGS) -> Settings:
+    """The settings in a file; none when it does not exist. Raises SettingsError with the line that is wrong."""
+    settings = Settings()
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return settings
+    except OSError as error:
+        raise SettingsError(f"the launcher's settings {path} cannot be read: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        if why := unsafe(path):
+            raise SettingsError(f"the launcher's settings {path} are not obeyed: {why}")
+        text = file.read(_MAX_SIZE).decode("utf-8", "replace")
+    section = ""
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[":
+            section = line.strip("[] ")
+            if section not in _SECTIONS:
+                raise SettingsError(
+                    f"{path}:{number}: there is no section {line}; there are [environment] and [commands]"
+                )
+        elif not equals or not section:
+            raise SettingsError(f"{path}:{number}: write NAME = VALUE, below [environment] or [commands]")
+        elif section == "environment":
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise SettingsError(f"{path}:{number}: {name!r} is no name of an environment variable")
+            settings.environment[name] = value
+        elif not os.path.isabs(value):
+            raise SettingsError(f"{path}:{number}: the command {name} must be an absolute path, not {value!r}")
+        else:
+            settings.commands.setdefault(name, []).append(value)
+    return settings
+
+
+def unsafe(path: str, *, program: bool = False) -> str:
+    """Why others than root could change a file, or (for a `program`) what runs as it; empty when root alone can.
+
+    Each folder, symbolic link and file on the way must belong to root; none
+    may be writable by group or others, except sticky folders, where only its
+    owner can replace an entry.
+    """
+    here, links = "/", 0
+    waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    while True:
+        try:
+            status = os.lstat(here)
+        except OSError as error:
+            return f"{here}: {error.strerror}"
+        if status.st_uid != 0:
+            return f"{here} does not belong to root"
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > 40:
+                return f"{here}: too many symbolic links"
+            target = os.readlink(here)
+            here = "/" if target.startswith("/") else os.path.dirname(here)
+            waiting += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+        else:
+            folder = stat.S_ISDIR(status.st_mode)
+            if status.st_mode & 0o022 and not (folder and status.st_mode & stat.S_ISVTX):
+                return f"{here} can be changed by others than root"
+            if not waiting:
+                return _no_file(here, status.st_mode, program)
+        if waiting:
+            part = waiting.pop()
+            here = os.path.dirname(here) if part == ".." else os.path.join(here, part)
+
+
+def _no_file(path: str, mode: int, program: bool) -> str:
+    if stat.S_ISREG(mode) and (mode & 0o111 or not program):
+        return ""
+    return f"{path} is no {'program' if program else 'file'}"
