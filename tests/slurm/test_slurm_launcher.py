@@ -35,7 +35,7 @@ SUBMIT = {
     "staging_directory": "{home}/.dask-gateway",
     "command": "sbatch",
     "arguments": ["--parsable", "--job-name=dask-gateway-attack-w1", "--partition=parked"],
-    "script": "#!/bin/sh\n:\n",
+    "script": "#!/bin/sh\ntrue\n",
     "log": "w1-0.log",
 }
 
