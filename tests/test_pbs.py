@@ -76,6 +76,16 @@ def test_a_group_is_one_array_whose_elements_name_themselves(dialect):
     assert submission.script.endswith('--name w1-"${PBS_ARRAY_INDEX}"\n')
 
 
+@pytest.mark.parametrize("requeue", [False, True])
+def test_an_array_is_always_rerunnable(dialect, requeue):
+    """Real PBS: "cannot submit non-rerunable Array Job", whatever stands first."""
+    (rerun,) = [word for word in dialect.submission(a_spec(count=2, requeue=requeue)).arguments if word[:2] == "-r"]
+    assert rerun == "-ry"
+    for role in Role:
+        plain = dialect.submission(a_spec(role=role, requeue=requeue)).arguments
+        assert ("-ry" if requeue else "-rn") in plain
+
+
 def test_environment_and_secrets_are_in_the_script_alone(dialect):
     """`-v` and arguments can be read by everybody."""
     submission = dialect.submission(a_spec())

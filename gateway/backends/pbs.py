@@ -22,6 +22,8 @@ recordings):
 - An empty answer with exit code 0 says that the job is hidden from us
   (query_other_jobs), or, with `-x`, that there is no history: neither says
   that a job is gone.
+- An array is always rerunnable, or qsub refuses it. Where the site does not
+  want jobs to be run again, a worker whose job was is cancelled and replaced.
 - qdel with several elements of arrays forgets some when others have ended, and
   crashes (nothing deleted) when an unknown id follows. Each call has plain
   jobs only, or one range of an array, or one whole array.
@@ -118,7 +120,8 @@ class PBS:
                 *((f"-J0-{spec.count - 1}",) if array else ()),
                 "-Wsandbox=PRIVATE" if config.use_stagein else "-koed",
                 "-joe",
-                "-ry" if config.requeue else "-rn",
+                # qsub refuses arrays that are not rerunnable, also where its server's default arguments say so.
+                "-ry" if array or config.requeue else "-rn",
                 *_resources(config, spec.role),
                 *config.extra_args,
             ),
