@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.backends import launcher_rules
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.dialect import Answer, Dialect, Status, StatusFailed
+from gateway.backends.dialect import Answer, Dialect, Refusal, Status, StatusFailed
 from gateway.backends.pbs import MAX_MISSING_ASKED, MAX_WAITING_ASKED, PBS, format_memory
 from gateway.backends.pbs_backend import PBSBackend, PBSClusterConfig
 from gateway.cluster_config import ClusterConfig
@@ -224,18 +224,9 @@ def test_answers_without_the_right_id(dialect, count, text):
 
 
 def test_refusals_and_accidents_of_qsub(dialect):
-    away = Answer(162, "", "Connection refused\nqsub: cannot connect to server pbs (errno=15010)\n")
-    refused = Answer(170, "", "qsub: Unknown queue\n")
-    crash = Answer(-6, "", "munmap_chunk(): invalid pointer\n")
-    assert dialect.is_away(away)
-    assert not dialect.is_lost(away)
-    assert not dialect.is_away(refused)
-    assert not dialect.is_lost(refused)
-    assert refused.words == "qsub: Unknown queue"
-    for accident in (crash, Answer(134, "", ""), Answer(1, "", "double free or corruption (fasttop)")):
-        assert dialect.is_lost(accident)
-    assert not dialect.is_away(ok(stderr=AWAY))
-    assert not dialect.is_lost(ok(stderr="corruption"))
+    assert dialect.refusal(Answer(162, "", AWAY)) is Refusal.AWAY
+    assert dialect.refusal(Answer(183, "", "qsub: End of File\n")) is Refusal.LOST
+    assert dialect.refusal(Answer(170, "", "qsub: Unknown queue\n")) is Refusal.REFUSED
 
 
 # --- cancel ---------------------------------------------------------------------------------------------------------
@@ -284,6 +275,11 @@ def test_no_call_mixes_what_qdel_confuses(jobs):
         (55, "qdel: Request invalid for finished array subjob 135[4].pbs\n", False),
         (168, "qdel: Request invalid for state of job 139.pbs\n", False),
         (156, "qdel: Invalid request 135[77].pbs\n", False),
+        (0, "pbs_iff: cannot connect to host\nauth: Unable to authenticate connection (pbs:15001)\n", True),
+        (0, "Couldn't connect to cluster: pbs\n", True),
+        (0, "a greeting of the site\n", False),
+        (183, "qdel: Premature end of message\n", True),
+        (139, "", True),
         (35, "", False),
         (1, "", True),
         (159, "qdel: Unauthorized Request  1270.pbs\n", True),

@@ -22,7 +22,7 @@ import trio
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.dialect import Answer, Dialect, Site, StatusFailed
+from gateway.backends.dialect import Answer, Dialect, Refusal, Site, StatusFailed
 from gateway.backends.endings import Endings
 from gateway.backends.evidence import alive
 from gateway.backends.impersonation import Launcher, own_account
@@ -89,9 +89,10 @@ class BatchDriver:
                 raise AnswerLost(f"{error}.") from None
             log.info("submitted", cluster=spec.cluster.name, group=spec.group, count=spec.count, first_job=jobs[0])
             return jobs
-        if self._dialect.is_lost(answer):
+        refusal = self._dialect.refusal(answer)
+        if refusal is Refusal.LOST:
             raise AnswerLost(f"{self._dialect.name}'s answer was lost: {answer.words}")
-        if self._dialect.is_away(answer):
+        if refusal is Refusal.AWAY:
             raise BackendUnavailable(f"{self._dialect.name} does not answer: {answer.words}")
         raise JobRefused(f"{self._dialect.name} refused the job: {answer.words}")
 
@@ -125,9 +126,9 @@ class BatchDriver:
                     answer = await self._command(cluster, request)
             except AnswerLost as error:
                 raise BackendUnavailable(str(error)) from None
-            if self._dialect.is_away(answer) or self._dialect.is_lost(answer):
-                raise BackendUnavailable(f"{self._dialect.name} does not answer: {answer.words}")
             if self._dialect.cancel_failed(answer):
+                if self._dialect.refusal(answer) in (Refusal.AWAY, Refusal.LOST):
+                    raise BackendUnavailable(f"{self._dialect.name} does not answer: {answer.words}")
                 raise JobRefused(f"{self._dialect.name} does not end the jobs: {answer.words}")
         log.info("cancelled", cluster=cluster.name, jobs=len(jobs))
         self._endings.cancelled(cluster, jobs, trio.current_time())

@@ -5,6 +5,7 @@ nothing and waits for nothing, so that it can be tested with recorded answers.
 What differs between batch systems is said here; the driver has no `if`.
 """
 
+import enum
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -35,6 +36,19 @@ class Answer:
         """What the command had to say about a failure, on one line."""
         text = self.stderr.strip() or self.stdout.strip() or f"exit code {self.returncode}"
         return " ".join(text.split())
+
+
+class Refusal(enum.StrEnum):
+    """What it means that the submit command failed."""
+
+    AWAY = "away"
+    """Nothing was submitted: the batch system, or something it needs, is not there at the moment. Try again."""
+    LOST = "lost"
+    """It may have been submitted: look for it by name before trying again."""
+    FULL = "full"
+    """A limit on the number of jobs, or on arrays: fewer may fit, and more later."""
+    REFUSED = "refused"
+    """Final, in the batch system's own words."""
 
 
 @frozen(kw_only=True)
@@ -100,12 +114,8 @@ class Dialect(Protocol):
         """One id a job, in the order of `spec.names`. Raises ValueError for an answer that holds no id."""
         ...
 
-    def is_away(self, answer: Answer) -> bool:
-        """Did this command fail because the batch system does not answer, so that trying again makes sense?"""
-        ...
-
-    def is_lost(self, answer: Answer) -> bool:
-        """Did this submission fail in a way that may have left a job behind?"""
+    def refusal(self, answer: Answer) -> Refusal:
+        """What it means that the submit command failed (exit code not 0)."""
         ...
 
     def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
@@ -113,7 +123,7 @@ class Dialect(Protocol):
         ...
 
     def cancel_failed(self, answer: Answer) -> bool:
-        """Did this call leave jobs alone that are not gone already?"""
+        """Did this call leave jobs alone that are not gone already? Some that reach nobody end with 0."""
         ...
 
     def status_commands(self, users: Collection[str]) -> tuple[Command, ...]:

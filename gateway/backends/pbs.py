@@ -38,11 +38,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from attrs import evolve, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.dialect import Answer, Command, Site, Status, StatusFailed, Submission
+from gateway.backends.dialect import Answer, Command, Refusal, Site, Status, StatusFailed, Submission
 from gateway.backends.jobqueue import walltime_seconds
 from gateway.backends.pbs_config import PBSClusterConfig
 from gateway.backends.pbs_ids import array_of, by_array, ids_of, is_id, ranges
 from gateway.backends.pbs_jobs import CAN_NEVER_RUN, SUSPENDED, ending, jobs_in, report, waiting
+from gateway.backends.pbs_refusals import broke_off, classify
 from gateway.backends.script import JobScript, render_script
 from gateway.models import JobId, JobReport, JobState, Role
 
@@ -63,9 +64,6 @@ MAX_MISSING_ASKED, MAX_WAITING_ASKED = 10, 4
 #: More missing elements of one array than this are asked for with the whole array.
 FEW_ELEMENTS = 2
 
-_AWAY = re.compile(r"cannot connect to server|Couldn't connect to cluster|Connection (refused|timed out)|errno=150\d\d")
-_CRASHED = re.compile(r"invalid pointer|double free|corruption|[Aa]borted|[Ss]egmentation fault")
-_CRASH_CODES = frozenset((134, 139))  # SIGABRT and SIGSEGV, as a shell says them
 #: Refusals of qdel that mean that there is nothing to delete (any more).
 _GONE_ALREADY = re.compile(
     r"Unknown Job Id|Job has finished|Request invalid for (state of job|finished array subjob)|Invalid request \d+\["
@@ -134,14 +132,9 @@ class PBS:
         """qsub prints the id in a line of its own; whatever a site's hooks print comes before."""
         return ids_of((stdout.split() or [""])[-1], spec.count)
 
-    def is_away(self, answer: Answer) -> bool:
-        """By the text: the exit codes (162, for qstat 255) have other meanings too."""
-        return answer.returncode != 0 and _AWAY.search(answer.stderr) is not None
-
-    def is_lost(self, answer: Answer) -> bool:
-        """A qsub that crashed may have done so after its work; so may a qdel."""
-        code = answer.returncode
-        return code < 0 or code in _CRASH_CODES or (code != 0 and _CRASHED.search(answer.stderr) is not None)
+    def refusal(self, answer: Answer) -> Refusal:
+        """By the text: the exit codes have other meanings, too."""
+        return classify(answer)
 
     def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
         """Calls with plain ids only, and one for each whole array and each range."""
@@ -152,9 +145,15 @@ class PBS:
         return tuple(calls)
 
     def cancel_failed(self, answer: Answer) -> bool:
-        """The exit code is that of the last refusal, so each refusal is read."""
+        """The exit code is that of the last refusal, so each refusal is read.
+
+        A qdel that reached nobody may end with 0, even without a word: what is still there long after a cancel is
+        cancelled again (endings.py).
+        """
         refusals = [line for line in answer.stderr.splitlines() if line.strip()]
-        if answer.returncode == 0 or (not refusals and answer.returncode in _GONE_CODES):
+        if answer.returncode == 0:
+            return broke_off(answer)
+        if not refusals and answer.returncode in _GONE_CODES:
             return False
         return not refusals or not all(_GONE_ALREADY.search(line) for line in refusals)
 

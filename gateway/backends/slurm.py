@@ -29,7 +29,7 @@ from collections.abc import Collection, Mapping, Sequence
 from attrs import frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.dialect import Answer, Command, Site, Status, StatusFailed, Submission
+from gateway.backends.dialect import Answer, Command, Refusal, Site, Status, StatusFailed, Submission
 from gateway.backends.script import JobScript, render_script
 from gateway.backends.slurm_config import SlurmClusterConfig
 from gateway.models import JobId, JobReport, JobState, Role
@@ -115,6 +115,12 @@ class Slurm:
         if not job.isdecimal():
             raise ValueError(f"sbatch printed no job id but {stdout!r:.200}")
         return _ids(job, spec.count)
+
+    def refusal(self, answer: Answer) -> Refusal:
+        """By the text."""
+        if self.is_lost(answer):
+            return Refusal.LOST
+        return Refusal.AWAY if self.is_away(answer) else Refusal.REFUSED
 
     def is_away(self, answer: Answer) -> bool:
         """By the text: the exit code is 1 for everything (8 for scancel)."""
