@@ -65,11 +65,14 @@ class JobReport:
     `reason` is one line in the batch system's own words (why a job waits, how
     it ended), empty when there is nothing to say. A RUNNING job may be
     `suspended`: it is stopped where it stands, and cannot report for duty.
+    `deleted` is True for a job that somebody ended (scancel, qdel), rather
+    than one that ended or failed by itself.
     """
 
     state: JobState
     reason: str = ""
     suspended: bool = False
+    deleted: bool = False
 
 
 @frozen(kw_only=True)

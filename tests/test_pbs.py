@@ -393,6 +393,31 @@ def test_a_missing_job_is_gone_when_pbs_says_how_it_ended(dialect):
     assert look.reports == {"135[2].pbs": JobReport(JobState.GONE, "exit code 3, on node pbs")}
 
 
+def ended_answer(job, **attributes):
+    return ok(json.dumps({"Jobs": {job: {"job_state": "X", **attributes}}}))
+
+
+def test_a_user_s_qdel_of_waiting_jobs_is_told(dialect):
+    """The record is made up; in a history it means that somebody has named it in a qdel."""
+    job, made_up = "7[1].pbs", {"substate": 70, "comment": "Subjob finished"}
+    look = answered(dialect, status(), jobs(job), ended_answer(job, **made_up), ended_answer(job, **made_up))
+    assert look.reports == {job: JobReport(JobState.GONE, "deleted while it waited", deleted=True)}
+    made_up["Exit_status"] = 1
+    look = answered(dialect, status(), jobs(job), ended_answer(job, **made_up), ended_answer(job, **made_up))
+    assert look.reports == {job: JobReport(JobState.GONE, "PBS does not remember how it ended", deleted=True)}
+    # Without a history, only the question without -x has an answer, and all ends look alike.
+    look = answered(dialect, status(), jobs(job), ended_answer(job, **made_up), ok(NO_JOBS, NO_HISTORY))
+    assert look.reports == {job: JobReport(JobState.GONE, "PBS does not remember how it ended")}
+
+
+def test_jobs_that_are_deleted_because_they_can_never_run_have_failed():
+    hopeless = JobReport(JobState.QUEUED, "Can Never Run: Insufficient amount of resource: ncpus")
+    told = ended_answer("7.pbs", substate=91, comment=hopeless.reason)
+    for strict in (False, True):
+        look = answered(PBS(fail_on_can_never_run=strict), status(), jobs("7.pbs", report=hopeless), told, told)
+        assert look.reports[JobId("7.pbs")].deleted is not strict
+
+
 def test_a_whole_array_is_read_from_one_answer(dialect):
     known = jobs(*(f"135[{index}].pbs" for index in range(10)), "135[77].pbs")
     look = answered(dialect, status(), known, ok(NO_JOBS), ok(recorded("qstat_t_f_json_array.txt")))

@@ -42,7 +42,7 @@ from gateway.backends.dialect import Answer, Command, Refusal, Site, Status, Sta
 from gateway.backends.jobqueue import walltime_seconds
 from gateway.backends.pbs_config import PBSClusterConfig
 from gateway.backends.pbs_ids import array_of, by_array, ids_of, is_id, ranges
-from gateway.backends.pbs_jobs import CAN_NEVER_RUN, SUSPENDED, ending, jobs_in, report, waiting
+from gateway.backends.pbs_jobs import CAN_NEVER_RUN, SUSPENDED, Attributes, ending, jobs_in, report, waiting
 from gateway.backends.pbs_refusals import broke_off, classify
 from gateway.backends.script import JobScript, render_script
 from gateway.models import JobId, JobReport, JobState, Role
@@ -188,13 +188,20 @@ class PBS:
         self, status: Status, known: Mapping[JobId, JobReport], answers: Sequence[tuple[Command, Answer]]
     ) -> Status:
         """Ends of missing jobs, reasons of waiting ones. What was not asked for keeps the reason it had."""
-        told = {job: attributes for _, answer in answers for job, attributes in jobs_in(answer.stdout).items()}
+        told: dict[str, Attributes] = {}
+        remembered: set[str] = set()  # what was told from a history
+        for command, answer in answers:
+            jobs = jobs_in(answer.stdout)
+            told.update(jobs)
+            remembered.update(jobs if "-x" in command else ())
         hidden = any("-x" not in command and _is_empty(answer) for command, answer in answers)
         reports = dict(status.reports)
         for job, before in known.items():
             now = status.reports.get(job)
             if now is None and job in told:
-                reports[job] = report(told[job])
+                ended = report(told[job], history=job in remembered)
+                # Deleted for us, as the site wants it: that is a failure all the same.
+                reports[job] = evolve(ended, deleted=ended.deleted and not self._is_hopeless(before))
             elif now is None and hidden:
                 reports[job] = JobReport(JobState.UNKNOWN, _HIDDEN)
             elif now is not None and now.state is JobState.QUEUED:
