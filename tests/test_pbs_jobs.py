@@ -74,6 +74,8 @@ def test_reasons_to_wait():
     assert waiting({"job_state": "W", "substate": 37}) == "its files could not be staged in"
     assert waiting({"job_state": "Q", "comment": "Job run at Sun Nov 22 at 08:28 on (pbs:ncpus=1)"}) == ""
     assert waiting({"job_state": "Q", "comment": 7}) == ""
+    assert waiting({"job_state": "H", "Hold_Types": "u", "comment": "Subjob finished"}) == "held by its user"
+    assert waiting({"job_state": "Q", "comment": "Job was sent for execution at Thu Nov 26 at 22:46 on (n1)"}) == ""
 
 
 def test_ends():

@@ -31,6 +31,7 @@ SEEN = {
         (1, "qsub: SIGPIPE received, job submission interrupted.: Broken pipe\n"),
         (183, "qdel: Premature end of message\n"),
         (139, ""),
+        (255, "Failed to recv data from background qsub\n"),
         (134, "munmap_chunk(): invalid pointer\n"),
         (134, "double free or corruption (fasttop)\n"),
         (-6, "munmap_chunk(): invalid pointer\n"),

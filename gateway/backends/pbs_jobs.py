@@ -63,6 +63,7 @@ _HOLDS = {"u": "by its user", "o": "by an operator", "s": "by PBS", "p": "for a 
 _ORDINARY = re.compile(
     r"Job (run|was sent for execution) at .*? on \(.*?\)( and (failed|finished|terminated|exceeded resource \w+))?"
     r"|Job Array Began at .*"
+    r"|Subjob (finished|failed|terminated)( and (failed|finished|terminated))?"  # an array may keep that of a subjob
 )
 #: How the comments of records begin that PBS has made up (stat_job.c in its source).
 _MADE_UP = re.compile(r"Subjob (finished|failed|terminated)\b")

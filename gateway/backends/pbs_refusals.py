@@ -111,6 +111,9 @@ _FULL = (
     r"Array job exceeds server or queue size limit",
 )
 
+#: A qsub in the background that was asked instead (not with -f) has died (src/cmds/qsub_sup.c).
+_BROKEN_NAMELESS = (r"Failed to recv data from background qsub",)
+
 #: The C library's last words, and a shell's when a command of its script was killed. (Most often the exit code tells.)
 _CRASHED = (
     r"double free or corruption.*",
@@ -135,7 +138,7 @@ def _named(*patterns: str) -> re.Pattern[str]:
 #: What a line means. An earlier entry counts for more: who never connected has submitted nothing, however it crashed.
 _MEANINGS = (
     (Refusal.AWAY, _any(*_NOT_REACHED)),
-    (Refusal.LOST, _any(*_CRASHED)),
+    (Refusal.LOST, _any(*_CRASHED, *_BROKEN_NAMELESS)),
     (Refusal.LOST, _named(*_BROKEN)),
     (Refusal.AWAY, _named(*_AWAY)),
     (Refusal.FULL, _named(*_FULL)),

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
         complain(str(mistake))
         return mistake.code
     except Away as away:
-        complain(f"Connection refused\n{away}")
+        complain(str(away))
         return away.code
     for text, code in answer.get("refused", []):
         complain(f"qsub: {text}")
