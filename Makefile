@@ -36,7 +36,7 @@ pytest: $(VENV)/.test                     ## ARGS="tests/test_api.py -k name" ch
 
 test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one
 	$(if $(PBS_EXEC),$(BIN)/python -m tests.pbs.conditions)
-	$(BIN)/python -m pytest tests/pbs tests/test_pbs.py tests/test_pbs_jobs.py tests/contract tests/e2e/test_pbs.py \
+	$(BIN)/python -m pytest tests/pbs tests/test_pbs.py tests/test_pbs_jobs.py tests/test_pbs_refusals.py tests/contract tests/e2e/test_pbs.py \
 	    -k "pbs and not slurm" $(ARGS)
 
 # ---- longer than a test may take

@@ -321,6 +321,21 @@ async def test_nothing_is_cancelled_while_names_cannot_be_told(launcher, cluster
     assert not launcher.requests
 
 
+async def test_where_ids_cannot_be_asked_for_what_is_found_by_its_name_is_ours(launcher, cluster, monkeypatch):
+    listed = ["4711_0|RUNNING|None\n", "9_0|RUNNING|None\n", None]
+    play_queue(monkeypatch, scontrol=None, squeue=lambda command: listed.pop(0))
+    driver = a_driver(launcher)
+    await driver.submit(a_spec(cluster, count=2))
+    await driver.cancel(cluster, [JobId("4711_0")])
+    assert launcher.requests[-1]["arguments"] == ("4711_[0]",)
+    await driver.submit(a_spec(cluster, group="w2"))
+    driver._ours.clear()
+    for _ in range(2):  # something else is found, or nothing can be
+        with pytest.raises(BackendUnavailable, match="slurmctld is away"):
+            await driver.cancel(cluster, [JobId("4711")])
+    assert len(launcher.requests) == 3
+
+
 async def test_what_was_found_by_its_name_is_ours(launcher, cluster, monkeypatch):
     asked = play_queue(monkeypatch, squeue="50_0|RUNNING|None\n")
     driver = a_driver(launcher)

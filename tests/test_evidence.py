@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.backends.dialect import Status
 from gateway.backends.evidence import (
+    ABSENCES_UNKNOWN,
     OVERDUE_NEVER_SEEN,
     OVERDUE_SEEN,
     Evidence,
@@ -75,11 +76,25 @@ def test_absence_from_a_list_alone_is_no_evidence():
     evidence = Evidence()
     for _ in range(9):
         states, evidence = look(evidence, NOT_LISTED)
-        assert states == {}
+        assert states.get("1") is not JobState.GONE
     _, evidence = look(evidence, EMPTY)
     _, evidence = look(evidence, NOT_LISTED)  # it was not its turn to be asked for
     _, evidence = look(evidence, EMPTY)
     assert look(evidence, EMPTY)[0] == {"1": JobState.GONE}
+
+
+def test_of_a_job_that_was_cancelled_absence_is_enough():
+    _, evidence = look(Evidence(), Status(reports={"1": RUNNING}), cancelled={"1"})
+    _, evidence = look(evidence, NOT_LISTED, cancelled={"1"})
+    assert look(evidence, NOT_LISTED, cancelled={"1"})[0] == {"1": JobState.GONE}
+
+
+def test_what_is_absent_and_cannot_be_asked_for_is_unknown_after_a_while():
+    evidence, states = Evidence(), {}
+    for looks in range(1, 9):
+        assert states == ({"1": JobState.UNKNOWN} if looks > ABSENCES_UNKNOWN else {})
+        states, evidence = look(evidence, NOT_LISTED)
+    assert look(evidence, Status(reports={"1": RUNNING}))[1] == Evidence(seen=frozenset({"1"}))
 
 
 def test_an_array_s_end_is_the_end_of_elements_that_are_not_listed():

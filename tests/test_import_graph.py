@@ -43,6 +43,7 @@ pure    gateway.backends.pbs_arguments
 pure    gateway.backends.pbs_config
 pure    gateway.backends.pbs_ids
 pure    gateway.backends.pbs_jobs
+pure    gateway.backends.pbs_refusals
 pure    gateway.backends.script
 pure    gateway.backends.settings
 pure    gateway.backends.slurm

@@ -76,6 +76,16 @@ def test_a_group_is_one_array_whose_elements_name_themselves(dialect):
     assert submission.script.endswith('--name w1-"${PBS_ARRAY_INDEX}"\n')
 
 
+@pytest.mark.parametrize("requeue", [False, True])
+def test_an_array_is_always_rerunnable(dialect, requeue):
+    """Real PBS: "cannot submit non-rerunable Array Job", whatever stands first."""
+    (rerun,) = [word for word in dialect.submission(a_spec(count=2, requeue=requeue)).arguments if word[:2] == "-r"]
+    assert rerun == "-ry"
+    for role in Role:
+        plain = dialect.submission(a_spec(role=role, requeue=requeue)).arguments
+        assert ("-ry" if requeue else "-rn") in plain
+
+
 def test_environment_and_secrets_are_in_the_script_alone(dialect):
     """`-v` and arguments can be read by everybody."""
     submission = dialect.submission(a_spec())
@@ -239,7 +249,7 @@ def test_names_are_asked_for_by_id(dialect):
     jobs = ["7.pbs", "8[].pbs"]
     first, second = dialect.name_commands(jobs)
     assert first[-1] == "7.pbs"
-    assert "-x" in second
+    assert "-x" not in second
     told = ok('{"Jobs": {"7.pbs": {"Job_Name": "dask-gateway-c1-w1"}}}')
     unknown = Answer(153, "", "qstat: Unknown Job Id 8[].pbs\n")
     assert dialect.parse_names(jobs, [told, unknown]) == {"7.pbs": "dask-gateway-c1-w1", "8[].pbs": ""}
@@ -252,15 +262,9 @@ def test_names_are_asked_for_by_id(dialect):
 
 
 def test_refusals_and_accidents_of_qsub(dialect):
-    away = Answer(162, "", "Connection refused\nqsub: cannot connect to server pbs (errno=15010)\n")
-    refused = Answer(170, "", "qsub: Unknown queue\n")
-    crash = Answer(-6, "", "munmap_chunk(): invalid pointer\n")
-    assert dialect.refusal(away) is Refusal.AWAY
-    assert dialect.refusal(refused) is Refusal.REFUSED
-    assert dialect.advice(refused) == ""
-    assert refused.words == "qsub: Unknown queue"
-    for accident in (crash, Answer(134, "", ""), Answer(1, "", "double free or corruption (fasttop)")):
-        assert dialect.refusal(accident) is Refusal.LOST
+    assert dialect.refusal(Answer(162, "", AWAY)) is Refusal.AWAY
+    assert dialect.refusal(Answer(183, "", "qsub: End of File\n")) is Refusal.LOST
+    assert dialect.refusal(Answer(170, "", "qsub: Unknown queue\n")) is Refusal.REFUSED
 
 
 # --- cancel ---------------------------------------------------------------------------------------------------------
@@ -309,6 +313,11 @@ def test_no_call_mixes_what_qdel_confuses(jobs):
         (55, "qdel: Request invalid for finished array subjob 135[4].pbs\n", False),
         (168, "qdel: Request invalid for state of job 139.pbs\n", False),
         (156, "qdel: Invalid request 135[77].pbs\n", False),
+        (0, "pbs_iff: cannot connect to host\nauth: Unable to authenticate connection (pbs:15001)\n", True),
+        (0, "Couldn't connect to cluster: pbs\n", True),
+        (0, "a greeting of the site\n", False),
+        (183, "qdel: Premature end of message\n", True),
+        (139, "", True),
         (35, "", False),
         (1, "", True),
         (159, "qdel: Unauthorized Request  1270.pbs\n", True),
@@ -384,7 +393,9 @@ def test_missing_jobs_are_asked_for_one_by_one_or_by_array(dialect):
     assert dialect.follow_up(status(), known, 0) == (
         ("qstat", *json_of, "7.pbs"),
         ("qstat", "-x", *json_of, "7.pbs"),
+        ("qstat", *json_of, "8[0].pbs"),
         ("qstat", "-x", *json_of, "8[0].pbs"),
+        ("qstat", "-t", *json_of, "9[].pbs"),
         ("qstat", "-x", "-t", *json_of, "9[].pbs"),
     )
 
@@ -396,7 +407,7 @@ def test_the_number_of_questions_is_bounded_and_all_get_their_turn(dialect):
     asked = set()
     for turn in range(50):
         commands = dialect.follow_up(look, known, turn)
-        assert len(commands) <= 1 + MAX_MISSING_ASKED + MAX_WAITING_ASKED
+        assert len(commands) <= 2 * MAX_MISSING_ASKED + MAX_WAITING_ASKED
         asked |= {command[-1] for command in commands}
     assert asked == set(known)
 
@@ -420,6 +431,31 @@ def test_a_missing_job_is_gone_when_pbs_says_how_it_ended(dialect):
         ok(recorded("qstat_x_f_json_subjob_exit3.txt")),
     )
     assert look.reports == {"135[2].pbs": JobReport(JobState.GONE, "exit code 3, on node pbs")}
+
+
+def ended_answer(job, **attributes):
+    return ok(json.dumps({"Jobs": {job: {"job_state": "X", **attributes}}}))
+
+
+def test_a_user_s_qdel_of_waiting_jobs_is_told(dialect):
+    """The record is made up; in a history it means that somebody has named it in a qdel."""
+    job, made_up = "7[1].pbs", {"substate": 70, "comment": "Subjob finished"}
+    look = answered(dialect, status(), jobs(job), ended_answer(job, **made_up), ended_answer(job, **made_up))
+    assert look.reports == {job: JobReport(JobState.GONE, "deleted while it waited", deleted=True)}
+    made_up["Exit_status"] = 1
+    look = answered(dialect, status(), jobs(job), ended_answer(job, **made_up), ended_answer(job, **made_up))
+    assert look.reports == {job: JobReport(JobState.GONE, "PBS does not remember how it ended", deleted=True)}
+    # Without a history, only the question without -x has an answer, and all ends look alike.
+    look = answered(dialect, status(), jobs(job), ended_answer(job, **made_up), ok(NO_JOBS, NO_HISTORY))
+    assert look.reports == {job: JobReport(JobState.GONE, "PBS does not remember how it ended")}
+
+
+def test_jobs_that_are_deleted_because_they_can_never_run_have_failed():
+    hopeless = JobReport(JobState.QUEUED, "Can Never Run: Insufficient amount of resource: ncpus")
+    told = ended_answer("7.pbs", substate=91, comment=hopeless.reason)
+    for strict in (False, True):
+        look = answered(PBS(fail_on_can_never_run=strict), status(), jobs("7.pbs", report=hopeless), told, told)
+        assert look.reports[JobId("7.pbs")].deleted is not strict
 
 
 def test_a_whole_array_is_read_from_one_answer(dialect):
@@ -542,6 +578,53 @@ def test_finding_a_submission(dialect):
         dialect.parse_found(cluster, Role.WORKER, "w1", 2, [ok(), Answer(162, "", AWAY)])
     with pytest.raises(StatusFailed, match="no id"):
         dialect.parse_found(cluster, Role.WORKER, "w1", 2, [ok("7.pbs\n"), ok()])
+
+
+def test_a_thorough_search_looks_at_all_jobs(dialect):
+    cluster = a_spec().cluster
+    (command,) = dialect.find_commands(cluster, Role.WORKER, "w1", thorough=True)
+    assert command == ("qstat", "-f", "-F", "json")
+    jobs = {
+        "6.pbs": {"Job_Name": "dask-gateway-c1-w1", "Job_Owner": "mallory@login1"},
+        "8[].pbs": {"Job_Name": "dask-gateway-c1-w1", "Job_Owner": "alice@login1"},
+        "9.pbs": {"Job_Name": "other", "Job_Owner": "alice@login1"},
+        "odd": {"Job_Name": "dask-gateway-c1-w1", "Job_Owner": "alice@login1"},
+    }
+    answer = ok("Welcome\n" + json.dumps({"Jobs": jobs}))
+    assert dialect.parse_found(cluster, Role.WORKER, "w1", 2, [answer]) == ("8[0].pbs", "8[1].pbs")
+    assert dialect.parse_found(cluster, Role.WORKER, "w2", 2, [answer]) == ()
+
+
+UNKNOWN_ID = Answer(153, NO_JOBS, "qstat: Unknown Job Id 7.pbs\n")
+NO_HISTORY = ok(NO_JOBS, "qstat: PBS is not configured to maintain job history 7.pbs\n")
+
+
+@pytest.mark.parametrize("ended", [UNKNOWN_ID, NO_HISTORY])
+def test_what_pbs_does_not_know_by_its_id_does_not_exist(dialect, ended):
+    known = jobs("7.pbs", "7[2].pbs")
+    look = answered(dialect, status(running=["7[2].pbs"]), known, UNKNOWN_ID, ended)
+    assert look.nonexistent == {"7.pbs"}
+
+
+@pytest.mark.parametrize("answer", [Answer(255, "", AWAY), ok(""), ok("nonsense")])
+def test_no_answer_about_an_id_is_no_evidence(dialect, answer):
+    look = answered(dialect, status(), jobs("7.pbs"), answer, answer)
+    assert not look.nonexistent
+    assert not look.reports
+
+
+def test_elements_that_their_array_does_not_list_do_not_exist(dialect):
+    known = jobs("9[0].pbs", "9[1].pbs", "9[2].pbs")
+    listed = ok(json.dumps({"Jobs": {"9[].pbs": {"job_state": "B"}, "9[1].pbs": {"job_state": "R"}}}))
+    look = answered(dialect, status(), known, listed, NO_HISTORY)
+    assert look.nonexistent == {"9[0].pbs", "9[2].pbs"}
+    assert look.reports == {"9[1].pbs": JobReport(JobState.RUNNING)}
+
+
+def test_whatever_a_wrapper_prints_before_the_document(dialect):
+    answer = ok("Welcome {friend}\n" + json.dumps({"Jobs": {"7.pbs": {"job_state": "R"}}}) + "\nBye\n")
+    look = answered(dialect, status(), jobs("7.pbs"), answer, answer)
+    assert look.reports == {"7.pbs": JobReport(JobState.RUNNING)}
 
 
 def test_explaining(dialect):

@@ -74,6 +74,8 @@ def test_reasons_to_wait():
     assert waiting({"job_state": "W", "substate": 37}) == "its files could not be staged in"
     assert waiting({"job_state": "Q", "comment": "Job run at Sun Nov 22 at 08:28 on (pbs:ncpus=1)"}) == ""
     assert waiting({"job_state": "Q", "comment": 7}) == ""
+    assert waiting({"job_state": "H", "Hold_Types": "u", "comment": "Subjob finished"}) == "held by its user"
+    assert waiting({"job_state": "Q", "comment": "Job was sent for execution at Thu Nov 26 at 22:46 on (n1)"}) == ""
 
 
 def test_ends():
@@ -85,6 +87,72 @@ def test_ends():
     assert (
         ending({"substate": 91, "comment": "Can Never Run: x"}) == "deleted while it waited, PBS says: Can Never Run: x"
     )
+
+
+MADE_UP = {"job_state": "X", "substate": 70, "comment": "Subjob finished"}
+
+
+@pytest.mark.parametrize("comment", ["Subjob finished", "Subjob failed", "Subjob terminated", "Subjob finished and x"])
+@pytest.mark.parametrize("state", [{"job_state": "X", "substate": 70}, {"job_state": "F", "substate": 91}])
+@pytest.mark.parametrize("code", [0, 1, 2, "1"])
+def test_the_exit_code_of_a_record_that_pbs_made_up_is_not_believed(comment, state, code):
+    """Seen: `exit 5`, then qdel of the array: Exit_status 1, that of the array."""
+    ended = {**state, "comment": comment, "Exit_status": code}
+    assert report(ended).reason == "PBS does not remember how it ended"
+    assert report(ended).deleted, "with a history, only a qdel makes PBS forget"
+    assert not report(ended, history=False).deleted, "without a history every end looks so"
+
+
+@pytest.mark.parametrize("history", [False, True])
+@pytest.mark.parametrize("substate", [10, 20, 70, 91])
+def test_a_subjob_that_was_deleted_before_it_ran(history, substate):
+    found = report({**MADE_UP, "substate": substate}, history=history)
+    assert found == JobReport(JobState.GONE, "deleted while it waited", deleted=True)
+
+
+def test_after_a_restart_the_array_itself_may_have_such_a_comment():
+    found = report({"job_state": "F", "substate": 92, "comment": "Subjob finished", "Exit_status": 0, "array": "True"})
+    assert not found.deleted
+    assert found.reason.startswith("exit code 0")
+
+
+@pytest.mark.parametrize(
+    ("name", "deleted"),
+    [
+        ("delheld", True),
+        ("delrunning", True),
+        ("trapterm", True),
+        ("finished", False),
+        ("failed", False),
+        ("killed9", False),
+        ("walltime", False),
+        ("running", False),
+        ("held", False),
+    ],
+)
+def test_who_was_deleted(name, deleted):
+    assert report(recorded_text()[name]).deleted is deleted
+
+
+def test_a_job_that_was_deleted_while_it_waited_to_be_run_again():
+    """Seen after qrerun and qdel; its comment does not say by whom."""
+    found = report(
+        {
+            "job_state": "X",
+            "substate": 91,
+            "run_count": 2,
+            "Exit_status": -11,
+            "comment": "Job run at Thu Nov 26 at 22:46 on (pbs:ncpus=1) and terminated",
+        }
+    )
+    assert found.deleted
+    assert found.reason == "deleted, it was to be run again (Exit_status -11), started 2 times"
+
+
+def test_the_subjobs_of_a_held_array_wait_in_q():
+    held = {"job_state": "Q", "Hold_Types": "u", "comment": "Job held by alice on Thu Nov 26 22:46:13 2026"}
+    assert waiting(held) == "held by its user; Job held by alice on Thu Nov 26 22:46:13 2026"
+    assert waiting({"job_state": "Q", "Hold_Types": "n"}) == ""
 
 
 @pytest.mark.parametrize(
@@ -99,6 +167,7 @@ def test_ends():
         (265, "killed by signal 9 (SIGKILL)"),
         (290, "killed by signal 34"),
         (-3, "could not be started"),
+        (-11, "run again"),
         (-27, "more memory"),
         (-99, "Exit_status -99"),
     ],

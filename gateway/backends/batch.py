@@ -166,7 +166,7 @@ class BatchDriver:
             answers = await self._queue.answers(self._dialect.name_commands(asked))
             names = self._dialect.parse_names(asked, answers)
         except StatusFailed as failure:
-            raise BackendUnavailable(f"{self._dialect.name} does not answer: {failure}") from None
+            names = {job: await self._name_by_search(cluster, job, failure) for job in asked}
         foreign = {
             job for job, name in names.items() if name and not name.startswith(submission_name(cluster.name, ""))
         }
@@ -177,6 +177,23 @@ class BatchDriver:
             if spec := self._submitted.get(cluster.name, {}).get(job):
                 instead += await self.find(cluster, spec.role, spec.group, spec.count)
         return [*(job for job in jobs if self._submission_of(job) not in foreign), *instead]
+
+    async def _name_by_search(self, cluster: ClusterRef, job: JobId, failure: StatusFailed) -> str:
+        """The name of a job that cannot be asked for by its id, if it is found by the name that it was submitted under.
+
+        Raises BackendUnavailable with the `failure` otherwise.
+        """
+        spec = self._submitted.get(cluster.name, {}).get(job)
+        if spec is not None:
+            commands = self._dialect.find_commands(cluster, spec.role, spec.group)
+            try:
+                found = await self._queue.answers(commands)
+                jobs = self._dialect.parse_found(cluster, spec.role, spec.group, spec.count, found)
+            except StatusFailed:
+                jobs = ()
+            if job in map(self._submission_of, jobs):
+                return spec.submission
+        raise BackendUnavailable(f"{self._dialect.name} does not answer: {failure}") from None
 
     def _submission_of(self, job: JobId) -> JobId:
         """The id of the whole submission that a job belongs to."""
@@ -263,6 +280,7 @@ class BatchDriver:
             eager_period=backend.eager_poll_period,
             site=lambda: self._site,
             give_up=self._give_up,
+            cancelled=lambda: self._endings.jobs,
         )
         async with trio.open_nursery() as nursery:
             for name, run in (

@@ -45,6 +45,11 @@ class Endings:
         self._jobs.setdefault(job, Ending(cluster, now, -1))
 
     @property
+    def jobs(self) -> Collection[JobId]:
+        """The jobs that were asked to end and may still be there."""
+        return self._jobs.keys()
+
+    @property
     def next_due(self) -> float:
         """When to look again; infinity if there is nothing to look for."""
         return min((ending.due for ending in self._jobs.values()), default=float("inf"))

@@ -6,14 +6,16 @@ be incomplete for many reasons. A job is presumed gone when it is absent from
 enough looks in a row *and* the batch system, asked for its id, does not know
 it: the batch system forgets ended jobs, and elements of an array that were
 cancelled in the queue vanish at once. A job that was never seen must be absent
-once more, and is never presumed gone where the batch system may hide it.
+once more, and is never presumed gone where the batch system may hide it. Of a
+job that we have cancelled absence is enough: that is what was asked for.
 
-What stays unknown for minutes is overdue: whoever waits goes by the clock then.
+What is absent but cannot be asked for is unknown after a while. What stays
+unknown for minutes is overdue: whoever waits goes by the clock then.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from gateway.backends.dialect import Status
 from gateway.models import JobId, JobReport, JobState
@@ -22,10 +24,14 @@ from gateway.models import JobId, JobReport, JobState
 ABSENCES_SEEN = 2
 ABSENCES_NEVER_SEEN = 3
 
+#: Looks in a row without a job, and without an answer about its id, after which nothing is known of it.
+ABSENCES_UNKNOWN = 5
+
 #: Seconds after which a job that nothing is known of is overdue: one that was seen before, one that never was.
 OVERDUE_SEEN = 300.0
 OVERDUE_NEVER_SEEN = 60.0
 
+_NOT_LISTED = "The batch system does not list the job, and does not answer when it is asked for it."
 _VANISHED = "it has left the queue, and the batch system does not remember how it ended"
 
 
@@ -33,12 +39,14 @@ _VANISHED = "it has left the queue, and the batch system does not remember how i
 class Evidence:
     """What is known of the watched jobs that have not ended.
 
-    Who was seen, who was missed how often in a row, and since when (in
-    seconds of the caller's clock) nothing is known of whom.
+    Who was seen, who was missed how often in a row (and who of those was
+    known not to exist), and since when (in seconds of the caller's clock)
+    nothing is known of whom.
     """
 
     seen: frozenset[JobId] = field(default=frozenset())
     absences: Mapping[JobId, int] = field(factory=dict)
+    unlisted: Mapping[JobId, int] = field(factory=dict)
     unknown_since: Mapping[JobId, float] = field(factory=dict)
 
 
@@ -49,15 +57,17 @@ def judge(
     array_of: Callable[[JobId], JobId | None],
     hides_jobs: str = "",
     *,
+    cancelled: Collection[JobId] = (),
     now: float,
 ) -> tuple[dict[JobId, JobReport], Evidence]:
     """What to report of `jobs` (each with its user) after one good answer, and the evidence so far.
 
-    `jobs` are those that were watched before the question was asked, at `now`.
+    `jobs` are those that were watched before the question was asked, at `now`; some may have been `cancelled`.
     """
     reports: dict[JobId, JobReport] = {}
     seen: set[JobId] = set()
     absences: dict[JobId, int] = {}
+    unlisted: dict[JobId, int] = {}
     unknown: dict[JobId, str] = {}
     for job in jobs:
         known = job in evidence.seen
@@ -74,13 +84,17 @@ def judge(
             unknown[job] = status.doubtful[job]
         elif hides_jobs and not known:
             unknown[job] = hides_jobs
-        elif job in status.nonexistent:
+        elif job in status.nonexistent or job in cancelled:
             absences[job] = evidence.absences.get(job, 0) + 1
             if absences[job] >= (ABSENCES_SEEN if known else ABSENCES_NEVER_SEEN):
                 reports[job] = JobReport(JobState.GONE, _VANISHED, presumed=True)
-        elif job in evidence.absences:  # it was not its turn to be asked for
-            absences[job] = evidence.absences[job]
-    more, evidence = _unknown(Evidence(frozenset(seen), absences, evidence.unknown_since), unknown, now)
+        else:  # it was not its turn to be asked for, or there was no answer
+            unlisted[job] = evidence.unlisted.get(job, 0) + 1
+            if job in evidence.absences:
+                absences[job] = evidence.absences[job]
+            if unlisted[job] >= ABSENCES_UNKNOWN:
+                unknown[job] = _NOT_LISTED
+    more, evidence = _unknown(Evidence(frozenset(seen), absences, unlisted, evidence.unknown_since), unknown, now)
     return reports | more, evidence
 
 
@@ -88,7 +102,8 @@ def no_answer(
     evidence: Evidence, jobs: Iterable[JobId], reason: str, *, now: float
 ) -> tuple[dict[JobId, JobReport], Evidence]:
     """What to report after a question without a good answer; absences are counted anew."""
-    return _unknown(Evidence(evidence.seen, {}, evidence.unknown_since), dict.fromkeys(jobs, reason), now)
+    before = Evidence(evidence.seen, unknown_since=evidence.unknown_since)
+    return _unknown(before, dict.fromkeys(jobs, reason), now)
 
 
 def _unknown(evidence: Evidence, unknown: Mapping[JobId, str], now: float) -> tuple[dict[JobId, JobReport], Evidence]:
@@ -97,7 +112,7 @@ def _unknown(evidence: Evidence, unknown: Mapping[JobId, str], now: float) -> tu
     for job, reason in unknown.items():
         patience = OVERDUE_SEEN if job in evidence.seen else OVERDUE_NEVER_SEEN
         reports[job] = JobReport(JobState.UNKNOWN, reason, overdue=now - since[job] >= patience)
-    return reports, Evidence(evidence.seen, evidence.absences, since)
+    return reports, evolve(evidence, unknown_since=since)
 
 
 def _end_of_array(status: Status, array: JobId | None) -> JobReport | None:

@@ -22,6 +22,8 @@ recordings):
 - An empty answer with exit code 0 says that the job is hidden from us
   (query_other_jobs), or, with `-x`, that there is no history: neither says
   that a job is gone.
+- An array is always rerunnable, or qsub refuses it. Where the site does not
+  want jobs to be run again, a worker whose job was is cancelled and replaced.
 - qdel with several elements of arrays forgets some when others have ended, and
   crashes (nothing deleted) when an unknown id follows. Each call has plain
   jobs only, or one range of an array, or one whole array.
@@ -40,7 +42,8 @@ from gateway.backends.dialect import Answer, Command, Refusal, Site, Status, Sta
 from gateway.backends.jobqueue import walltime_seconds
 from gateway.backends.pbs_config import PBSClusterConfig
 from gateway.backends.pbs_ids import array_of, by_array, ids_of, is_id, ranges, submitted_id
-from gateway.backends.pbs_jobs import CAN_NEVER_RUN, SUSPENDED, ending, jobs_in, report, waiting
+from gateway.backends.pbs_jobs import CAN_NEVER_RUN, SUSPENDED, Attributes, ending, jobs_in, report, waiting
+from gateway.backends.pbs_refusals import advice, broke_off, classify
 from gateway.backends.script import JobScript, render_script
 from gateway.models import JobId, JobReport, JobState, Role
 
@@ -57,19 +60,17 @@ _TOLD = (
 MAX_CANCEL_ARGUMENTS = 1000
 
 #: Missing jobs or arrays, and waiting ones, that are asked for after one look at the queue.
-MAX_MISSING_ASKED, MAX_WAITING_ASKED = 10, 4
+MAX_MISSING_ASKED, MAX_WAITING_ASKED = 5, 4
 #: Jobs whose names are asked for one by one.
 MAX_NAMES_ASKED = 20
 #: More missing elements of one array than this are asked for with the whole array.
 FEW_ELEMENTS = 2
 
-_AWAY = re.compile(r"cannot connect to server|Couldn't connect to cluster|Connection (refused|timed out)|errno=150\d\d")
-_CRASHED = re.compile(r"invalid pointer|double free|corruption|[Aa]borted|[Ss]egmentation fault")
-_CRASH_CODES = frozenset((134, 139))  # SIGABRT and SIGSEGV, as a shell says them
 #: Refusals of qdel that mean that there is nothing to delete (any more).
 _GONE_ALREADY = re.compile(
     r"Unknown Job Id|Job has finished|Request invalid for (state of job|finished array subjob)|Invalid request \d+\["
 )
+_UNKNOWN_ID = re.compile(r"Unknown Job Id|Job has finished")
 _GONE_CODES = frozenset((35, 153, 55, 168))
 _HIDDEN = (
     "PBS does not show this job to the gateway's account; an administrator can make it an operator"
@@ -122,7 +123,8 @@ class PBS:
                 *((f"-J0-{spec.count - 1}",) if array else ()),
                 "-Wsandbox=PRIVATE" if config.use_stagein else "-koed",
                 "-joe",
-                "-ry" if config.requeue else "-rn",
+                # qsub refuses arrays that are not rerunnable, also where its server's default arguments say so.
+                "-ry" if array or config.requeue else "-rn",
                 *config.submit_options(spec.role, tuple(_resources(config, spec.role))),
             ),
             script=render_script(script),
@@ -135,15 +137,12 @@ class PBS:
         return ids_of(submitted_id(stdout), spec.count)
 
     def refusal(self, answer: Answer) -> Refusal:
-        """By the text: exit codes (162, for qstat 255) have other meanings too. A qsub may crash after its work."""
-        code = answer.returncode
-        if code < 0 or code in _CRASH_CODES or _CRASHED.search(answer.stderr):
-            return Refusal.LOST
-        return Refusal.AWAY if _AWAY.search(answer.stderr) else Refusal.REFUSED
+        """By the text: the exit codes have other meanings, too."""
+        return classify(answer)
 
     def advice(self, answer: Answer) -> str:
         """Options of PBSClusterConfig."""
-        return ""
+        return advice(answer)
 
     def cancel_arguments(self, jobs: Collection[JobId]) -> tuple[tuple[str, ...], ...]:
         """Calls with plain ids only, and one for each whole array and each range."""
@@ -154,20 +153,24 @@ class PBS:
         return tuple(calls)
 
     def cancel_failed(self, answer: Answer) -> bool:
-        """The exit code is that of the last refusal, so each refusal is read."""
+        """The exit code is that of the last refusal, so each refusal is read.
+
+        A qdel that reached nobody may end with 0, even without a word: what is still there long after a cancel is
+        cancelled again (endings.py).
+        """
         refusals = [line for line in answer.stderr.splitlines() if line.strip()]
-        if answer.returncode == 0 or (not refusals and answer.returncode in _GONE_CODES):
+        if answer.returncode == 0:
+            return broke_off(answer)
+        if not refusals and answer.returncode in _GONE_CODES:
             return False
         return not refusals or not all(_GONE_ALREADY.search(line) for line in refusals)
 
     def name_commands(self, jobs: Collection[JobId]) -> tuple[Command, ...]:
         """One qstat a job; all jobs at once when there are many, since each id takes a connection."""
-        if len(jobs) > MAX_NAMES_ASKED:
-            return ((self._path("qstat"), "-f", "-F", "json"),)
-        return tuple(self._qstat("-x", job) for job in jobs)
+        return (self._all_jobs(),) if len(jobs) > MAX_NAMES_ASKED else tuple(self._qstat(job) for job in jobs)
 
     def parse_names(self, jobs: Collection[JobId], answers: Sequence[Answer]) -> Mapping[JobId, str]:
-        """Job_Name of those that are there or in the history."""
+        """Job_Name of those that are there; what has ended needs no name."""
         for answer in answers:
             if answer.returncode != 0 and not _GONE_ALREADY.search(answer.stderr):
                 raise StatusFailed(answer.words)
@@ -189,12 +192,15 @@ class PBS:
         return Status(reports=reports)
 
     def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> tuple[Command, ...]:
-        """Single questions for some of those that are missing or wait."""
+        """Single questions for some of those that are missing or wait.
+
+        What is missing is asked for twice: whether it is there (and shown to us), and how it ended if PBS remembers.
+        """
         missing = [job for job in known if job not in status.reports]
         asked = list(_turned(sorted(_questions(missing)), turn))[:MAX_MISSING_ASKED]
-        commands = [self._qstat("-x", "-t", job) if "[]" in job else self._qstat("-x", job) for job in asked]
-        if asked:  # the witness: does PBS show us jobs at all? `-x` does not tell where there is no history
-            commands.insert(0, self._qstat(asked[0]))
+        commands = [
+            self._qstat(*history, *(("-t",) if "[]" in job else ()), job) for job in asked for history in ((), ("-x",))
+        ]
         queued = [job for job in known if job not in missing and status.reports[job].state is JobState.QUEUED]
         wait = list(_turned(sorted({array_of(job) or job for job in queued}), turn))
         told = {array_of(job) or job for job in queued if known[job].reason}
@@ -205,18 +211,28 @@ class PBS:
         self, status: Status, known: Mapping[JobId, JobReport], answers: Sequence[tuple[Command, Answer]]
     ) -> Status:
         """Ends of missing jobs, reasons of waiting ones. What was not asked for keeps the reason it had."""
-        told = {job: attributes for _, answer in answers for job, attributes in jobs_in(answer.stdout).items()}
-        hidden = any("-x" not in command and _is_empty(answer) for command, answer in answers)
+        told: dict[str, Attributes] = {}
+        remembered: set[str] = set()  # what was told from a history
+        denied: set[str] = set()  # what PBS, asked whether it is there, does not know
+        hidden = False
+        for command, answer in answers:
+            jobs, history = jobs_in(answer.stdout), "-x" in command
+            told.update(jobs)
+            remembered.update(jobs if history else ())
+            hidden = hidden or (not history and _is_empty(answer))
+            if not history and (_UNKNOWN_ID.search(answer.stderr) or (jobs and "-t" in command)):
+                denied.add(command[-1])
         reports = dict(status.reports)
         nonexistent = set()
-        asked = {command[-1] for command, _ in answers}
         for job, before in known.items():
             now = status.reports.get(job)
             if now is None and job in told:
-                reports[job] = report(told[job])
+                ended = report(told[job], history=job in remembered)
+                # Deleted for us, as the site wants it: that is a failure all the same.
+                reports[job] = evolve(ended, deleted=ended.deleted and not self._is_hopeless(before))
             elif now is None and hidden:
                 reports[job] = JobReport(JobState.UNKNOWN, _HIDDEN)
-            elif now is None and not asked.isdisjoint((job, array_of(job))):
+            elif now is None and not denied.isdisjoint((job, array_of(job))):
                 nonexistent.add(job)
             elif now is not None and now.state is JobState.QUEUED:
                 attributes = told.get(array_of(job) or job)
@@ -232,7 +248,12 @@ class PBS:
     def find_commands(
         self, cluster: ClusterRef, role: Role, group: str, *, thorough: bool = False
     ) -> tuple[Command, ...]:
-        """By name and user, since a name alone could be anybody's; in the history, too, if there is one."""
+        """By name and user, since a name alone could be anybody's; in the history, too, if there is one.
+
+        Thoroughly, all jobs are looked at: a site may have put a cache before qselect.
+        """
+        if thorough:
+            return (self._all_jobs(),)
         who = ("-u", cluster.username, "-N", submission_name(cluster.name, group))
         return ((self._path("qselect"), *who), (self._path("qselect"), "-x", *who))
 
@@ -241,6 +262,11 @@ class PBS:
     ) -> tuple[JobId, ...]:
         """The first submission of that name; arrays are listed by their own id."""
         bases = [job for answer in answers for job in _ids(answer)]
+        for job, attributes in jobs_in(answers[0].stdout).items():
+            owner = str(attributes.get("Job_Owner", "")).partition("@")[0]
+            if (attributes.get("Job_Name"), owner) == (submission_name(cluster.name, group), cluster.username):
+                bases.append(JobId(job))
+        bases = [job for job in bases if is_id(job) and array_of(job) is None]
         if not bases:
             return ()
         try:
@@ -297,6 +323,10 @@ class PBS:
     def _is_hopeless(self, job: JobReport) -> bool:
         return self.fail_on_can_never_run and job.state is JobState.QUEUED and CAN_NEVER_RUN in job.reason
 
+    def _all_jobs(self) -> Command:
+        """All jobs that have not ended, in one connection; some kilobytes each."""
+        return (self._path("qstat"), "-f", "-F", "json")
+
     def _qstat(self, *arguments: str) -> Command:
         *options, job = arguments
         return (self._path("qstat"), *options, "-f", "-F", "json", job)
@@ -328,7 +358,7 @@ def _resources(config: PBSClusterConfig, role: Role) -> Iterator[str]:
 
 def _ids(answer: Answer) -> list[JobId]:
     """The ids in an answer of qselect. Raises StatusFailed when it is none."""
-    if answer.returncode != 0:
+    if answer.returncode != 0 or broke_off(answer):
         raise StatusFailed(answer.words)
     return [JobId(line) for line in map(str.strip, answer.stdout.splitlines()) if is_id(line)]
 

@@ -7,6 +7,18 @@ may stand for strings, and bytes that are no UTF-8 arrive replaced.
 
 How jobs end is seen with OpenPBS 23.06: Exit_status is the exit code, 256 + N
 for signal N, or a negative number of PBS's own (JOB_EXEC_* in its job.h).
+
+PBS does not have a record of each subjob. It makes one up from the array's,
+with a comment that begins with `Subjob` and the Exit_status of whichever
+subjob changed last:
+
+- of a subjob that was deleted before it ran;
+- of one that had ended, when it is named by a qdel later, alone in a range or
+  with its array;
+- without a history, of each one that ends.
+
+Such an Exit_status is nobody's, so it is not believed. There is none while no
+subjob has ended by itself; so without one, this one was deleted as it waited.
 """
 
 import json
@@ -35,6 +47,10 @@ _SIGNALS = {2: "SIGINT", 6: "SIGABRT", 7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV",
 _OWN_CODES = {
     -3: "it could not be started",
     -10: "it could not be run as this user on the node",
+    -11: "it was to be run again",
+    -14: "it was to be run again",
+    -16: "it was to be run again",
+    -18: "it was to be run again",
     -24: "it used more CPUs than it had asked for",
     -25: "it used more CPUs than it had asked for",
     -26: "it used more virtual memory than it had asked for (vmem)",
@@ -45,14 +61,23 @@ _OWN_CODES = {
 _HOLDS = {"u": "by its user", "o": "by an operator", "s": "by PBS", "p": "for a bad password"}
 #: Comments that say no more than state and Exit_status do.
 _ORDINARY = re.compile(
-    r"Job run at .*? on \(.*?\)( and (failed|finished|exceeded resource \w+))?|Job Array Began at .*"
+    r"Job (run|was sent for execution) at .*? on \(.*?\)( and (failed|finished|terminated|exceeded resource \w+))?"
+    r"|Job Array Began at .*"
+    r"|Subjob (finished|failed|terminated)( and (failed|finished|terminated))?"  # an array may keep that of a subjob
 )
+#: How the comments of records begin that PBS has made up (stat_job.c in its source).
+_MADE_UP = re.compile(r"Subjob (finished|failed|terminated)\b")
+_TERMINATED = 91  # the substate of jobs that were deleted
 
 
 def jobs_in(text: str) -> Mapping[str, Attributes]:
-    """The jobs of a JSON answer by id; none if there are none, or if it is no such answer."""
+    """The jobs of a JSON answer by id; none if there are none, or if it is no such answer.
+
+    The document begins with a line that is an opening brace, after whatever a site's wrapper prints.
+    """
+    start = re.search(r"^\{", text, re.MULTILINE)
     try:
-        document = json.loads(text, strict=False)
+        document, _ = json.JSONDecoder(strict=False).raw_decode(text, start.start() if start else 0)
     except (ValueError, RecursionError):
         return {}
     jobs = document.get("Jobs") if isinstance(document, dict) else None
@@ -61,12 +86,12 @@ def jobs_in(text: str) -> Mapping[str, Attributes]:
     return {job: attributes for job, attributes in jobs.items() if isinstance(attributes, dict)}
 
 
-def report(attributes: Attributes) -> JobReport:
-    """What to believe of a job with these attributes."""
+def report(attributes: Attributes, *, history: bool = True) -> JobReport:
+    """What to believe of a job with these attributes. `history`: whether PBS remembers jobs that have ended."""
     letter = _text(attributes, "job_state")
     state = STATES.get(letter, JobState.RUNNING)
     if state is JobState.GONE:
-        return JobReport(state, ending(attributes))
+        return JobReport(state, ending(attributes), deleted=_was_deleted(attributes, history=history))
     if state is JobState.UNKNOWN:
         return JobReport(state, "PBS has moved the job to another server.")
     return JobReport(
@@ -78,8 +103,8 @@ def waiting(attributes: Attributes) -> str:
     """Why a job waits, on one line, in PBS's own words where it has any."""
     letter, comment = _text(attributes, "job_state"), _text(attributes, "comment")
     parts = []
-    if letter == "H":
-        holders = " and ".join(_HOLDS[hold] for hold in _text(attributes, "Hold_Types") if hold in _HOLDS)
+    holders = " and ".join(_HOLDS[hold] for hold in _text(attributes, "Hold_Types") if hold in _HOLDS)
+    if letter == "H" or holders:  # the waiting subjobs of a held array are in Q
         parts.append(f"held {holders}".strip())
     if letter == "W":
         if _number(attributes, "substate") == 37:
@@ -94,11 +119,13 @@ def waiting(attributes: Attributes) -> str:
 def ending(attributes: Attributes) -> str:
     """How a job ended: `exit code 3, on node n1`."""
     code, comment = _number(attributes, "Exit_status"), _text(attributes, "comment")
+    if _is_made_up(attributes):
+        return "deleted while it waited" if code is None else "PBS does not remember how it ended"
     deleted = re.search(r"terminated by (\S+)$", comment)
     parts = []
     if deleted:
         parts.append(f"deleted by {deleted[1]}")
-    elif _number(attributes, "substate") == 91:
+    elif _number(attributes, "substate") == _TERMINATED:
         parts.append("deleted" if code is not None else "deleted while it waited")
     if code is not None:
         parts.append(exit_status(code))
@@ -110,6 +137,18 @@ def ending(attributes: Attributes) -> str:
     if comment and not deleted and not _ORDINARY.fullmatch(comment):
         parts.append(f"PBS says: {comment}")
     return ", ".join(parts) or "ended; PBS does not say how"
+
+
+def _is_made_up(attributes: Attributes) -> bool:
+    """Did PBS make this up from the array's record? (After a restart the array itself may have such a comment.)"""
+    return _MADE_UP.match(_text(attributes, "comment")) is not None and "array" not in attributes
+
+
+def _was_deleted(attributes: Attributes, *, history: bool) -> bool:
+    """Did somebody end this job? Where there is a history, only a qdel makes PBS forget a subjob's own record."""
+    if _is_made_up(attributes):
+        return history or _number(attributes, "Exit_status") is None
+    return _number(attributes, "substate") == _TERMINATED
 
 
 def exit_status(code: int) -> str:

@@ -90,7 +90,8 @@ class Queue:
 class Poller:
     """Feeds a board. Periods are seconds; `site` tells what is known of the batch system's configuration by now.
 
-    `give_up` is called with jobs that wait although they can never run, where the site wants such jobs ended.
+    `give_up` is called with jobs that wait although they can never run, where the site wants such jobs ended;
+    `cancelled` tells which jobs were asked to end.
     """
 
     queue: Queue
@@ -99,6 +100,7 @@ class Poller:
     eager_period: float
     site: Callable[[], Site] = Site
     give_up: Callable[[Collection[JobId]], None] = lambda jobs: None
+    cancelled: Callable[[], Collection[JobId]] = tuple
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -134,7 +136,9 @@ class Poller:
         if failures:
             log.info("the batch system answers again", failures=failures)
         remarks.log(status.remarks)
-        reports, evidence = judge(evidence, jobs, status, dialect.array_of, self.site().hides_jobs, now=now)
+        reports, evidence = judge(
+            evidence, jobs, status, dialect.array_of, self.site().hides_jobs, cancelled=self.cancelled(), now=now
+        )
         self._deliver(reports)
         if status.hopeless:
             self.give_up(status.hopeless)

@@ -30,7 +30,8 @@ from gateway.cluster_config import ClusterConfig
 from gateway.errors import JobRefused
 from gateway.models import JobId
 from tests.fakes import FakeDriver, FakeJob, open_fake_driver
-from tests.pbs.simulation import jobs_named, server_of, some_pbs
+from tests.pbs.simulation import server_of, some_pbs
+from tests.pbs.tidy import no_directories_left, no_jobs_left
 from tests.slurm.real import ensure_slurm, needs_slurm, queue
 from tests.users import ensure_users, is_root
 
@@ -208,7 +209,7 @@ def pbs(folder: Path) -> Iterator[Bench]:
     """The PBS that PBS_EXEC names, else a simulated one, with jobs of two users."""
     users = ensure_users()
     staging = {user: Path(pwd.getpwnam(user).pw_dir, ".dask-gateway") for user in users}
-    with some_pbs() as commands:
+    with some_pbs() as commands, no_directories_left(users), no_jobs_left(commands, OUR_JOBS):
         backend = PBSBackend(
             submit_command=str(commands / "qsub"),
             cancel_command=str(commands / "qdel"),
@@ -228,10 +229,6 @@ def pbs(folder: Path) -> Iterator[Bench]:
             files=lambda cluster: sorted((staging[cluster.username] / cluster.name).rglob("*")),
             deadline=40,
         )
-        left = jobs_named(commands, OUR_JOBS, states="QHWTRSU")  # what is in E ends by itself
-        if left:
-            subprocess.run([commands / "qdel", *left], check=False)
-        assert not left, f"jobs are left: {left}"
 
 
 #: Everything that has to keep the contract.

@@ -16,6 +16,7 @@ from tests import original_guide
 from tests.e2e.house import ClientFailed, open_gateway
 from tests.e2e.test_slurm import compute, connect_fails, create, events, scale_when_running, status, wait_until
 from tests.pbs.simulation import jobs_named, some_pbs
+from tests.pbs.tidy import no_directories_left, no_jobs_left, queue
 from tests.slurm.real import allow_dask, folder_of_dask, installation
 from tests.users import ensure_dask, ensure_users, is_root
 
@@ -80,18 +81,15 @@ def open_house(folder, commands, config=""):
 def pbs():
     ensure_dask()
     allow_dask()
-    with miniconda(), some_pbs() as commands:
-        # A simulation has the guide's queue; a real PBS may not.
-        queue = "create queue dask queue_type=execution, enabled=true, started=true"
-        made = subprocess.run([commands / "qmgr", "-c", queue], check=False, capture_output=True).returncode == 0
-        before = set(pbs_jobs(commands))  # on a real PBS the users may have clusters of another gateway
+    # A simulation has the guide's queue; a real PBS may not.
+    with (
+        miniconda(),
+        some_pbs() as commands,
+        queue(commands, "dask"),
+        no_directories_left(),
+        no_jobs_left(commands, "dask-gateway-[0-9a-f]{32}-.*"),
+    ):
         yield commands
-        left = [job for job in pbs_jobs(commands) if job not in before]
-        if left:
-            subprocess.run([commands / "qdel", *left], check=False)
-        if made:
-            subprocess.run([commands / "qmgr", "-c", "delete queue dask"], check=False, capture_output=True)
-        assert not left, f"jobs are left: {left}"
 
 
 @pytest.fixture(scope="module")

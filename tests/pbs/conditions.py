@@ -24,8 +24,15 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 
 
-def lacking(commands: Path) -> Iterator[str]:
-    """What is wrong, the first of what stands in the way of looking further last."""
+#: So many jobs run at the same time: a scheduler and twenty workers, each of 1 CPU and this much memory.
+ROOM, MEMORY = 21, "500mb"
+
+
+def lacking(commands: Path, *, patience: float = PATIENCE) -> Iterator[str]:
+    """What is wrong, the first of what stands in the way of looking further last.
+
+    `patience`: seconds that jobs have to start.
+    """
     if not is_root():
         yield "run this as root: jobs of several users are submitted"
         return
@@ -50,10 +57,13 @@ def lacking(commands: Path) -> Iterator[str]:
         yield "the server keeps no history of jobs: qmgr -c 'set server job_history_enable = True'"
     if not re.search(r"^set server (operators|managers) \+?= dask@", settings, re.MULTILINE):
         yield "dask is no operator of the server: qmgr -c 'set server operators += dask@*'"
-    yield from _no_job_here(commands)
+    if wrong := list(_no_job_here(commands, patience)):
+        yield from wrong
+    else:
+        yield from _no_room(commands, patience)
 
 
-def _no_job_here(commands: Path) -> Iterator[str]:
+def _no_job_here(commands: Path, patience: float) -> Iterator[str]:
     """Whether a job of alice leaves a file on this host."""
     folder = Path(tempfile.mkdtemp(prefix="pbs-conditions-", dir="/tmp"))
     shutil.chown(folder, "alice")
@@ -63,15 +73,41 @@ def _no_job_here(commands: Path) -> Iterator[str]:
         if done.returncode:
             yield f"alice cannot submit jobs: {done.stderr.strip()}"
             return
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         while not (folder / "here").exists():
             if time.monotonic() > end:
-                yield f"{done.stdout.strip()}, a job of alice, did not run on this host within {PATIENCE:.0f} s"
+                yield f"{done.stdout.strip()}, a job of alice, did not run on this host within {patience:.0f} s"
                 _run(commands / "qdel", done.stdout.strip())
                 return
             time.sleep(0.1)
     finally:
         shutil.rmtree(folder)
+
+
+def _no_room(commands: Path, patience: float) -> Iterator[str]:
+    """Whether as many jobs as the tests start run at the same time."""
+    asked = ["-N", "dask-gateway-conditions", "-J", f"0-{ROOM - 1}", f"-lselect=1:ncpus=1:mem={MEMORY}"]
+    done = as_user(
+        "alice", str(commands / "qsub"), "-f", "-koed", "-joe", "-o/dev/null", *asked, "--", "/bin/sleep", "600"
+    )
+    job = done.stdout.strip()
+    if done.returncode:
+        yield f"alice cannot submit an array of {ROOM} jobs: {done.stderr.strip()}"
+        return
+    running, end = 0, time.monotonic() + patience
+    try:
+        while running < ROOM and time.monotonic() < end:
+            time.sleep(0.2)
+            ids = _run(commands / "qselect", "-T", "-u", "alice", "-N", "dask-gateway-conditions", "-s", "R").stdout
+            running = len(ids.split())
+    finally:
+        _run(commands / "qdel", job)
+    if running < ROOM:
+        yield (
+            f"only {running} of {ROOM} jobs with 1 CPU and {MEMORY} of memory each ran at the same time within"
+            f" {patience:.0f} s: the tests need room for {ROOM}"
+            " (qmgr -c 'set node NAME resources_available.ncpus = 32' lets a small node say that it has more)"
+        )
 
 
 def _home(user: str) -> Path:

@@ -15,6 +15,8 @@ and, between, lines for the player:
     @alice qsub ...        run something as preparation; its answer is not compared
     @files a b             these files and no others are in the user's directory
     @away, @back           the server stops and starts (a simulation only)
+    @crash                 the server is killed; @back starts it (a simulation only)
+    @die qsub crash        how the server dies when it is asked next (a simulation only; see pbssim/wire.py)
     @timing exit 4         how long something takes (elsewhere only `exit` can be made to take longer)
 
 What differs from run to run (dates, numbers of jobs, places, sizes) is
@@ -102,9 +104,14 @@ class Player:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.simulation is None:
-            ended = [f"qdel {shlex.quote(job)}" for job in self._jobs]  # one by one: qdel of several has its traps
-            self.run("root", "\n".join(self._undo + ended))
+        if self.simulation is not None:
+            return
+        for job in self._jobs:  # one by one: qdel of several has its traps
+            self.run("root", f"qdel {shlex.quote(job)}")
+        try:  # a queue can be deleted when nothing is in it any more
+            self._wait("our jobs to end", lambda: not self._left())
+        finally:
+            self.run("root", "\n".join(self._undo))
 
     def play(self, steps: list[Step]) -> None:
         """Play and compare all steps."""
@@ -113,6 +120,7 @@ class Player:
                 self._direct(*step.command[1:].split(" ", 1))
                 continue
             command, cut = (step.command, "") if self.simulation else uncut(step.command)
+            self._remember(step.user, step.command)
             code, out, err = self.run(step.user, self.words.now(command))
             if "qsub" in step.command and (match := JOB.match(step.stdout)):
                 self._next = int(match[1])
@@ -172,6 +180,11 @@ class Player:
         elif word == "files":
             found = {str(path.relative_to(self.directory)) for path in self.directory.rglob("*")}
             assert {self.words.then(name) for name in found} == set(rest.split())
+        elif word == "crash" and self.simulation is not None:
+            self.simulation.control(crash=True)
+        elif word == "die" and self.simulation is not None:
+            program, death = rest.split(" ", 1)
+            self.simulation.fault(deaths={program: [death]})
         elif word in ("away", "back") and self.simulation is not None:
             if word == "away":
                 out = self.run("root", "qstat -f")[1]
@@ -180,15 +193,28 @@ class Player:
             self.simulation.control(away=word == "away")
 
     def _prepare(self, user: str, command: str) -> None:
-        if self.simulation is None and (match := re.match(r'qmgr -c "set server (\w+)', command)):
-            settings = self.run("root", 'qmgr -c "print server"')[1]
-            before = re.findall(rf"^set server {match[1]} = .*", settings, re.MULTILINE)
-            undo = [f"qmgr -c {shlex.quote(line)}" for line in before or [f"unset server {match[1]}"]]
-            self._undo = undo + self._undo  # the last change first
+        self._remember(user, command)
         code, out, err = self.run(user, self.words.now(command))
         assert code == 0, f"{command}: {out}{err}"
         if "qsub" in command:
             self._learn(out)
+
+    def _remember(self, user: str, command: str) -> None:
+        """How to undo what a command of qmgr changes on a PBS that others use as well."""
+        if self.simulation is not None or user != "root":
+            return
+        if match := re.match(r'qmgr -c "create queue (\w+)', command):
+            self._undo = [f"qmgr -c 'delete queue {match[1]}'", *self._undo]
+        elif match := re.match(r'qmgr -c "set server (\w+)', command):
+            settings = self.run("root", 'qmgr -c "print server"')[1]
+            before = re.findall(rf"^set server {match[1]} = .*", settings, re.MULTILINE)
+            undo = [f"qmgr -c {shlex.quote(line)}" for line in before or [f"unset server {match[1]}"]]
+            self._undo = undo + self._undo  # the last change first
+
+    def _left(self) -> bool:
+        """Has any of our jobs not ended?"""
+        ours = {match[1] for job in self._jobs if (match := JOB.match(job))}
+        return any(match[1] in ours for match in JOB.finditer(self.run("root", "qselect")[1]))
 
     def _until(self, job: str, state: str, substate: str = "") -> None:
         wanted = f"    job_state = {state}\n"
@@ -196,7 +222,8 @@ class Player:
         substates = ("41", "42") if self.simulation is None and substate == "41" else (substate,)
 
         def reached() -> bool:
-            out = self.run("root", f"qstat -x -f '{job}'")[1]
+            # Without a history, `-x` shows nothing.
+            out = self.run("root", f"qstat -x -f '{job}'")[1] or self.run("root", f"qstat -f '{job}'")[1]
             return wanted in out and (not substate or any(f"    substate = {each}\n" in out for each in substates))
 
         self._wait(f"{job} to be {state} {substate}", reached)

@@ -81,7 +81,7 @@ def server_of(commands: Path) -> str:
 @functools.cache
 def _shared() -> "Simulation":
     simulation = Simulation.start(timing={"delete": 0.3}, queues={"workq": True, "dask": True})
-    simulation.fault(qstat_pause=0.0)
+    simulation.fault(qstat_pause=0.0, ports=1_000_000)
     atexit.register(simulation.stop)
     return simulation
 

@@ -13,6 +13,7 @@ from gateway.errors import BackendUnavailable
 from gateway.models import JobReport, JobState, Role
 from tests.pbs.conversation import Player
 from tests.pbs.simulation import Simulation
+from tests.pbs.tidy import no_directories_left
 
 pytestmark = pytest.mark.root
 _numbers = count(1)
@@ -24,6 +25,12 @@ def a_pbs(**settings):
     with Simulation.start(timing=TIMING, **settings) as simulation:
         simulation.fault(qstat_pause=0.0)
         yield simulation
+
+
+@pytest.fixture(autouse=True)
+def tidy(users):
+    with no_directories_left():
+        yield
 
 
 @pytest.fixture

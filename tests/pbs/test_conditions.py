@@ -17,6 +17,13 @@ def test_settings_that_are_lacking_are_told_with_their_commands(users: tuple[str
     assert "operators += dask@*" in operator
 
 
+def test_too_little_room_is_told(users: tuple[str, ...]) -> None:
+    with Simulation.start(ncpus=20) as pbs:
+        (text,) = lacking(pbs.bin, patience=5)
+        assert "only 20 of 21 jobs" in text
+        assert "ncpus" in text
+
+
 def test_a_folder_without_the_commands_is_told(users: tuple[str, ...]) -> None:
     (text,) = lacking(Path("/nowhere/bin"))
     assert "PBS_EXEC is the folder above bin" in text

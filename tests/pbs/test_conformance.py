@@ -28,8 +28,10 @@ def steps_of(name: str) -> list:
 def obstacle(name: str) -> str:
     """Why a conversation cannot be had with a server that is not ours; "" when it can."""
     for step in steps_of(name):
-        if step.command.startswith("@away"):
+        if step.command.startswith(("@away", "@die", "@crash")):
             return "stops the server"
+        if step.command.startswith('qmgr -c "set server max_queued'):
+            return "limits what all users may submit"
         if step.command.startswith("qmgr") and "job_history_enable" in step.command:
             return "makes the server forget all jobs that have ended"
         if step.command.startswith("qmgr") and "print server" in step.command:

@@ -11,6 +11,8 @@ from xml.sax.saxutils import escape
 from pbssim.jobs import Job
 
 Attribute = list[Any]
+#: What is not in the record of a subjob that is made up from its array's.
+_OF_ARRAYS = ("project", "Submit_Host", "history_timestamp")
 
 
 def _element(kind: str, text: str) -> str:
@@ -20,6 +22,8 @@ def _element(kind: str, text: str) -> str:
 
 def attributes_of(job: Job, host: str) -> list[Attribute]:
     """All attributes of a job that PBS would print now."""
+    if job.parent is not None and not job.recorded:
+        return _made_up(job, job.parent, host)
     found: list[Attribute] = []
     request, array, subjob = job.request, job.children is not None, job.parent is not None
 
@@ -32,7 +36,7 @@ def attributes_of(job: Job, host: str) -> list[Attribute]:
 
     add("Job_Name", request.name)
     add("Job_Owner", f"{job.owner}@{host}")
-    if job.session is not None or (job.over and job.started is not None and not array and not job.wiped):
+    if job.session is not None or (job.over and job.started is not None and not array):
         for resource, value in _used(job).items():
             add("resources_used", value, resource)
     add("job_state", job.state)
@@ -71,11 +75,11 @@ def attributes_of(job: Job, host: str) -> list[Attribute]:
     variables = [*request.variables, ("PBS_O_QUEUE", job.queue), ("PBS_O_HOST", host)]
     add("Variable_List", [list(pair) for pair in variables])
     add("comment", job.comment)
-    date("etime", job.created if job.holds == "n" and job.state not in "HW" else None)
+    date("etime", job.eligible if job.holds == "n" and job.state not in "HW" else None)
     add("run_count", job.run_count or None)
-    if array and any(child.over for child in job.children or ()):
+    if array and job.last_exit is not None:
         add("Stageout_status", 1)
-        add("Exit_status", int(job.failed_children))
+        add("Exit_status", job.last_exit)
     elif not array and job.exit_status is not None:
         add("Stageout_status", 1 if job.over else None)
         add("Exit_status", job.exit_status)
@@ -88,12 +92,28 @@ def attributes_of(job: Job, host: str) -> list[Attribute]:
         add("array_state_count", _count(job.children))
         add("array_indices_submitted", request.option("J").partition("%")[0])
         add("array_indices_remaining", _remaining(job.children))
-    if job.parent is not None and job.state != "Q":
+    if job.parent is not None:
         add("array_id", job.parent.id)
         add("array_index", job.index)
     add("history_timestamp", job.history and int(job.history))
     add("project", request.option("P") or "_pbs_project_default")
     add("Submit_Host", host)
+    return found
+
+
+def _made_up(job: Job, array: Job, host: str) -> list[Attribute]:
+    """The array's record with the subjob's state; the Exit_status is that of whichever subjob changed last."""
+    found = []
+    if job.over and not array.comment:
+        array.comment = "Subjob finished"  # a trap: an array without a comment keeps the one of the made-up record
+    for name, resource, value in attributes_of(array, host):
+        if name.startswith("array") or name in _OF_ARRAYS:
+            continue
+        if name == "comment" and job.over:
+            continue
+        found.append([name, resource, job.state if name == "job_state" else value])
+        if name == "Variable_List" and job.over:
+            found.append(["comment", None, "Subjob finished"])
     return found
 
 

@@ -8,6 +8,7 @@ prints `ready` when both sockets listen: `server.sock` for everybody and
     {"set": {"history": false, ...}}    Settings and Timing fields, and `next`: the next job's number
     {"faults": {"hang": {"qdel": 1}}}   fields of Faults
     {"away": true | false}              the server stops or starts; jobs go on
+    {"crash": true}                     the server is killed: as away, and ids go on at the next thousand
     {"force": {"id": ..., "state": ...}}  attributes of a job
     {"calls": true}                     what was asked so far: [[program, user, arguments], ...]
     {"stop": true}                      kill all jobs and exit
@@ -32,10 +33,11 @@ from pbssim.attributes import attributes_of
 from pbssim.deleting import Crash, delete
 from pbssim.errors import Refused
 from pbssim.jobs import Request
-from pbssim.manager import print_server
+from pbssim.manager import manage, print_server
 from pbssim.mom import ProcessMom
 from pbssim.server import Server
 from pbssim.settings import Settings, Timing
+from pbssim.wire import COMMON, SEEN
 
 TABLE = {"Job_Name", "Job_Owner", "resources_used", "job_state", "queue"}
 
@@ -44,6 +46,7 @@ TABLE = {"Job_Name", "Job_Owner", "resources_used", "job_state", "queue"}
 class Faults:
     """What goes wrong on purpose, and the limits of the machine."""
 
+    deaths: dict[str, list[str]] = field(default_factory=dict)  # program → how its next calls end (wire.py: DEATHS)
     hang: dict[str, int] = field(default_factory=dict)  # program → how many of its next calls get no answer
     ports: int = 900  # reserved ports
     ports_each: int = 3  # taken by one connection of qstat
@@ -86,6 +89,10 @@ class Daemon:
                 self.faults.hang[program] -= 1
                 await reader.read()  # until the client gives up
                 return
+            if deaths := self.faults.deaths.get(program):
+                writer.write(json.dumps({"death": deaths.pop(0)}).encode() + b"\n")
+                await writer.drain()
+                return
             await self._take_ports(program)
             answer = self._answer(user, program, request)
             writer.write(json.dumps(answer).encode() + b"\n")
@@ -114,8 +121,11 @@ class Daemon:
                 refusals = delete(server, user, request["operands"], **request["options"])
                 return {"refused": [[refusal.text, refusal.code] for refusal in refusals]}
             if program == "qmgr":
+                command = request["command"]
                 return (
-                    {"print": print_server(server.settings)} if request["print"] else self._manage(user, request["set"])
+                    {"print": print_server(server.settings)}
+                    if command == "print server"
+                    else self._manage(user, command)
                 )
             server.operate(user, request["action"], request["operand"])
         except Refused as refusal:
@@ -124,23 +134,13 @@ class Daemon:
             return {"crash": str(crash)}
         return {}
 
-    def _manage(self, user: str, changes: dict[str, str]) -> dict[str, Any]:
+    def _manage(self, user: str, command: str) -> dict[str, Any]:
+        """One command of qmgr, if it is one of those that were recorded."""
         if user not in ("root", pwd.getpwuid(os.getuid()).pw_name):
             return {"refused": [["Unauthorized Request ", 159]]}
-        for name, value in changes.items():
-            if name == "job_history_enable":
-                self.server.set_history(value == "True")
-            elif name == "operators":  # += only
-                self.server.settings.operators.append(value.partition("@")[0])
-            elif name == "query_other_jobs":
-                self.server.settings.query_other_jobs = value == "True"
-            elif name == "job_history_duration":
-                hours, minutes, seconds = map(int, value.split(":"))
-                self.server.settings.history_duration = hours * 3600 + minutes * 60 + seconds
-            elif name.endswith(".started"):
-                self.server.settings.queues[name.partition(".")[0]] = value == "True"
+        refusal = manage(self.server, command)
         self.server.schedule()
-        return {}
+        return {"refused": [[refusal, 1]]} if refusal else {}
 
     def _pause(self, user: str) -> float:
         last, self._last_status[user] = self._last_status.get(user, 0.0), time.time()
@@ -164,13 +164,17 @@ class Daemon:
             for name, value in request.get("set", {}).items():
                 self._set(name, value)
             for name, value in request.get("faults", {}).items():
+                if name == "deaths":
+                    _check_deaths(value)
                 setattr(self.faults, name, value)
             if "force" in request:
                 changes = request["force"]
                 self.server.force(changes.pop("id"), **changes)
-            if request.get("away") is True and self._listener is not None:
+            if (request.get("away") is True or "crash" in request) and self._listener is not None:
                 self._listener.close()
                 self._listener = None
+                if "crash" in request:
+                    self.server.crash()
                 self.server.leave()
             elif request.get("away") is False and self._listener is None:
                 await self.listen()
@@ -212,6 +216,13 @@ class Daemon:
         await self.stopped.wait()
         listener.close()
         self.mom.end_all()
+
+
+def _check_deaths(deaths: dict[str, list[str]]) -> None:
+    """Only what was seen is played."""
+    for program, kinds in deaths.items():
+        unseen = set(kinds).difference(COMMON, SEEN.get(program, ()))
+        assert not unseen, f"{program} was not seen to end by {unseen}"
 
 
 async def main() -> None:

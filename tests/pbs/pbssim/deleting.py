@@ -40,12 +40,13 @@ def delete(
         try:
             if jobs is not None:
                 silent |= jobs[0].children is not None
-                server.delete(user, jobs, purge=purge, force=force)
+                single = sum(subjobs) == 1 and len(jobs) == 1
+                server.delete(user, jobs, purge=purge, force=force, single=single)
             elif not silent:
                 raise _unknown(server, target)
         except Refused as refusal:
             silent = True
-            if refusal is not errors.FINISHED_SUBJOB or sum(subjobs) == 1:
+            if refusal is not errors.FINISHED_SUBJOB or (sum(subjobs) == 1 and len(jobs or ()) == 1):
                 refusals.append(refusal.about(target.text))
     return refusals
 

@@ -155,6 +155,7 @@ class Job:
     execution_time: float | None = None
     created: float = field(default_factory=time.time)
     changed: float = field(default_factory=time.time)
+    eligible: float | None = field(default_factory=time.time)
     started: float | None = None
     ended: float | None = None
     history: float | None = None
@@ -162,7 +163,8 @@ class Job:
     session: int | None = None
     deleted_by: str = ""
     failed_children: bool = False
-    wiped: bool = False  # PBS forgot what it used
+    last_exit: int | None = None  # of an array: 0, 1 or 2, after the subjob that changed last
+    forgotten: bool = False  # the server has no record of this subjob any more
 
     @property
     def id(self) -> str:
@@ -179,6 +181,11 @@ class Job:
     def over(self) -> bool:
         """True when nothing more will happen to it."""
         return self.state in ENDED
+
+    @property
+    def recorded(self) -> bool:
+        """False for a subjob of which the server has no record: it never ran, or was forgotten."""
+        return self.parent is None or (self.run_count > 0 and not self.forgotten)
 
     @property
     def placement(self) -> str:

@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     try:
         answer = ask("qdel", {"argv": argv, **request})
     except Away as away:
-        complain(f"Connection refused\n{away}")
+        complain(str(away))
         return away.code
     if "crash" in answer:
         complain(answer["crash"])

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     try:
         answer = ask("qselect", {"argv": argv, "options": request})
     except Away as away:
-        complain(f"Connection refused\n{away}")
+        complain(str(away))
         return away.code
     code = 0
     for text, number in answer.get("refused", []):

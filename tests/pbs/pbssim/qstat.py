@@ -52,7 +52,7 @@ def _print(style: str, request: dict[str, Any], operands: list[str]) -> int:
         except Away as away:
             if style == "json":
                 put(formats.JSON_TAIL)
-            complain(f"Connection refused\n{away}")
+            complain(str(away))
             return away.code
         time.sleep(answer.get("pause", 0) if number == 0 else 0)
         for text, number_ in answer.get("refused", []):

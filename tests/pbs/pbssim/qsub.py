@@ -17,6 +17,7 @@ usage: qsub [-a date_time] [-A account_string] [-c interval]
 	[-v variable_list] [-V ] [-z] [script | -- command [arg1 ...]]
        qsub --version"""
 LETTERS = "a:A:c:C:e:fhIj:J:k:l:m:M:N:o:p:P:q:r:R:S:u:v:VW:Xz"
+NO_RERUN_ARRAY = "qsub:  cannot submit non-rerunable Array Job"
 LISTS = "lWv"  # options that may be given several times
 
 
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
         complain(str(mistake))
         return mistake.code
     except Away as away:
-        complain(f"Connection refused\n{away}")
+        complain(str(away))
         return away.code
     for text, code in answer.get("refused", []):
         complain(f"qsub: {text}")
@@ -53,12 +54,23 @@ def _job(argv: list[str]) -> dict[str, object]:
     if "--" in argv:
         position = argv.index("--")
         before, command = argv[:position], argv[position + 1 :]
-    options, rest = _parse(before)
+    pairs, rest = _pairs(before)
+    options = _options(pairs)
+    rerun, array = _check_rerun(pairs, "y", False)
     script, name = None, "STDIN"
     if command is None:
         script, name = _script(rest)
-        for letter, values in _directives(script, options.get("C", ["#PBS"])[-1]).items():
-            options.setdefault(letter, values)
+        given = set(options)
+        for words in _directives(script, options.get("C", ["#PBS"])[-1]):
+            found, _ = _pairs(words)
+            try:
+                # The rerun flag of a command line wins, but `-J` of a directive looks at it all the same.
+                kept = [pair for pair in found if pair[0] != "-r" or "r" not in given]
+                rerun, array = _check_rerun(kept, rerun, array)
+            except Mistake:
+                raise Mistake(f"{NO_RERUN_ARRAY}\nqsub: directive error: {' '.join(words)} ", 1) from None
+            for letter, values in _options(found).items():
+                options.setdefault(letter, values)
     name = options.get("N", [name])[-1]
     if len(name) > 230:
         raise Mistake("qsub: Job name is too long ", 2)
@@ -77,12 +89,27 @@ def _job(argv: list[str]) -> dict[str, object]:
     }
 
 
-def _parse(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
+def _pairs(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
     try:
-        pairs, rest = getopt.getopt(argv, LETTERS)
+        return getopt.getopt(argv, LETTERS)
     except getopt.GetoptError as error:
         what = "option requires an argument" if "requires" in str(error) else "invalid option"
         raise Mistake(f"qsub: {what} -- '{error.opt}'\n{USAGE}", 2) from None
+
+
+def _check_rerun(pairs: list[tuple[str, str]], rerun: str, array: bool) -> tuple[str, bool]:
+    """The options one by one, as qsub goes through them: `-J` after `-r n`, or `-r n` after `-J`, is refused."""
+    for flag, value in pairs:
+        if flag == "-r" and value not in ("y", "n"):
+            raise Mistake(f"qsub: illegal -r value\n{USAGE}", 2)
+        rerun = value if flag == "-r" else rerun
+        array = array or flag == "-J"
+        if flag in ("-r", "-J") and array and rerun == "n":
+            raise Mistake(f"{NO_RERUN_ARRAY}\n{USAGE}", 2)
+    return rerun, array
+
+
+def _options(pairs: list[tuple[str, str]]) -> dict[str, list[str]]:
     options: dict[str, list[str]] = {}
     for flag, value in pairs:
         if flag[1] in LISTS:
@@ -91,7 +118,7 @@ def _parse(argv: list[str]) -> tuple[dict[str, list[str]], list[str]]:
             options[flag[1]] = [value]
     if "W" in options:
         options["W"] = [part for value in options["W"] for part in re.split(r",(?=\w+=)", value)]
-    return options, rest
+    return options
 
 
 def _is_array(text: str) -> bool:
@@ -111,16 +138,15 @@ def _script(rest: list[str]) -> tuple[str, str]:
         raise Mistake(f"qsub: script file:: {error.strerror}", 1) from None
 
 
-def _directives(script: str, prefix: str) -> dict[str, list[str]]:
-    """The options of the lines that begin with `prefix`, up to the first command, which `:` and `#!` do not begin."""
-    found: list[str] = []
+def _directives(script: str, prefix: str) -> list[list[str]]:
+    """The words of each line that begins with `prefix`, up to the first command, which `:` and `#!` do not begin."""
+    found: list[list[str]] = []
     for line in script.splitlines():
         if prefix and line.lstrip().startswith(prefix):
-            flag, _, value = line.lstrip()[len(prefix) :].strip().partition(" ")
-            found += [flag, value.strip()] if value else [flag]
+            found.append(line.lstrip()[len(prefix) :].split())
         elif line.strip() and not line.startswith(":") and not line.lstrip().startswith("#"):
             break
-    return _parse(found)[0]
+    return found
 
 
 def _origin() -> list[tuple[str, str]]:

@@ -13,7 +13,10 @@ from typing import Protocol
 from pbssim import errors
 from pbssim.errors import Refused
 from pbssim.jobs import Job, Request, Resources, Target, parse_id, parse_range
+from pbssim.limits import check_array, check_queued
 from pbssim.settings import Settings, Timing
+
+RERUN = -11  # the Exit_status of a job that was requeued
 
 
 class Mom(Protocol):
@@ -59,12 +62,16 @@ class Server:
         queue = request.option("q").partition("@")[0] or next(iter(settings.queues))
         if queue not in settings.queues:
             raise errors.UNKNOWN_QUEUE
+        if queue in settings.disabled:
+            raise errors.QUEUE_DISABLED
         if "/" in request.option("P"):
             raise errors.bad_value("project")
         resources = Resources.parse(request.options.get("l", []))
         indices = parse_range(request.option("J").partition("%")[0]) if "J" in request.options else None
-        if indices is not None and len(indices) > settings.max_array_size:
-            raise errors.ARRAY_TOO_LARGE
+        if indices is not None:
+            check_array(settings, queue, len(indices))
+        waiting = [each for each in self._each() if not each.over]
+        check_queued(settings, waiting, user, queue, resources, len(indices or (0,)))
         job = Job(self.next, settings.server, user, request, queue, resources)
         self.next += 1
         if indices is not None:
@@ -78,6 +85,9 @@ class Server:
         elif "a" in request.options:
             job.execution_time = _at(request.option("a"))
             job.change("W", 30)
+        if self.settings.unstored:
+            self.settings.unstored -= 1  # the server crashes before it has written the job down
+            return job.id
         self.jobs[job.sequence] = job
         self._later(self.timing.start, self.schedule)
         return job.id
@@ -144,15 +154,23 @@ class Server:
         for job in jobs:
             self._authorize(user, job)
             if action == "rerun":
+                if user not in self.settings.operators:
+                    raise errors.UNAUTHORIZED.about(job.id)
                 if not job.rerunnable:
                     raise errors.NOT_RERUNNABLE.about(job.id)
                 self._requeue(job)
+            elif action in ("hold", "release") and job.parent is not None:
+                raise errors.BAD_SUBJOB.about(parse_id(operand, self.settings.server).text)
             elif action == "hold" and not job.running:
-                job.holds = "o"
+                job.holds = "u"
+                job.comment = f"Job held by {user} on {time.ctime()}"
                 job.change("H", 20)
             elif action == "release" and job.state == "H":
                 job.holds = "n"
-                job.change("Q", 10)
+                begun = job.children is not None and job.started is not None
+                job.comment = f"Job Array Began at {_when(job.started)}" if begun and job.started else ""
+                job.eligible = None if begun else time.time()
+                job.change(*(("B", 70) if begun else ("Q", 10)))
                 self._later(self.timing.start, self.schedule)
             elif action == "suspend" and job.state == "R":
                 self._mom.signal(job, 19)
@@ -166,6 +184,11 @@ class Server:
     def leave(self) -> None:
         """The server stops; the jobs go on, and what happens to them is not seen."""
         self._away = True
+
+    def crash(self) -> None:
+        """As after kill -9: ids go on at the next thousand."""
+        self.leave()
+        self.next = (self.next // 1000 + 1) * 1000
 
     def come_back(self) -> None:
         """The server starts again. It learns what happened from the MoM a little later."""
@@ -190,7 +213,10 @@ class Server:
         ncpus = self.settings.ncpus - sum(job.resources.ncpus for job in used)
         memory = self.settings.memory - sum(job.resources.memory for job in used)
         for job in self._waiting():
-            if job.comment.startswith("Can Never Run"):
+            if (job.parent or job).comment.startswith("Can Never Run"):
+                continue
+            if not self.settings.nodes_up:
+                self._say(job, "Not Running: Not enough free nodes available")
                 continue
             need = job.resources
             for name, asked, free, total in (
@@ -199,14 +225,15 @@ class Server:
             ):
                 if asked > total or asked > free:
                     kind = "Can Never Run" if asked > total else "Not Running"
-                    (job.parent or job).comment = (
+                    self._say(
+                        job,
                         f"{kind}: Insufficient amount of resource: {name} "
-                        f"({_amount(name, asked, 'R')} {_amount(name, free, 'A')} {_amount(name, total, 'T')})"
+                        f"({_amount(name, asked, 'R')} {_amount(name, free, 'A')} {_amount(name, total, 'T')})",
                     )
                     break
             else:
                 if not self.settings.queues[job.queue]:
-                    (job.parent or job).comment = "Not Running: Queue not started."
+                    self._say(job, "Not Running: Queue not started.")
                     continue
                 ncpus, memory = ncpus - need.ncpus, memory - need.memory
                 self._begin(job)
@@ -242,6 +269,11 @@ class Server:
         for job in self._find(parse_id(operand, self.settings.server)):
             for name, value in values.items():
                 setattr(job, name, value)
+
+    def _say(self, job: Job, why: str) -> None:
+        """Why a job waits. Of an array that has begun nothing more is said."""
+        if job.parent is None or job.parent.state != "B":
+            (job.parent or job).comment = why
 
     def _begin(self, job: Job) -> None:
         now = time.time()
@@ -304,6 +336,8 @@ class Server:
             return
         if job.exit_status is None:
             job.exit_status = code
+        if job.parent is not None:
+            job.parent.last_exit = (job.exit_status > 0) + 2 * (job.exit_status < 0)
         job.ended = time.time()
         job.change("E", 51)
         delay = self.timing.exit if self._mom.deliver(job) else self.timing.undelivered
@@ -312,7 +346,7 @@ class Server:
     def _finish(self, job: Job) -> None:
         code = job.exit_status
         if job.deleted_by or code is None:
-            substate, said = 91, ""
+            substate, said = 91, " and terminated" if code == RERUN and job.comment else ""
         elif code == 0:
             substate, said = 92, " and finished"
         else:
@@ -322,6 +356,7 @@ class Server:
         job.change("X" if job.parent is not None else "F", substate)
         if job.parent is not None:
             job.parent.failed_children |= bool(code)
+            job.forgotten |= not self.settings.history
             self._finish_array(job.parent)
         elif not self.settings.history or job.deleted_by.endswith("!"):
             self.jobs.pop(job.sequence, None)
@@ -345,14 +380,13 @@ class Server:
 
     # Parts ------------------------------------------------------------------
 
-    def delete(self, user: str, jobs: list[Job], *, purge: bool, force: bool) -> None:
-        """One operand of qdel (deleting.py): a job, an array, or some of its subjobs."""
+    def delete(self, user: str, jobs: list[Job], *, purge: bool, force: bool, single: bool) -> None:
+        """One operand of qdel (deleting.py): a job, an array, or some of its subjobs; `single`: no more than one."""
         if not purge and jobs[0].state == "F":
             raise errors.FINISHED
         self._authorize(user, jobs[0])
         for job in [each for one in jobs for each in (one.children or [one])]:
-            if job.over:  # as recorded: what a finished subjob used is forgotten when it is deleted again
-                job.wiped, job.session = True, None
+            job.forgotten |= job.over and not single  # as recorded: it loses the records of those that ended before
         if all(job.over for job in jobs):
             if purge and jobs[0].parent is None:
                 self.jobs.pop(jobs[0].sequence, None)
@@ -385,9 +419,8 @@ class Server:
     def _requeue(self, job: Job) -> None:
         if job.running:
             self._mom.signal(job, 9)
-            job.slot = job.session = None
-            job.comment = ""
-            job.ended = time.time()
+            job.slot = job.session = job.started = None
+            job.ended, job.exit_status = time.time(), RERUN
             job.change("Q", 10)
             self._later(self.timing.start, self.schedule)
 
@@ -428,7 +461,15 @@ class Server:
     def _waiting(self) -> Iterator[Job]:
         for job in list(self.jobs.values()):
             if job.holds == "n" and job.state in "QB":
-                yield from [c for c in job.children if c.state == "Q"] if job.children is not None else [job]
+                yield from _next_of(job) if job.children is not None else [job]
+
+
+def _next_of(array: Job) -> list[Job]:
+    """The subjobs that may start now; `-J 0-9%3` is for three at a time."""
+    children = array.children or []
+    most = int(array.request.option("J").partition("%")[2] or len(children))
+    free = most - sum(child.running for child in children)
+    return [child for child in children if child.state == "Q"][: max(0, free)]
 
 
 def _when(now: float) -> str:

@@ -9,6 +9,8 @@ class Settings:
 
     server: str = "pbs"
     queues: dict[str, bool] = field(default_factory=lambda: {"workq": True})  # name → started
+    disabled: list[str] = field(default_factory=list)  # queues that take no jobs
+    limits: dict[str, str] = field(default_factory=dict)  # "queue workq max_queued" → as qmgr was told (limits.py)
     operators: list[str] = field(default_factory=lambda: ["root", "dask"])
     history: bool = True
     history_duration: float = 14 * 86400.0
@@ -17,6 +19,8 @@ class Settings:
     max_array_size: int = 10_000
     ncpus: int = 64
     memory: int = 64 << 30
+    nodes_up: bool = True  # False: what the scheduler may believe after a restart of the server
+    unstored: int = 0  # how many of the next submissions are given an id and forgotten, as when the server crashes then
 
     @property
     def host(self) -> str:

@@ -12,16 +12,43 @@ from pathlib import Path
 from typing import Any
 
 HOME = Path(__file__).resolve().parent.parent.parent  # <dir>/lib/pbssim/wire.py → <dir>
-REFUSED_EXIT = {"qstat": 255}
+#: What a client says whose server dies at some moment: text (with the program and the server's name) and exit code.
+_AUTH = """\
+pbs_iff: cannot connect to host
+auth: error returned: -1
+auth: Unable to authenticate connection ({server}:15001)
+"""
+DEATHS = {
+    "away": ("Connection refused\n{cannot} (errno=15010)", 162),
+    "going": ("Communication failure.\n{cannot} (errno=15031)", 183),
+    "unauthenticated": (_AUTH + "{cannot} (errno=-1)", 255),
+    "unauthenticated, with 0": (_AUTH.rstrip(), 0),
+    "end of file": ("{program}: End of File", 183),
+    "end of message": ("{program}: Premature end of message", 183),
+    "broken pipe": ("{program}: End of File\nqsub: SIGPIPE received, job submission interrupted.: Success", 1),
+    "crash": ("", 139),
+    "silence": ("", 0),
+}
+#: Who was seen to say that, but for the first three, which all say. Nobody has seen the others.
+SEEN = {
+    "qsub": ("end of file", "end of message", "broken pipe"),
+    "qselect": ("end of message",),
+    "qdel": ("end of message", "unauthenticated, with 0", "crash", "silence"),
+}
+COMMON = ("away", "going", "unauthenticated")
+REFUSED_EXIT = {("qstat", "away"): 255}
 
 
 class Away(Exception):
-    """No server answers. `code` is what the command exits with."""
+    """No server answers. The text is what the command says about it, `code` what it exits with."""
 
-    def __init__(self, program: str, server: str) -> None:
-        self.code = REFUSED_EXIT.get(program, 162)
-        tail = f"{program}: cannot connect to server {server} (errno=15010)"
-        super().__init__(f"Couldn't connect to cluster: {server}" if program == "qdel" else tail)
+    def __init__(self, program: str, server: str, death: str = "away") -> None:
+        text, code = DEATHS[death]
+        self.code = REFUSED_EXIT.get((program, death), code)
+        cannot = f"{program}: cannot connect to server {server}"
+        if program == "qdel":
+            text, cannot = text.partition(" (errno")[0], f"Couldn't connect to cluster: {server}"
+        super().__init__(text.format(program=program, server=server, cannot=cannot))
 
 
 def server_name() -> str:
@@ -42,9 +69,12 @@ def call(path: str | Path, request: dict[str, Any]) -> dict[str, Any]:
 def ask(program: str, request: dict[str, Any]) -> dict[str, Any]:
     """A request to the server. Raises Away."""
     try:
-        return call(HOME / "server.sock", {"program": program, **request})
+        answer = call(HOME / "server.sock", {"program": program, **request})
     except OSError:
         raise Away(program, server_name()) from None
+    if "death" in answer:
+        raise Away(program, server_name(), answer["death"])
+    return answer
 
 
 def put(text: str) -> None:
@@ -53,7 +83,9 @@ def put(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Write a line to stderr, bytes intact."""
+    """Write a line to stderr, bytes intact; nothing for an empty text."""
+    if not text:
+        return
     sys.stdout.flush()
     sys.stderr.buffer.write(os.fsencode(text) + b"\n")
     sys.stderr.flush()
