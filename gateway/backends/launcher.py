@@ -247,11 +247,12 @@ def cancel(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def tail(request: dict[str, Any]) -> dict[str, Any]:
-    """The last `size` bytes of one log, as text; empty when there is no such log."""
+    """The last `size` bytes of one log, as text; empty, and not `found`, when there is no such log."""
     parent, cluster, log = staging(request), text(request, "cluster", CLUSTER), text(request, "log", LOG)
     size = int(number(request, "size", 16 * 2**10, MAX_TAIL))
-    content = directories.read_end(parent, cluster, log, size).decode("utf-8", "replace")
-    return {"ok": True, "path": os.path.join(parent, cluster, log), "text": content}
+    content = directories.read_end(parent, cluster, log, size)
+    shown = (content or b"").decode("utf-8", "replace")
+    return {"ok": True, "path": os.path.join(parent, cluster, log), "text": shown, "found": content is not None}
 
 
 def clean(request: dict[str, Any]) -> dict[str, Any]:
