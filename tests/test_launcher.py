@@ -410,7 +410,10 @@ def test_the_tail_of_a_log(directory):
 
 
 def test_a_log_that_is_missing_is_empty(directory):
-    assert tail()["text"] == ""
+    assert (tail()["text"], tail()["found"]) == ("", False)
+    (directory / "w1-0.log").touch()
+    assert (tail()["text"], tail()["found"]) == ("", True)
+    (directory / "w1-0.log").unlink()
     assert tail(cluster="c2")["text"] == ""
 
 

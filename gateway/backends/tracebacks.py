@@ -154,6 +154,7 @@ class _Reader:
             self.inside = False
         elif member := _MEMBER.match(line):
             self.skipping, self.linked = member["number"] != "1", True
+            self.inside, self.place, self.source = True, "", ""  # one that was never raised has no header
         elif _GROUP_END.match(line):
             self.skipping = False
         elif not self.skipping:
@@ -173,7 +174,9 @@ class _Reader:
         if frame := _FRAME.match(line):
             if not self.inside:  # the header was cut off
                 self._begin()
-            self.place, self.source = f"{'/'.join(frame['file'].split('/')[-2:])}, line {frame['line']}", ""
+            if not frame["file"].startswith("<"):  # <frozen importlib._bootstrap> tells nobody anything
+                self.place = f"{'/'.join(frame['file'].split('/')[-2:])}, line {frame['line']}"
+            self.source = ""
         elif line.strip() in _LINKS:
             self.linked = True
             if self.chain:
