@@ -46,6 +46,7 @@ pure    gateway.backends.script
 pure    gateway.backends.settings
 pure    gateway.backends.slurm
 pure    gateway.backends.slurm_config
+pure    gateway.backends.sudo
 pure    gateway.backends.tracebacks
 pure    gateway.config_classes
 pure    gateway.heartbeat
