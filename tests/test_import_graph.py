@@ -55,6 +55,7 @@ pure    gateway.lifecycle
 pure    gateway.options
 pure    gateway.proxy.admission
 pure    gateway.proxy.client_hello
+pure    gateway.proxy.comm_messages
 pure    gateway.proxy.headers
 pure    gateway.proxy.pages
 pure    gateway.proxy.proxy_protocol
@@ -126,6 +127,7 @@ edge    gateway.proxy.accepting
 edge    gateway.proxy.dashboard
 edge    gateway.proxy.dialing
 edge    gateway.proxy.epoll_loop
+edge    gateway.proxy.farewell
 edge    gateway.proxy.front
 edge    gateway.proxy.relay
 edge    gateway.proxy.server
