@@ -119,6 +119,7 @@ def test_may_pass(stderr):
     [
         "",
         "sudo: unable to resolve host edge: Name or service not known",
+        "sudo: setrlimit(RLIMIT_CORE): Operation not permitted\nTraceback (most recent call last):\nMemoryError",
         "Traceback (most recent call last):\nMemoryError",
         "/usr/bin/python3: can't open file '/x': [Errno 2] No such file or directory",
     ],

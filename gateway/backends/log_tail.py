@@ -53,7 +53,8 @@ def log_tail(data: bytes, secrets: Iterable[str] = ()) -> str:
 
     Empty when the job wrote nothing but space.
     """
-    return _last_lines(_clean(data, secrets))
+    tail = "\n".join(_clean(data, secrets).strip("\n").split("\n")[-MAX_LINES:])
+    return tail.encode()[-MAX_BYTES:].decode("utf-8", "ignore")
 
 
 def explain_end(end: str, log: bytes, secrets: Iterable[str] = (), *, name: str = "", hint: str = "") -> str:
@@ -62,9 +63,8 @@ def explain_end(end: str, log: bytes, secrets: Iterable[str] = (), *, name: str 
     `end` is how it ended in the words of whoever ran it, a sentence; `name` is what the log is called for people;
     `hint` is what may have been the reason if the log names no cause.
     """
-    text = _clean(log, secrets)
-    found = cause(text)
-    tail = _last_lines("\n".join(line for line in text.split("\n") if line != STARTED))
+    found = cause(_clean(log, secrets))
+    tail = log_tail(log.replace(f"{STARTED}\n".encode(), b""), secrets)
     lines = [end] if end else []
     if found:
         # A job that was killed was killed by somebody, whatever its log says; one that exits has its reason.
@@ -86,11 +86,6 @@ def bounded(text: str, limit: int = MAX_REASON) -> str:
 def _clean(data: bytes, secrets: Iterable[str]) -> str:
     text = _CONTROL.sub("", _OVERWRITTEN.sub("", data.decode("utf-8", "replace")))
     return "\n".join(line.rstrip() for line in redact(text, secrets).split("\n"))
-
-
-def _last_lines(text: str) -> str:
-    tail = "\n".join(text.strip("\n").split("\n")[-MAX_LINES:])
-    return tail.encode()[-MAX_BYTES:].decode("utf-8", "ignore")
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

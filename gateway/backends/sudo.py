@@ -51,7 +51,9 @@ _TRANSIENT = re.compile(
     r"|\bldap_\w|\bLDAP\b|\bSSSD?\b|\bsssd?\b|cannot retrieve authentication info|System error|Critical error"
     r"|Failure setting user credentials"
 )
-_WARNING = re.compile(r"unable to resolve host |problem with defaults entries|unable to send audit message")
+_WARNING = re.compile(
+    r"unable to resolve host |problem with defaults entries|unable to (?:send audit message|open audit system)|setrlimit"
+)
 #: PAM's modules speak through sudo, too, so one line of its own is enough.
 _BY_SUDO = re.compile(r"^(?:sudo: |Sorry, |>>> |\S*sudoers\S*:\d+)|is not (?:in the sudoers|allowed to run sudo)")
 
