@@ -52,7 +52,8 @@ _TRANSIENT = re.compile(
     r"|Failure setting user credentials"
 )
 _WARNING = re.compile(
-    r"unable to resolve host |problem with defaults entries|unable to (?:send audit message|open audit system)|setrlimit"
+    r"unable to resolve host |problem with defaults entries|setrlimit"
+    r"|unable to (?:send audit message|open audit system)"
 )
 #: PAM's modules speak through sudo, too, so one line of its own is enough.
 _BY_SUDO = re.compile(r"^(?:sudo: |Sorry, |>>> |\S*sudoers\S*:\d+)|is not (?:in the sudoers|allowed to run sudo)")
