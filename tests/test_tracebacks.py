@@ -70,11 +70,12 @@ CASES = {
     "the first in whose handling others came": (DISK + CONTEXT + NANNY, ON_DISK),
     "and what came of it": (
         DISK + CAUSED + raised("app.Sorry: no cache"),
-        f"{ON_DISK}, which led to app.Sorry: no cache",
+        f"{ON_DISK}, which led to app.Sorry: no cache (lib/app.py, line 3)",
     ),
     "a look-up that was answered by another error": (
-        raised("KeyError: 'home'") + CONTEXT + DISK + CAUSED + NANNY,
-        ON_DISK,
+        raised("KeyError: 'home'") + CONTEXT + DISK + CAUSED + raised("app.Sorry: x") + CAUSED + NANNY,
+        f"KeyError: 'home' (lib/app.py, line 3), which led to {ON_DISK}, which led to app.Sorry: x"
+        " (lib/app.py, line 3)",
     ),
     "a look-up that is the cause": (raised("KeyError: 'x'") + CAUSED + NANNY, "KeyError: 'x' (lib/app.py, line 3)"),
     "a look-up before nothing but a wrapper": (
@@ -103,7 +104,7 @@ CASES = {
     "cut off at the end": (DISK + raised("TypeError: x").rpartition("TypeError")[0], ON_DISK),
     "another process": (
         REMOTE + DISK + '"""\n' + CAUSED + raised("OSError: [Errno 28]"),
-        f"{ON_DISK}, which led to OSError: [Errno 28]",
+        f"{ON_DISK}, which led to OSError: [Errno 28] (lib/app.py, line 3)",
     ),
     "a syntax error": (
         "Traceback (most recent call last):\n" + SYNTAX,

@@ -7,7 +7,7 @@ to start.` The first error of such a chain is the cause, with exceptions:
 - errors that only pass another one on (a wrapper, a group) are no cause;
 - nor are those that any program raises when it is ended (`KeyboardInterrupt`);
 - a look-up that fails (`KeyError`) and is handled by something that fails as
-  well was a question, not an error.
+  well may have been a question, not an error: then both are told.
 
 Of several chains in a log the last one that has a cause counts, up to the line
 that says that the job was ended. Logs are read as they come: with lines of
@@ -61,7 +61,7 @@ _EMPTY = re.compile(
     r"failed to start\.?$|^AssertionError: Status\.|Event loop is closed|cannot schedule new futures|^RuntimeError$"
     r"|[Uu]nhandled (?:errors|exceptions) in a TaskGroup"
 )
-_LOOK_UPS = frozenset(("KeyError", "IndexError", "LookupError", "AttributeError", "StopIteration", "ValueError"))
+_LOOK_UPS = frozenset(("KeyError", "IndexError", "LookupError", "AttributeError", "StopIteration"))
 
 
 @frozen
@@ -110,15 +110,17 @@ def _sentence(chain: list[Raised]) -> str:
     telling = [error for error in chain if not error.is_noise and not error.is_empty]
     if not telling:
         return ""
-    # A question whose answer was no, and then what came of it.
-    while len(telling) > 1 and telling[0].short_name in _LOOK_UPS and telling[0].handled:
-        del telling[0]
-    first, last = telling[0], telling[-1]
-    hint = "; is /dev/shm there, and may it be written to?" if "SemLock(" in first.source else ""
-    at = f" ({first.place})" if first.place else ""
-    if first.words in last.words:  # it is the same one, or quotes the first and says more
-        return last.words + at + hint
-    return f"{first.words}{at}{hint}, which led to {last.words}"
+    shown = [telling[0], telling[-1]]
+    if telling[0].short_name in _LOOK_UPS and telling[0].handled:
+        shown[1:1] = telling[1:2]
+    # One that another one quotes is told by it.
+    kept = [error for at, error in enumerate(shown) if not any(error.words in later.words for later in shown[at + 1 :])]
+    return ", which led to ".join(map(_told, kept))
+
+
+def _told(error: Raised) -> str:
+    hint = "; is /dev/shm there, and may it be written to?" if "SemLock(" in error.source else ""
+    return error.words + (f" ({error.place})" if error.place else "") + hint
 
 
 def chains(text: str) -> Iterator[list[Raised]]:
