@@ -111,7 +111,7 @@ def create_api(
         authorization = request.headers.get("Authorization", "")
         if authorization.startswith("token "):
             if manager.knows(name):  # else it has been forgotten, and its job is told that it has stopped
-                await manager.authenticated(name, authorization).stop()
+                await manager.authenticated(name, authorization).stop_itself()
             return _json(204)
         user = await identified()
         try:

@@ -26,7 +26,7 @@ from attrs import evolve
 
 from gateway.backends.base import ClusterRef
 from gateway.backends.evidence import alive
-from gateway.backends.log_tail import redact
+from gateway.backends.log_tail import bounded, redact
 from gateway.changes import Changes
 from gateway.cluster_config import ClusterConfig
 from gateway.errors import BackendUnavailable, ClusterFailed, Conflict, JobError, JobRefused, QueueFull
@@ -36,6 +36,7 @@ from gateway.jobs import SCHEDULER_GROUP, scheduler_spec
 from gateway.ledger import Ledger
 from gateway.lifecycle import ClusterEvent, is_active, is_ended, next_cluster_status
 from gateway.models import ClusterRecord, ClusterStatus, JobId, JobReport, JobState, SubmissionRecord
+from gateway.reasons import BY_USER, by_scheduler, cannot_start, failed, not_running
 from gateway.scheduler_client import tell_scheduler
 from gateway.services import Services
 from gateway.submissions import Submissions
@@ -110,13 +111,16 @@ class Cluster:
         return is_ended(self.record.status)
 
     async def wait_started(self, patience: float) -> None:
-        """Wait at most `patience` seconds for the end of PENDING. Raises `ClusterFailed` with the reason."""
+        """Wait at most `patience` seconds for the end of PENDING.
+
+        Raises `ClusterFailed` with the reason when the cluster has failed, or has stopped without its user's doing.
+        """
         seen = self.changes.count
         with trio.move_on_after(patience):
             while self.record.status is ClusterStatus.PENDING:
                 seen = await self.changes.wait(seen)
-        if self.record.reason:
-            raise ClusterFailed(f"Cluster {self.name} failed: {self.record.reason}")
+        if words := cannot_start(self.record):
+            raise ClusterFailed(words)
 
     async def heartbeat(self, heartbeat: Heartbeat) -> None:
         """The scheduler reports. Returns when what it changed is durable."""
@@ -179,10 +183,17 @@ class Cluster:
         self._keeper.free()
         return message
 
-    async def stop(self) -> None:
-        """Ask for the end of the cluster; returns when that wish is durable. No-op when it ends already."""
-        self._end()
+    async def stop(self, why: str = BY_USER) -> None:
+        """Ask for the end of the cluster; returns when that wish is durable. No-op when it ends already.
+
+        `why` is one of reasons.py, for whoever asks later.
+        """
+        self._end(why)
         await self._ledger.wait_durable()
+
+    async def stop_itself(self) -> None:
+        """Its own scheduler asks for the end: the cluster was idle for too long."""
+        await self.stop(by_scheduler(self.ref.config.idle_timeout))
 
     def ask(self) -> None:
         """Ask the batch system about our jobs at once."""
@@ -233,14 +244,17 @@ class Cluster:
     def _fail(self, reason: str) -> None:
         """End the cluster because of a failure; the first reason stays."""
         if is_active(self._draft.status):
-            self.events.tell(f"Failed: {reason}")
-            self._end(reason)
+            reason = bounded(reason)
+            self.events.tell(f"{failed(self._draft).capitalize()}: {reason}")
+            self._end(reason=reason)
 
-    def _end(self, reason: str = "") -> None:
+    def _end(self, stopped: str = "", reason: str = "") -> None:
+        """Begin to end the cluster: it was `stopped`, in these words, or it failed for this `reason`."""
         if is_active(self._draft.status):
-            if not reason:
-                self.events.tell("Stopping")
-            self._ledger.change(status=next_cluster_status(self._draft.status, ClusterEvent.END), reason=reason)
+            if stopped:
+                self.events.tell("Stopping" if stopped == BY_USER else f"Stopping: {stopped}")
+            status = next_cluster_status(self._draft.status, ClusterEvent.END)
+            self._ledger.change(status=status, reason=reason, stopped=stopped)
             self._living.cancel()
 
     async def _start(self) -> None:
@@ -409,12 +423,13 @@ class Cluster:
             )
         except Conflict:
             self._watch.ask()  # perhaps it is gone
+            self._check_runs()  # and that is known by now, with the reason
             raise
         self._check_runs()  # still: nothing changes a record any more once its end is written
 
     def _check_runs(self) -> None:
         if self._draft.status is not ClusterStatus.RUNNING:
-            raise Conflict(f"Cluster {self.name} is not running")
+            raise Conflict(not_running(self._draft))
 
 
 def _because(reason: str) -> str:

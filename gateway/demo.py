@@ -8,9 +8,10 @@ stops it. Everything is kept in a temporary directory and removed at the end.
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import trio
 
@@ -31,18 +32,21 @@ The gateway stays up; Ctrl-C ends it. To paste into a notebook:
 """
 
 
-def run(keep: bool) -> int:
-    """Run the demo; `keep` leaves the gateway running until a signal. Returns the process's exit code."""
+def run(keep: bool, options: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Run the demo; `keep` leaves the gateway running until a signal. Returns the process's exit code.
+
+    `options` are further ones of the configuration, as on the command line (`Class.option`).
+    """
     code = 1
     with tempfile.TemporaryDirectory(prefix="dask-gateway-demo-") as directory:
         try:
-            code = trio.run(_demo, Path(directory), keep)
+            code = trio.run(_demo, Path(directory), keep, options)
         except* GatewayError as group:
             _say(f"the gateway cannot go on: {describe(group)}")
     return code
 
 
-async def _demo(directory: Path, keep: bool) -> int:
+async def _demo(directory: Path, keep: bool, options: Mapping[str, str]) -> int:
     overrides = {
         "Proxy.address": "127.0.0.1:0",
         "DaskGateway.backend_class": "gateway.backends.local.UnsafeLocalBackend",
@@ -50,6 +54,7 @@ async def _demo(directory: Path, keep: bool) -> int:
         "DBBackendBase.db_url": f"sqlite:///{directory / 'gateway.sqlite'}",
         "ClusterConfig.worker_memory": "1 G",
         "ClusterConfig.cluster_max_workers": "4",
+        **options,
     }
     config = load(None, [f"--{option}={value}" for option, value in overrides.items()])
     finished = trio.Event()

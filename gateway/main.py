@@ -30,17 +30,20 @@ from gateway.errors import GatewayError, StartError
 from gateway.garbage import spare_survivors
 from gateway.heartbeat_route import heartbeat_app
 from gateway.http_server import HttpServer
+from gateway.lifecycle import is_active
 from gateway.list_route import ListRoute
 from gateway.manager import Manager, open_manager
 from gateway.notify import notify
 from gateway.proxy.certificate import ReloadingContext
 from gateway.proxy.dashboard import Dashboard
+from gateway.proxy.farewell import Farewell
 from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.limits import Limits as PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import PublicPort, serve_public
 from gateway.proxy.traffic import Traffic
+from gateway.reasons import not_running
 from gateway.services import Rules, Services
 from gateway.settings import Proxy
 from gateway.store import Store, open_store
@@ -181,7 +184,13 @@ async def _edges(
         websocket_message_size=limits.websocket_message_size,
     )
     private = HttpServer(inside, at_once=inside.at_once, head_timeout=limits.head_timeout)
-    serve_listeners = partial(serve_public, routes=routes, limits=limits, trusted_proxies=config.proxy.trusted_proxies)
+    serve_listeners = partial(
+        serve_public,
+        routes=routes,
+        limits=limits,
+        trusted_proxies=config.proxy.trusted_proxies,
+        farewell=partial(_farewell, manager),
+    )
     try:
         async with trio.open_nursery() as nursery:
             web: PublicPort = await nursery.start(
@@ -206,6 +215,14 @@ async def _edges(
     finally:
         with trio.move_on_after(CLEANUP_DEADLINE, shield=True):
             await config.authenticator.cleanup()
+
+
+def _farewell(manager: Manager, name: str) -> Farewell | None:
+    """What clients of a cluster that has ended, or is about to, are told instead of being connected."""
+    record = manager.find(name).record if manager.knows(name) else None
+    if record is None or is_active(record.status):
+        return None
+    return Farewell(not_running(record), record.tls_cert, record.tls_key)
 
 
 def _traffic(relaying: Sequence[PublicPort], name: str) -> Traffic:

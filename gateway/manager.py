@@ -26,6 +26,7 @@ from gateway.ledger import RECORD_DEADLINE
 from gateway.lifecycle import is_active, is_ended
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
 from gateway.options import Options
+from gateway.reasons import BY_GATEWAY
 from gateway.same_secret import same_secret
 from gateway.services import Services
 from gateway.store import StoreError
@@ -284,7 +285,7 @@ async def _forget_old_clusters(manager: Manager, backend: DBBackendBase) -> None
 
 async def _stop_and_wait(cluster: Cluster) -> None:
     try:
-        await cluster.stop()
+        await cluster.stop(BY_GATEWAY)
     except GatewayError as error:
         _log.warning("cannot stop a cluster", cluster=cluster.name, error=str(error))
         return

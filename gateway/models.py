@@ -91,7 +91,8 @@ class ClusterRecord:
     `config` holds the effective values of the cluster's configuration as
     JSON values; `options` what the user asked for. `count` is the number of
     workers last wanted, `groups` the number of worker groups ever submitted
-    (their names are never used twice). `reason` says why a cluster failed.
+    (their names are never used twice). `reason` says why a cluster failed, and is
+    empty for one that did not; `stopped` says why one that did not fail was stopped.
     """
 
     name: str
@@ -103,6 +104,7 @@ class ClusterRecord:
     config: Mapping[str, Any] = field(repr=False)
     status: ClusterStatus = ClusterStatus.PENDING
     reason: str = ""
+    stopped: str = ""
     count: int = 0
     groups: int = 0
     scheduler_address: str = ""

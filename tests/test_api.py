@@ -12,10 +12,13 @@ from gateway import cluster as cluster_module
 from gateway.auth import SimpleAuthenticator
 from gateway.cluster_config import ClusterConfig
 from gateway.errors import TryAgainLater, Unauthorized
+from gateway.events import time_ms
 from gateway.models import ClusterStatus
 from gateway.options import Integer, Mapping, Options, String
+from gateway.reasons import by_scheduler
 from gateway.scheduler_client import SchedulerUnreachable
-from tests.houses import REPORT_KEYS, open_house
+from tests.fake_store import FakeStore
+from tests.houses import REPORT_KEYS, open_house, record
 
 CLUSTERS = "/api/v1/clusters/"
 
@@ -353,6 +356,64 @@ async def test_who_waits_for_a_failed_cluster_hears_the_reason():
         answer = await house.ask("GET", CLUSTERS + name)
         assert (answer.status, answer.json["status"]) == (200, "FAILED")
         assert set(answer.json) == REPORT_KEYS | {"tls_cert", "tls_key"}
+
+
+@pytest.mark.parametrize(("rest", "body"), [("/scale", {"count": 5}), ("/adapt", {"maximum": 5})])
+async def test_who_wants_something_of_a_cluster_that_failed_hears_the_reason(rest, body):
+    async with open_house() as house:
+        house.driver.refuse_next("invalid partition specified: nosuch")
+        name = await house.create()
+        for _ in range(2):  # while it is being stopped, and then
+            answer = await house.ask("POST", CLUSTERS + name + rest, body=body)
+            assert answer.status == 409
+            assert f"Cluster {name} is not running: it failed to start: the scheduler could not be" in answer.error
+            assert "invalid partition specified: nosuch" in answer.error
+            await house.manager.find(name).wait_ended()
+
+
+@pytest.mark.parametrize(("rest", "body"), [("/scale", {"count": 5}), ("/adapt", {})])
+async def test_of_a_cluster_of_before_a_restart_the_reason_is_known(rest, body):
+    ended = {"scheduler_address": "tls://n1:1", "stop_time": time_ms()}
+    failed = record(status=ClusterStatus.FAILED, reason="the disk is full", **ended)
+    idle = record("1d1e", status=ClusterStatus.STOPPED, stopped=by_scheduler(600), **ended)
+    store = FakeStore()
+    for cluster in (failed, idle):
+        await store.save(cluster)
+    async with open_house(store=store) as house:
+        answer = await house.ask("POST", CLUSTERS + "c0ffee" + rest, body=body)
+        assert (answer.status, answer.error) == (409, "Cluster c0ffee is not running: it failed: the disk is full")
+        answer = await house.ask("POST", CLUSTERS + "1d1e" + rest, body=body)
+        assert (answer.status, "it has stopped: it was idle for 600 s" in answer.error) == (409, True)
+        answer = await house.ask("GET", CLUSTERS + "c0ffee?wait")
+        assert (answer.status, answer.error) == (409, "Cluster c0ffee failed: the disk is full")
+        answer = await house.ask("GET", CLUSTERS + "1d1e?wait")
+        assert (answer.status, "it was idle for 600 s" in answer.error) == (409, True)
+        assert (await house.ask("GET", CLUSTERS + "1d1e")).json["status"] == "STOPPED"
+
+
+async def test_an_idle_cluster_says_that_it_was_idle():
+    async with open_house(cluster_config=ClusterConfig(idle_timeout=90)) as house:
+        name = await house.running()
+        token = house.manager.find(name).record.token
+        assert (await house.ask("DELETE", CLUSTERS + name, token=token)).status == 204
+        await house.manager.find(name).wait_ended()
+        told = [event["message"] for event in (await house.ask("GET", CLUSTERS + name + "/events")).json["events"]]
+        assert "Stopping: it was idle for 90 s (its idle timeout) and stopped itself" in told
+        answer = await house.ask("POST", CLUSTERS + name + "/scale", body={"count": 1})
+        assert (answer.status, "it was idle for 90 s" in answer.error) == (409, True)
+        assert house.store.clusters[name].stopped
+        assert house.manager.find(name).record.status is ClusterStatus.STOPPED
+
+
+async def test_a_cluster_that_its_user_stopped_says_so():
+    async with open_house() as house:
+        name = await house.running()
+        await house.ask("DELETE", CLUSTERS + name)
+        await house.manager.find(name).wait_ended()
+        answer = await house.ask("POST", CLUSTERS + name + "/scale", body={"count": 1})
+        assert (answer.status, "its user has stopped it" in answer.error) == (409, True)
+        answer = await house.ask("GET", CLUSTERS + name + "?wait")
+        assert (answer.status, answer.json["status"]) == (200, "STOPPED")  # for which the client has its own words
 
 
 async def test_a_waiting_client_that_hangs_up_leaves_nothing():

@@ -3,6 +3,7 @@
 import json
 import os.path
 from collections import deque
+from pathlib import Path
 
 import pytest
 import trio
@@ -13,9 +14,11 @@ from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch import BatchDriver, open_batch_driver
 from gateway.backends.dialect import Answer, Site, StatusFailed
 from gateway.backends.endings import PATIENCE, REPEATS
+from gateway.backends.log_tail import READ_BYTES
 from gateway.backends.pbs import PBS
 from gateway.backends.pbs_backend import PBSBackend, PBSClusterConfig
 from gateway.backends.poller import Queue
+from gateway.backends.script import PROFILE_HINT, STARTED
 from gateway.backends.slurm import Slurm
 from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
 from gateway.cluster_config import ClusterConfig
@@ -382,6 +385,40 @@ async def test_an_end_is_explained_with_its_log_and_without_secrets(launcher, cl
         "The last lines of its log (w1-0):\ntoken [redacted]\nno such file"
     )
     assert launcher.requests[-1]["log"] == "w1-0.log"
+
+
+@pytest.mark.parametrize(
+    ("answer", "hints"),
+    [
+        ({"text": "", "found": True}, True),
+        ({"text": "Welcome!\n", "found": True}, True),
+        ({"text": f"Welcome!\n{STARTED}\n", "found": True}, False),
+        ({"text": "x" * READ_BYTES, "found": True}, False),  # what stands before is not known
+        ({"text": "", "found": False}, False),
+        (JobRefused("no log"), False),
+    ],
+)
+async def test_a_job_that_ended_before_its_script_hints_at_the_profile(launcher, cluster, monkeypatch, answer, hints):
+    play_queue(
+        monkeypatch,
+        scontrol=ENDED.replace("FAILED", "COMPLETED").replace("NonZeroExitCode", "None").replace("3:0", "0:0"),
+    )
+    driver = a_driver(launcher)
+    launcher.answers.append(answer)
+    text = await driver.explain(cluster, JobId("6"), "w1-0")
+    assert text.startswith("Job 6: COMPLETED, exit code 0.")
+    assert (PROFILE_HINT in text) is hints
+
+
+async def test_the_cause_in_a_log_comes_first(launcher, cluster, monkeypatch):
+    play_queue(monkeypatch, scontrol=ENDED)
+    log = (Path(__file__).parent / "data" / "logs" / "no_dev_shm.txt").read_text()
+    launcher.answers.append({"text": log, "found": True})
+    lines = (await a_driver(launcher).explain(cluster, JobId("6"), "w1-0")).splitlines()
+    assert lines[0].startswith("FileNotFoundError: [Errno 2] No such file or directory")
+    assert "/dev/shm" in lines[0]
+    assert lines[1] == "Job 6: FAILED (NonZeroExitCode), exit code 3."
+    assert lines[-1] == "RuntimeError: Nanny failed to start."
 
 
 async def test_when_nobody_remembers_the_last_report_explains(launcher, cluster, monkeypatch):

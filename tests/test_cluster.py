@@ -7,6 +7,7 @@ import trio
 import trio.testing
 from attrs import evolve
 
+from gateway import cluster as cluster_module
 from gateway import worker_keeper
 from gateway.backends.jobqueue import JobQueueClusterConfig
 from gateway.errors import (
@@ -19,6 +20,7 @@ from gateway.errors import (
 )
 from gateway.lifecycle import WorkerState
 from gateway.models import ClusterStatus, JobReport, JobState, Role
+from gateway.scheduler_client import SchedulerUnreachable
 from tests.cluster_house import LIMITS, open_house, settle
 from tests.fakes import FakeDriver
 
@@ -328,12 +330,37 @@ async def test_a_refused_scheduler(autojump_clock):
     async with open_house() as house:
         house.driver.refuse_next("invalid partition specified: nosuch")
         await house.open()
-        with pytest.raises(ClusterFailed, match="invalid partition specified: nosuch"):
+        with pytest.raises(ClusterFailed, match=r"failed to start: .* invalid partition specified: nosuch"):
             await house.cluster.wait_started(20)
         await house.cluster.wait_ended()
         assert house.cluster.record.status is ClusterStatus.FAILED
         assert house.driver.cancelled == []
         assert house.driver.cleaned == [("c0ffee", True)]
+
+
+async def test_a_scheduler_that_cannot_be_reached_has_failed_meanwhile(autojump_clock, monkeypatch):
+    async def tell(address, token, message, *, attempts):
+        house.driver.explanations["1_0"] = "out of memory"
+        house.driver.end("scheduler")
+        await settle()
+        raise SchedulerUnreachable("the scheduler does not take messages")
+
+    monkeypatch.setattr(cluster_module, "tell_scheduler", tell)
+    async with open_house() as house:
+        await house.running()
+        await settle()
+        with pytest.raises(Conflict, match="is not running: it failed: the scheduler's job ended: out of memory"):
+            await house.cluster.scale(1)
+
+
+async def test_a_reason_is_bounded_and_has_no_control_characters(autojump_clock):
+    async with open_house() as house:
+        house.driver.refuse_next("\x1b[2Jno" + "o" * 100_000)
+        await house.open()
+        await house.status(ClusterStatus.FAILED)
+        assert len(house.cluster.record.reason) < 10_000
+        assert "\x1b" not in house.cluster.record.reason + str(house.told)
+        assert any(message.startswith("Failed to start: ") for message in house.told)
 
 
 async def test_a_scheduler_that_ends(autojump_clock):

@@ -53,6 +53,8 @@ pure    gateway.backends.slurm_ids
 pure    gateway.backends.slurm_jobs
 pure    gateway.backends.slurm_refusals
 pure    gateway.backends.submit_options
+pure    gateway.backends.sudo
+pure    gateway.backends.tracebacks
 pure    gateway.config_classes
 pure    gateway.heartbeat
 pure    gateway.jobs
@@ -60,11 +62,13 @@ pure    gateway.lifecycle
 pure    gateway.options
 pure    gateway.proxy.admission
 pure    gateway.proxy.client_hello
+pure    gateway.proxy.comm_messages
 pure    gateway.proxy.headers
 pure    gateway.proxy.pages
 pure    gateway.proxy.proxy_protocol
 pure    gateway.proxy.routes
 pure    gateway.proxy.trust
+pure    gateway.reasons
 pure    gateway.scaling
 pure    gateway.settings
 pure    gateway.simple_request
@@ -132,6 +136,7 @@ edge    gateway.proxy.accepting
 edge    gateway.proxy.dashboard
 edge    gateway.proxy.dialing
 edge    gateway.proxy.epoll_loop
+edge    gateway.proxy.farewell
 edge    gateway.proxy.front
 edge    gateway.proxy.relay
 edge    gateway.proxy.server

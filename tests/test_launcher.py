@@ -316,6 +316,48 @@ def test_other_errors_of_the_system_are_sentences(batch, home, monkeypatch):
     assert submit()["error"] == "the launcher failed: No such file or directory"
 
 
+# --- a home that is not there -----------------------------------------------------------------------------------------
+
+
+def test_a_home_that_does_not_exist_is_called_that(batch, home):
+    home.rmdir()
+    whose = f"the home directory {home} of user alice"
+    assert submit()["error"] == f"{whose} does not exist on this host"
+    assert not home.exists()
+    home.write_text("")
+    assert submit()["error"] == f"{whose} is no directory on this host"
+    home.unlink()
+    home.symlink_to(home)
+    assert submit()["error"].startswith(f"{whose} cannot be reached on this host: ")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EIO, errno.ENOTCONN])
+def test_a_home_that_cannot_be_reached_is_called_that(batch, home, monkeypatch, number):
+    def stat_of(path, **options):
+        if path == str(home):
+            raise OSError(number, os.strerror(number))
+        return os.lstat(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher.os, "stat", stat_of)
+        error = submit()["error"]
+    assert error == f"the home directory {home} of user alice cannot be reached on this host: {os.strerror(number)}"
+
+
+def test_who_needs_no_home_does_without(batch, home, tmp_path):
+    home.rmdir()
+    assert submit(staging_directory=f"{tmp_path}/scratch/{{username}}")["ok"]
+
+
+def test_looking_for_logs_and_cleaning_do_without_a_home(batch, home):
+    home.rmdir()
+    assert tail()["text"] == ""
+    assert clean() == {"ok": True, "kept": 0}
+    home.symlink_to(home)
+    assert tail()["text"] == ""
+    assert clean() == clean(keep_logs=True) == {"ok": True, "kept": 1}
+
+
 # --- which commands ---------------------------------------------------------------------------------------------------
 
 
@@ -405,7 +447,10 @@ def test_the_tail_of_a_log(directory):
 
 
 def test_a_log_that_is_missing_is_empty(directory):
-    assert tail()["text"] == ""
+    assert (tail()["text"], tail()["found"]) == ("", False)
+    (directory / "w1-0.log").touch()
+    assert (tail()["text"], tail()["found"]) == ("", True)
+    (directory / "w1-0.log").unlink()
     assert tail(cluster="c2")["text"] == ""
 
 

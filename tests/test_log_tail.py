@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.backends.log_tail import MAX_BYTES, MAX_LINES, log_tail, redact
+from gateway.backends.log_tail import MAX_BYTES, MAX_LINES, MAX_REASON, bounded, explain_end, log_tail, redact
+from gateway.backends.script import STARTED
 
 BODY = "MIIBgDCCASWgAwIBAgIUQ7yK3vJ1o0mP0XbQwY1n2mFzq5AwCgYIKoZIzj0EAwIw"
 PEM = f"-----BEGIN PRIVATE KEY-----\n{BODY}\n{BODY}\nAbCd==\n-----END PRIVATE KEY-----"
@@ -88,3 +89,52 @@ def test_any_log_keeps_the_limits_and_the_secret(before, after):
     assert len(text.encode()) <= MAX_BYTES
     assert len(text.split("\n")) <= MAX_LINES
     assert not set(text) & {"\x1b", "\r", "\x00"}
+
+
+# ---- the end of a job
+
+FAILED = (
+    b'Traceback (most recent call last):\n  File "/a/b/c.py", line 3, in f\n    f()\n'
+    b"OSError: \x1b[1mno s3cret-token\x1b[0m\n\n"
+    b"The above exception was the direct cause of the following exception:\n\n"
+    b"Traceback (most recent call last):\n"
+    + b'  File "/a/b/c.py", line 3, in f\n    f()\n' * 30
+    + b"RuntimeError: Nanny failed to start.\n"
+)
+CAUSE = "OSError: no [redacted] (b/c.py, line 3), says its log."
+
+
+def test_the_cause_comes_first_and_the_last_lines_last():
+    lines = explain_end("Job 6: FAILED, exit code 1.", FAILED, ["s3cret-token"], name="w1-0").splitlines()
+    assert lines[:3] == [CAUSE, "Job 6: FAILED, exit code 1.", "The last lines of its log (w1-0):"]
+    assert lines[-1] == "RuntimeError: Nanny failed to start."
+    assert len(lines) == 3 + MAX_LINES
+    assert explain_end("", FAILED, ["s3cret-token"]).splitlines()[:2] == [CAUSE, "The last lines of its log:"]
+
+
+@pytest.mark.parametrize(
+    "end", ["Job 6: TIMEOUT (TimeLimit).", "killed by signal 9", "exit code 137 (killed by signal 9)"]
+)
+def test_who_was_killed_did_not_end_because_of_an_error(end):
+    assert explain_end(end, FAILED, ["s3cret-token"]).splitlines()[:2] == [end, CAUSE]
+
+
+def test_a_hint_is_given_when_the_log_tells_nothing():
+    assert explain_end("exit code 0", b"", hint="this?") == "exit code 0\nPerhaps this?"
+    assert explain_end("exit code 0", b"hello", hint="this?").endswith("this?\nThe last lines of its log:\nhello")
+    assert "this?" not in explain_end("exit code 1", FAILED, hint="this?")
+    assert explain_end("", b"") == ""
+
+
+def test_the_mark_of_the_script_is_not_shown():
+    assert explain_end("", f"{STARTED}\nhello\n".encode()) == "The last lines of its log:\nhello"
+    assert explain_end("", f"{STARTED}\n".encode()) == ""
+
+
+def test_a_reason_is_bounded_and_clean():
+    assert bounded("a\x1b[2Jb\x00\nc") == "ab\nc"
+    text = bounded("begin" + "x" * 10 * MAX_REASON + "end")
+    assert text.startswith("beginx")
+    assert text.endswith("xend")
+    assert "\n[...]\n" in text
+    assert len(text) < MAX_REASON + 10

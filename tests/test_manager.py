@@ -15,6 +15,7 @@ from gateway.configurable import dump
 from gateway.errors import InvalidRequest, NotFound, TryAgainLater, Unauthorized
 from gateway.lifecycle import is_ended
 from gateway.models import ClusterStatus, JobId, Role, SubmissionRecord, User
+from gateway.reasons import BY_GATEWAY
 from gateway.store import StoreError
 from tests.fake_store import FakeStore
 from tests.fakes import FakeDriver
@@ -303,6 +304,7 @@ async def test_stop_all_waits_for_the_ends():
         names = [await house.running(), await house.create(user="bob")]
         await house.manager.stop_all()
         assert [house.manager.find(name).record.status for name in names] == [ClusterStatus.STOPPED] * 2
+        assert {house.store.clusters[name].stopped for name in names} == {BY_GATEWAY}
         assert house.driver.living == []
         await house.manager.stop_all()
 

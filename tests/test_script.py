@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.backends.script import JobScript, render_script
+from gateway.backends.script import PROFILE_HINT, STARTED, JobScript, profile_hint, render_script
 
 BASH = shutil.which("bash")
 # Prints arguments and environment of the job.
@@ -154,3 +154,61 @@ def test_too_few_free_ports_end_the_job():
         code, _, stderr = run(script)
     assert code == 1
     assert f"from {port} to {port}" in stderr
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "PBS_JOBID"])
+def test_a_job_says_first_that_its_script_has_begun(variable):
+    code, stdout, _ = run(JobScript(shebang="#!/bin/bash", command=("true",), setup="echo setup"), **{variable: "7"})
+    assert (code, stdout) == (0, f"{STARTED}\nsetup\n")
+
+
+@pytest.mark.parametrize("profile", ["exit 0", "exec true", "echo hello; exit 3", "logout"])
+def test_a_profile_that_ends_the_shell_leaves_no_mark(tmp_path, profile):
+    (tmp_path / ".bash_profile").write_text(profile)
+    (tmp_path / "script").write_text(render_script(JobScript(shebang=f"#!{BASH} -l", command=("true",))))
+    (tmp_path / "script").chmod(0o755)
+    done = subprocess.run(
+        [tmp_path / "script"],
+        capture_output=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SLURM_JOB_ID": "7"},
+        timeout=30,
+        check=False,
+    )
+    log = (done.stdout + done.stderr).decode()
+    assert profile_hint(f"exit code {done.returncode}", log) == PROFILE_HINT
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "COMPLETED, exit code 0, on node n1",
+        "COMPLETED",
+        "FAILED (NonZeroExitCode), exit code 3, on node n1",
+        "FAILED, exit code 3",
+        "exit code 0, on node n1",
+        "exit code 1",
+    ],
+)
+def test_an_end_without_a_beginning_hints_at_the_profile(end):
+    assert profile_hint(end, "") == profile_hint(end, "Welcome!\n") == PROFILE_HINT
+    assert profile_hint(end, f"Welcome!\n{STARTED}\n") == ""
+    assert profile_hint(end, "slurmstepd: error: execve(): bad interpreter(/no/such)") == ""
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "",
+        "RUNNING",
+        "TIMEOUT (TimeLimit), exit code 0",
+        "CANCELLED, exit code 0",
+        "deleted by alice@edge, exit code 271",
+        "exit code 143 (killed by signal 15 (SIGTERM))",
+        "exit code 127 (a command was not found: is the environment activated?)",
+        "killed by signal 9 (SIGKILL)",
+        "FAILED (RaisedSignal:53), exit code 1",
+        "ended; PBS does not say how",
+    ],
+)
+def test_other_ends_do_not(end):
+    assert profile_hint(end, "") == ""

@@ -28,8 +28,9 @@ from gateway.backends.evidence import alive
 from gateway.backends.impersonation import Launcher, own_account
 from gateway.backends.jobqueue import JobQueueBackend, JobQueueClusterConfig
 from gateway.backends.launcher_settings import Settings
-from gateway.backends.log_tail import READ_BYTES, log_tail
+from gateway.backends.log_tail import READ_BYTES, explain_end
 from gateway.backends.poller import Poller, Queue
+from gateway.backends.script import profile_hint
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
@@ -213,7 +214,7 @@ class BatchDriver:
 
     async def explain(self, cluster: ClusterRef, job: JobId, name: str) -> str:
         """The batch system's own account of the job's end, or what was last seen; then the end of its log."""
-        found: dict[str, str] = {}
+        found: dict[str, Any] = {}
 
         async def ask(key: str, question: Any) -> None:
             found[key] = await question()
@@ -221,12 +222,16 @@ class BatchDriver:
         with trio.move_on_after(self._backend.command_timeout):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask, "end", partial(self._explain_end, job))
-                nursery.start_soon(ask, "log", partial(self._log_tail, cluster, name))
+                nursery.start_soon(ask, "log", partial(self._log_end, cluster, name))
         end = found.get("end") or self._last_seen(job)
-        lines = [f"Job {job}: {end.rstrip('.')}."] if end else []
-        if tail := found.get("log"):
-            lines += [f"The last lines of its log ({name}):", tail]
-        return "\n".join(lines)
+        text, whole = found.get("log", ("", False))
+        return explain_end(
+            f"Job {job}: {end.rstrip('.')}." if end else "",
+            text.encode(),
+            self._secrets.get(cluster.name, ()),
+            name=name,
+            hint=profile_hint(end, text) if whole else "",
+        )
 
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
         """The cluster's directory goes, and older ones of the user whose time is up."""
@@ -382,14 +387,16 @@ class BatchDriver:
         report = self._board.jobs.get(job)
         return report.reason if report is not None else ""
 
-    async def _log_tail(self, cluster: ClusterRef, name: str) -> str:
+    async def _log_end(self, cluster: ClusterRef, name: str) -> tuple[str, bool]:
+        """The end of a job's log, and whether that is all of it."""
         request = {"action": "tail", "log": self._dialect.log_name(name), "size": READ_BYTES}
         try:
-            text = str((await self._ask(cluster, request))["text"])
+            answer = await self._ask(cluster, request)
         except JobError as error:
             log.info("a log cannot be read", cluster=cluster.name, job=name, reason=str(error))
-            return ""
-        return log_tail(text.encode(), self._secrets.get(cluster.name, ()))
+            return "", False
+        text = str(answer["text"])
+        return text, answer.get("found") is True and len(text.encode()) < READ_BYTES
 
 
 def _config(cluster: ClusterRef) -> JobQueueClusterConfig:

@@ -13,12 +13,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 import trio
 from attrs import frozen
 
 from gateway.backends.dialect import Answer
+from gateway.backends.log_tail import bounded
 from gateway.backends.processes import OutputTooLong, run_command
+from gateway.backends.sudo import MAX_WORDS, Who, verdict
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused
+
+log = structlog.get_logger()
 
 #: Seconds that sudo and the launcher may take besides the batch command.
 OVERHEAD = 10.0
@@ -71,11 +76,8 @@ class Launcher:
 
 def parse_answer(answer: Answer, username: str, path: str, gateway_user: str) -> dict[str, Any]:
     """The launcher's answer, or the error that stands for it."""
-    try:
-        result = json.loads(answer.stdout)
-    except ValueError:
-        result = None
-    if not isinstance(result, dict) or "ok" not in result:
+    result = _result(answer.stdout)
+    if result is None:
         raise _without_answer(answer, username, path, gateway_user)
     if result["ok"] is True:
         return result
@@ -83,21 +85,29 @@ def parse_answer(answer: Answer, username: str, path: str, gateway_user: str) ->
     raise AnswerLost(sentence) if result.get("lost") is True else JobRefused(sentence)
 
 
+def _result(stdout: str) -> dict[str, Any] | None:
+    """The launcher's answer; it stands last if PAM has something to tell the user first."""
+    for text in (stdout, *stdout.strip().split("\n")[-1:]):
+        try:
+            result = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(result, dict) and "ok" in result:
+            return result
+    return None
+
+
 def _without_answer(answer: Answer, username: str, path: str, gateway_user: str) -> JobRefused | BackendUnavailable:
     """Why there is no answer: sudo said no, or the launcher broke. Nothing was submitted in either case."""
-    stderr = answer.stderr
-    if re.search(r"unknown user", stderr):
-        return JobRefused(f"The user {username} is unknown on the gateway's host.")
-    if re.search(r"password is required|not allowed to|not in the sudoers|may not run sudo", stderr):
-        return JobRefused(
-            f"The gateway may not run jobs as {username}: sudo has no rule that lets {gateway_user} run {path} as that"
-            f" user without a password. An administrator can add it, or add {username} to the group that it names."
+    found = verdict(answer.stderr, Who(username=username, gateway_user=gateway_user, path=path))
+    if found is None:
+        error: JobRefused | BackendUnavailable = BackendUnavailable(
+            f"The launcher failed for {username}: {bounded(answer.words, MAX_WORDS)}."
         )
-    if re.search(r"command not found|No such file", stderr):
-        return JobRefused(
-            f"{path} does not exist; set dask_gateway_jobqueue_launcher to the path of dask-gateway-jobqueue-launcher."
-        )
-    return BackendUnavailable(f"The launcher failed for {username}: {answer.words[-500:]}.")
+    else:
+        error = JobRefused(found.sentence) if found.final else BackendUnavailable(found.sentence)
+    log.warning("no answer of the launcher", user=username, reason=str(error))
+    return error
 
 
 def own_account() -> str:

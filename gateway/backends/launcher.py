@@ -37,6 +37,7 @@ import os
 import pwd
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -180,6 +181,21 @@ def staging(request: dict[str, Any]) -> str:
     return directory
 
 
+def without_home(template: str) -> str:
+    """Why there can be no directory in the user's home on this host; empty if there can, or if none is wanted."""
+    user = pwd.getpwuid(os.getuid())
+    if "{home}" not in template:
+        return ""
+    whose = f"the home directory {user.pw_dir} of user {user.pw_name}"
+    try:
+        status = os.stat(user.pw_dir)
+    except FileNotFoundError:
+        return f"{whose} does not exist on this host"
+    except OSError as error:
+        return f"{whose} cannot be reached on this host: {reason(error)}"
+    return "" if stat.S_ISDIR(status.st_mode) else f"{whose} is no directory on this host"
+
+
 def reason(error: OSError) -> str:
     """An operating system's error, with the next step where there is one."""
     if error.errno == errno.ENOSPC:
@@ -202,6 +218,8 @@ def submit(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
     log = text(request, "log", LOG_PATTERN)
     parent, cluster = staging(request), text(request, "cluster", CLUSTER)
     directory = os.path.join(parent, cluster)
+    if problem := without_home(text(request, "staging_directory")):
+        raise Refused(problem)
     try:
         directories.make(parent, cluster)
     except directories.NotOurs:
@@ -221,11 +239,12 @@ def cancel(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
 
 
 def tail(request: dict[str, Any], _: Settings) -> dict[str, Any]:
-    """The last `size` bytes of one log, as text; empty when there is no such log."""
+    """The last `size` bytes of one log, as text; empty, and not `found`, when there is no such log."""
     parent, cluster, log = staging(request), text(request, "cluster", CLUSTER), text(request, "log", LOG)
     size = int(number(request, "size", 16 * 2**10, MAX_TAIL))
-    content = directories.read_end(parent, cluster, log, size).decode("utf-8", "replace")
-    return {"ok": True, "path": os.path.join(parent, cluster, log), "text": content}
+    content = directories.read_end(parent, cluster, log, size)
+    shown = (content or b"").decode("utf-8", "replace")
+    return {"ok": True, "path": os.path.join(parent, cluster, log), "text": shown, "found": content is not None}
 
 
 def clean(request: dict[str, Any], _: Settings) -> dict[str, Any]:
@@ -244,6 +263,8 @@ def clean(request: dict[str, Any], _: Settings) -> dict[str, Any]:
     except FileNotFoundError:
         kept = 0  # the staging directory is gone, or something in it went while we looked: that is the aim
     except OSError as error:
+        if without_home(text(request, "staging_directory")):
+            return {"ok": True, "kept": 1}  # it may be there next time
         raise Refused(f"the directory of cluster {cluster} in {parent} cannot be removed: {reason(error)}") from None
     return {"ok": True, "kept": kept}
 

@@ -82,21 +82,21 @@ def _mark(directory: int, name: str) -> None:
     os.close(os.open(name, flags, 0o600, dir_fd=directory))
 
 
-def read_end(path: str, cluster: str, name: str, size: int) -> bytes:
-    """The last `size` bytes of a file of the cluster's; empty when there is no such ordinary file."""
+def read_end(path: str, cluster: str, name: str, size: int) -> bytes | None:
+    """The last `size` bytes of a file of the cluster's; None when there is no such ordinary file."""
     try:
         with opened(path) as parent, ours(parent, cluster) as directory:
             if directory is None:
-                return b""
+                return None
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
             with os.fdopen(descriptor, "rb") as file:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
-                    return b""
+                    return None
                 file.seek(max(0, status.st_size - size))
                 return file.read(size)
     except OSError:
-        return b""
+        return None
 
 
 def remove(path: str, cluster: str) -> None:

@@ -38,7 +38,7 @@ from gateway.backends.local_jobs import (
 )
 from gateway.backends.local_process import Process, read_marked, read_sessions, start_process
 from gateway.backends.local_sessions import Census, end_processes, send_signal
-from gateway.backends.log_tail import READ_BYTES, log_tail
+from gateway.backends.log_tail import READ_BYTES, explain_end
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused
 from gateway.models import JobId, JobReport, JobState, Role
@@ -160,8 +160,7 @@ class LocalDriver:
         """How the job ended, and the last lines of its log; see `Driver.explain`."""
         how = self._ends.get(cluster.name, {}).get(job, "")
         data = await trio.to_thread.run_sync(self._directory.read_log, cluster.name, name, READ_BYTES)
-        tail = log_tail(data, self._secrets.get(cluster.name, ()))
-        return "\n".join(filter(None, (how, f"The last lines of its log:\n{tail}" if tail else "")))
+        return explain_end(how, data, self._secrets.get(cluster.name, ()))
 
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
         """Remove the cluster's folder, and end what its jobs have left running in sessions of their own."""

@@ -7,16 +7,26 @@ characters, remove secrets, cut to the last lines. Redaction comes before the
 cut, so that no half of a secret is left at the edge. A reader hands in more
 than is shown (`READ_BYTES`), which makes a PEM block cut in two rare; its
 lines are recognised all the same.
+
+The end of a log is not always what tells most: where it holds tracebacks, the
+error that began it all comes first (tracebacks.py).
 """
 
 import re
 from collections.abc import Iterable
+
+from gateway.backends.script import STARTED
+from gateway.backends.tracebacks import cause
 
 #: How much of a log's end to read, in bytes.
 READ_BYTES = 64 * 1024
 #: What is shown at most.
 MAX_LINES = 20
 MAX_BYTES = 4 * 1024
+#: How a job ended that ended by itself.
+_EXITED = re.compile(r"exit code \d+\b(?! \(killed)")
+#: Characters of a whole reason: what happened, and the end of a log.
+MAX_REASON = 8 * 1024
 
 _REDACTED = "[redacted]"
 #: Shorter values are no secrets, and removing them would riddle the text.
@@ -43,10 +53,39 @@ def log_tail(data: bytes, secrets: Iterable[str] = ()) -> str:
 
     Empty when the job wrote nothing but space.
     """
+    tail = "\n".join(_clean(data, secrets).strip("\n").split("\n")[-MAX_LINES:])
+    return tail.encode()[-MAX_BYTES:].decode("utf-8", "ignore")
+
+
+def explain_end(end: str, log: bytes, secrets: Iterable[str] = (), *, name: str = "", hint: str = "") -> str:
+    """How a job ended and what the end of its log tells, for its user, the cause first; empty if there is nothing.
+
+    `end` is how it ended in the words of whoever ran it, a sentence; `name` is what the log is called for people;
+    `hint` is what may have been the reason if the log names no cause.
+    """
+    found = cause(_clean(log, secrets))
+    tail = log_tail(log.replace(f"{STARTED}\n".encode(), b""), secrets)
+    lines = [end] if end else []
+    if found:
+        # A job that was killed was killed by somebody, whatever its log says; one that exits has its reason.
+        lines.insert(0 if not end or _EXITED.search(end) else 1, f"{found}, says its log.")
+    elif hint:
+        lines.append(f"Perhaps {hint}")
+    if tail:
+        lines += [f"The last lines of its log{f' ({name})' if name else ''}:", tail]
+    return "\n".join(lines)
+
+
+def bounded(text: str, limit: int = MAX_REASON) -> str:
+    """The text without control characters, and not longer than `limit` characters: the middle of it is left out."""
+    text = _CONTROL.sub("", text)
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[:half]}\n[...]\n{text[-half:]}"
+
+
+def _clean(data: bytes, secrets: Iterable[str]) -> str:
     text = _CONTROL.sub("", _OVERWRITTEN.sub("", data.decode("utf-8", "replace")))
-    lines = [line.rstrip() for line in redact(text, secrets).split("\n")]
-    tail = "\n".join(lines).strip("\n").split("\n")[-MAX_LINES:]
-    return "\n".join(tail).encode()[-MAX_BYTES:].decode("utf-8", "ignore")
+    return "\n".join(line.rstrip() for line in redact(text, secrets).split("\n"))
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:

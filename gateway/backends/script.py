@@ -10,6 +10,10 @@ The first line after the shebang is a command, on purpose: batch systems read
 their directives (`#SBATCH`, `#PBS`) from the comments before it, and a setup
 text should not be able to hold any. It is `true`, since OpenPBS's qsub takes a
 line that begins with `:` for no command and reads on.
+
+The second line leaves a mark in the job's log. A login shell reads its profile
+first, which may end it (`exit 0`) or replace it (`exec`), and then nothing but
+the lack of that mark tells why a job ended without having done anything.
 """
 
 import re
@@ -23,6 +27,12 @@ from gateway.backends.commands import FALLBACKS, with_fallback
 _ORDINARY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # bash refuses to set these, and the shell's own work would change with IFS.
 _OWN_NAMES = frozenset(("BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "IFS", "PPID", "SHELLOPTS", "UID"))
+
+#: The line in a job's log that says that its script has been reached.
+STARTED = "dask-gateway: the job's script begins"
+
+# Jobs only: what reads a script elsewhere is not told.
+_MARK = f"""[ -z "${{SLURM_JOB_ID-}}${{PBS_JOBID-}}" ] || echo {shlex.quote(STARTED)}\n"""
 
 _PORTS = """\
 ports=
@@ -91,7 +101,7 @@ def render_script(script: JobScript) -> str:
         arguments += ["--port", '"$1"', "--dashboard-address", ':"$2"', "--dg-api-address", '0.0.0.0:"$3"']
     return "".join(
         (
-            f"{script.shebang}\ntrue\n",
+            f"{script.shebang}\ntrue\n{_MARK}",
             *exports,
             _PATIENCE.format(turns=turns, index=script.index_variable) if turns else "",
             # The empty line ends a setup whose last line asks for one more (a backslash).
@@ -100,6 +110,29 @@ def render_script(script: JobScript) -> str:
             *_exec_lines(script.command[0], " ".join(["", *arguments]), f"env{prefix} " if prefix else ""),
         )
     )
+
+
+#: Ends for which nobody but the job itself is the reason, unless a program or its interpreter was not found.
+_BY_ITSELF = re.compile(
+    r"(?:\w+ \(NonZeroExitCode\), |(?:COMPLETED|FAILED), |\A)exit code (?!126\b|127\b|254\b)\d+(?! \(killed)\b"
+    r"|\ACOMPLETED\Z"
+)
+#: What the batch system writes into a job's log when it could not begin with the script.
+_NOT_BEGUN = re.compile(r"slurmstepd: error|pbs_mom: |bad interpreter|execve\(\)")
+
+PROFILE_HINT = (
+    "the job ended before its first command: does a profile (~/.bash_profile, ~/.profile, ~/.bashrc, /etc/profile.d) "
+    "end the shell, with exit or exec?"
+)
+
+
+def profile_hint(end: str, log: str) -> str:
+    """A hint at the user's profile, if a job seems to have ended before its script; else an empty text.
+
+    `end` is how the job ended, in the words of the batch system's dialect; `log` is its whole log.
+    """
+    by_itself = _BY_ITSELF.search(end) is not None
+    return PROFILE_HINT if by_itself and STARTED not in log and not _NOT_BEGUN.search(log) else ""
 
 
 def _exec_lines(program: str, arguments: str, env: str) -> tuple[str, ...]:

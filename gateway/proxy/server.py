@@ -1,6 +1,7 @@
 """The public port: for each connection a look at its first bytes, and then the right way.
 
     ClientHello for `daskgateway-<cluster>`  → relay to that cluster's scheduler, TLS untouched
+      of which it is known that it has ended → its reason (farewell.py)
     any other ClientHello                    → TLS with us, then HTTP
     anything else                            → HTTP
 
@@ -12,17 +13,19 @@ have their boundary in the loop, web connections in the door.
 
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import Any
 
 import trio
 
+from gateway.errors import innermost
 from gateway.proxy.accepting import Acceptor
 from gateway.proxy.admission import Admission
 from gateway.proxy.client_hello import MAX_HELLO
 from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.epoll_loop import EpollLoop
+from gateway.proxy.farewell import Farewell, say_farewell
 from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS, Limits
@@ -42,6 +45,9 @@ _DECODE_ERROR = b"\x15\x03\x01\x00\x02\x02\x32"
 _HANDSHAKE_FAILURE = b"\x15\x03\x01\x00\x02\x02\x28"
 _INTERNAL_ERROR = b"\x15\x03\x01\x00\x02\x02\x50"
 
+#: So many clients of ended clusters are told so at once; others try again.
+MAX_FAREWELLS = 32
+
 #: How long a listener rests when file descriptors or memory are used up, in seconds.
 _PAUSE = 0.1
 
@@ -55,6 +61,7 @@ async def serve_public(
     ssl_context: Context | None = None,
     trusted_proxies: Sequence[str] = (),
     limits: Limits = DEFAULT_LIMITS,
+    farewell: Callable[[str], Farewell | None] = lambda name: None,
     task_status: trio.TaskStatus["PublicPort"] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve connections from `listeners` (which stay the caller's to close) until cancelled.
@@ -63,7 +70,8 @@ async def serve_public(
     scheduler traffic is taken. Without `schedulers` no connection is relayed. With `ssl_context` TLS connections
     are taken for HTTP too (a `ReloadingContext` follows renewed files); plain ones are handed to `serve_http` as
     before, which decides what they may ask for. Connections from `trusted_proxies` (addresses, networks, or `unix`)
-    must begin with a PROXY protocol header. `task_status` gets the `PublicPort`.
+    must begin with a PROXY protocol header. `farewell(name)` is what clients of a cluster that has ended are told, None
+    for any other name. `task_status` gets the `PublicPort`.
 
     When cancelled, no more connections are taken, open ones have `limits.shutdown_grace` seconds to end by
     themselves, and then are closed.
@@ -74,7 +82,8 @@ async def serve_public(
         # Shielded, and with a deadline as soon as the cancellation that is waited for outside has come.
         with closing(Pipes()) as pipes, closing(EpollLoop()) as loop, trio.CancelScope(shield=True) as life:
             async with trio.open_nursery() as nursery:
-                port = PublicPort(nursery, loop, pipes, routes, door, schedulers, Trust(trusted_proxies), limits, log)
+                trust = Trust(trusted_proxies)
+                port = PublicPort(nursery, loop, pipes, routes, door, schedulers, trust, limits, log, farewell)
                 with routes.on_gone(port.switchboard.end_route):
                     port.listen(listeners)
                     for run in (loop.run, port.silent.run, port.unclear.run, port.switchboard.dials.run):
@@ -109,6 +118,7 @@ class PublicPort:
         trust: Trust,
         limits: Limits,
         log: HushedLog,
+        farewell: Callable[[str], Farewell | None],
     ) -> None:
         self.loop = loop
         self.peek_buffer = memoryview(bytearray(MAX_HELLO))
@@ -122,6 +132,8 @@ class PublicPort:
         self._trust = trust
         self._limits = limits
         self._log = log
+        self._farewell = farewell
+        self._farewells = 0
         self._admission = Admission(limits)
         self._acceptors: set[Acceptor] = set()
         self._life: trio.CancelScope | None = None
@@ -217,6 +229,8 @@ class PublicPort:
         if route:
             self._settle(arrival)
             self.switchboard.connect(arrival, route)
+        elif farewell := self._farewell_of(server_name) if for_cluster and self._schedulers else None:
+            self._to_farewell(arrival, farewell)
         elif not for_cluster and self._door and self._door.has_tls:
             self._to_web(arrival, self._door, tls=True)
         else:
@@ -266,6 +280,27 @@ class PublicPort:
     def _end_if_empty(self) -> None:
         if self._life and not self._admission.total:
             self._life.cancel()
+
+    def _farewell_of(self, server_name: str) -> Farewell | None:
+        if self._farewells >= MAX_FAREWELLS:
+            return None
+        return self._farewell(server_name.lower().removeprefix(SERVER_NAME_PREFIX))
+
+    def _to_farewell(self, arrival: Arrival, farewell: Farewell) -> None:
+        self._settle(arrival)
+        if arrival.watched:
+            self.loop.remove(arrival.sock)
+        self._farewells += 1
+        self._nursery.start_soon(self._say_farewell, arrival, farewell)
+
+    async def _say_farewell(self, arrival: Arrival, farewell: Farewell) -> None:
+        try:
+            await say_farewell(arrival.sock, farewell)
+        except* Exception as errors:  # noqa: BLE001 (the boundary of this connection)
+            self._log.info("connection failed", client=arrival.address, error=repr(innermost(errors)))
+        finally:
+            self._farewells -= 1
+            self._left(arrival.address)
 
     def _to_web(self, arrival: Arrival, door: WebDoor, *, tls: bool) -> None:
         self._settle(arrival)

@@ -14,7 +14,16 @@ import pytest
 
 from tests import original_guide
 from tests.e2e.house import ClientFailed, open_gateway
-from tests.e2e.test_slurm import compute, connect_fails, create, events, scale_when_running, status, wait_until
+from tests.e2e.test_slurm import (
+    compute,
+    connect_fails,
+    create,
+    events,
+    profile_of_bob,
+    scale_when_running,
+    status,
+    wait_until,
+)
 from tests.pbs.simulation import jobs_named, some_pbs
 from tests.pbs.tidy import no_directories_left, no_jobs_left, queue
 from tests.slurm.real import allow_dask, folder_of_dask, installation
@@ -165,6 +174,17 @@ def test_a_scheduler_that_fails_is_explained_within_seconds(house, pbs):
     assert "no luck with the environment" in reason
     # PBS ends the job, a look at the queue every 2 s, a client that starts and asks: the rest is for a busy machine.
     assert known - float(re.search(r"ended=([\d.]+)", reason)[1]) < 12
+    until_ended(pbs, name)
+
+
+@pytest.mark.parametrize("profile", ["echo welcome; exit 0", "exec true"])
+def test_a_profile_that_ends_the_shell_is_hinted_at(house, pbs, profile):
+    with profile_of_bob(profile):
+        name = house.client(create, {}, user="bob")
+        reason = house.client(connect_fails, name, user="bob")
+    assert "failed to start: the scheduler's job ended: Job " in reason
+    assert "exit code 0" in reason
+    assert "does a profile (~/.bash_profile" in reason
     until_ended(pbs, name)
 
 

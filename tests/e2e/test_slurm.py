@@ -294,6 +294,28 @@ def test_users_that_cannot_have_jobs_are_told_why(house):
         assert f"The gateway may not run jobs as {user}" in reason
 
 
+@contextmanager
+def profile_of_bob(text):
+    """Bob's login shell reads this before the job's script."""
+    profile = Path("~bob/.bash_profile").expanduser()
+    assert not profile.exists()
+    profile.write_text(text)
+    try:
+        yield
+    finally:
+        profile.unlink()
+
+
+@pytest.mark.parametrize("profile", ["echo welcome; exit 0", "exec true"])
+def test_a_profile_that_ends_the_shell_is_hinted_at(house, profile):
+    with profile_of_bob(profile):
+        name = house.client(create, {}, user="bob")
+        reason = house.client(connect_fails, name, user="bob")
+    assert reason.startswith(f"Cluster {name} failed to start: the scheduler's job ended: Job ")
+    assert "exit code 0" in reason
+    assert "does a profile (~/.bash_profile" in reason
+
+
 def test_workers_that_fail_end_the_cluster_with_the_reason(house):
     name = house.client(create, {"worker_setup": "echo no worker today; exit 5"})
     house.client(scale_when_running, name, 2, timeout=90)

@@ -1,0 +1,90 @@
+"""Connections to a cluster that has ended: whoever belongs to it is told why, and does not try again.
+
+A client takes a TLS alert, or a connection that ends, for something that may
+pass, and tries for 30 seconds; then it says that it has tried. What it does
+believe is a scheduler that turns it away (comm_messages.py). The scheduler is
+gone, but its certificate and key are on record: with them the gateway speaks in
+its place, for these few messages, to clients that prove with the same
+certificate that they belong to the cluster. Nothing of a cluster that may
+still run is ever answered like this.
+"""
+
+import os
+import socket
+import ssl
+
+import trio
+from attrs import field, frozen
+
+from gateway.proxy.comm_messages import LENGTH_SIZE, handshake, length, registers, turned_away
+
+#: Seconds for the whole conversation.
+PATIENCE = 10.0
+#: Seconds for the client to take the last word before the connection is closed.
+LINGER = 2.0
+#: Characters of a reason; the rest is in the answers of the API.
+MAX_REASON = 8192
+
+Stream = trio.SSLStream[trio.SocketStream]
+
+
+@frozen
+class Farewell:
+    """Why a cluster has ended, and its certificate and key (PEM)."""
+
+    reason: str
+    cert: str = field(repr=False)
+    key: str = field(repr=False)
+
+
+async def say_farewell(sock: socket.socket, farewell: Farewell) -> None:
+    """Shake hands as the cluster's scheduler would, tell a client the reason, close.
+
+    Raises what TLS, sockets and malformed messages raise (OSError, trio's errors, ValueError).
+    """
+    stream = trio.SSLStream(
+        trio.SocketStream(trio.socket.from_stdlib_socket(sock)), cluster_context(farewell), server_side=True
+    )
+    try:
+        with trio.move_on_after(PATIENCE):
+            await stream.do_handshake()
+            await stream.send_all(handshake())
+            await _receive(stream)
+            if registers(await _receive(stream)):
+                await stream.send_all(turned_away(farewell.reason[:MAX_REASON]))
+                with trio.move_on_after(LINGER):
+                    while await stream.receive_some(1 << 16):
+                        pass
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+def cluster_context(farewell: Farewell) -> ssl.SSLContext:
+    """TLS with a cluster's own certificate, for peers that have it, too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=farewell.cert)
+    # OpenSSL reads keys from files only. This one is nowhere but in memory.
+    descriptor = os.memfd_create("certificate")
+    try:
+        os.write(descriptor, f"{farewell.cert}\n{farewell.key}".encode())
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+    return context
+
+
+async def _receive(stream: Stream) -> bytes:
+    """One message without its length. Raises ValueError when it is too large or the connection ends within it."""
+    return await _exactly(stream, length(await _exactly(stream, LENGTH_SIZE)))
+
+
+async def _exactly(stream: Stream, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = await stream.receive_some(size - len(data))
+        if not piece:
+            raise ValueError("the connection ended within a message")
+        data += piece
+    return bytes(data)
