@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.backends.launcher_settings import SETTINGS
 from tests.slurm.real import allow_dask, as_user, ensure_slurm, installation, needs_slurm
 
 pytestmark = needs_slurm
@@ -135,3 +136,48 @@ def test_a_full_disk_is_a_sentence(full_disk):
 def test_a_directory_that_cannot_be_written_is_a_sentence():
     answer = ask(**{**SUBMIT, "staging_directory": "/proc/{username}"})
     assert answer["error"].startswith("the directory /proc/alice/attack cannot be made")
+
+
+@pytest.fixture
+def settings():
+    """The launcher's settings, as root may write them. What was there comes back."""
+    file = Path(SETTINGS)
+    before = file.read_bytes() if file.exists() else None
+    made = [folder for folder in (file.parent,) if not folder.exists()]
+    file.parent.mkdir(exist_ok=True)
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+        if before is not None:
+            file.write_bytes(before)
+        for folder in made:
+            folder.rmdir()
+
+
+@pytest.fixture
+def wrapper():
+    """A site's own sbatch, with a name of its own, which needs a variable."""
+    folder = Path(tempfile.mkdtemp(prefix="dask-gateway-site-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    file = folder / "submit-with-defaults"
+    file.write_text('#!/bin/sh\n[ "$SLURM_CONF" = /etc/slurm/slurm.conf ] || exit 3\nexec /usr/bin/sbatch "$@"\n')
+    file.chmod(0o755)
+    yield file
+    file.unlink()
+    folder.rmdir()
+
+
+def test_root_alone_says_what_commands_there_are_and_what_they_need(settings, wrapper):
+    request = {**SUBMIT, "path": str(wrapper)}
+    assert "only runs an absolute path that ends in /sbatch" in ask(**request)["error"]
+    settings.write_text(f"[commands]\nsbatch = {wrapper}\n")
+    assert ask(**request)["returncode"] == 3  # the variable is missing
+    assert "does not pass the variable" in ask(**request, environment={"SLURM_CONF": "/etc/slurm/slurm.conf"})["error"]
+    settings.write_text(f"[commands]\nsbatch = {wrapper}\n[environment]\nSLURM_CONF = /etc/slurm/slurm.conf\n")
+    answer = ask(**request)
+    assert answer["returncode"] == 0, answer
+    ask(action="cancel", command="scancel", arguments=[answer["stdout"].strip()])
+    settings.chmod(0o666)
+    assert "can be changed by others than root" in ask(**request)["error"]
+    ask(action="clean", cluster="attack", staging_directory="{home}/.dask-gateway")
