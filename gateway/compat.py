@@ -48,7 +48,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     ".backends.slurm": _SLURM,
     ".models": {"ClusterStatus": "gateway.models", "User": "gateway.models"},
     ".options": dict.fromkeys(
-        ("Bool", "Field", "Float", "Integer", "Mapping", "Options", "Select", "String"), _OPTIONS
+        ("Bool", "Field", "Float", "FrozenAttrDict", "Integer", "Mapping", "Options", "Select", "String"), _OPTIONS
     ),
     ".proxy": {"Proxy": "gateway.settings"},
     ".proxy.core": {"Proxy": "gateway.settings"},
