@@ -36,7 +36,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
         "User": "gateway.models",
     },
     ".backends": _BASE,
-    ".backends.base": {**_BASE, "Options": _OPTIONS},
+    ".backends.base": {**_BASE, "Options": _OPTIONS, "PublicException": "gateway.errors"},
     ".backends.db_base": {"DBBackendBase": "gateway.backends.settings"},
     ".backends.jobqueue": {},
     ".backends.jobqueue.base": _JOBQUEUE,

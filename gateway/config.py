@@ -18,10 +18,12 @@ from gateway.config_classes import builtin_classes
 from gateway.config_file import Assignment, Recording
 from gateway.config_resolution import Literal, Resolution
 from gateway.errors import ConfigError
+from gateway.log import SiteLog
 from gateway.settings import DaskGateway, Proxy
 
 COMMAND_LINE = "command line"
 _LAST = 1 << 30  # the order of what comes after every file
+Backend.log = SiteLog()  # here, since the module of the options does without logging
 OVERRIDE = re.compile(r"(?:--)?([A-Za-z]\w*)\.([A-Za-z]\w*)=(.*)", re.DOTALL)
 
 

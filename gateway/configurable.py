@@ -66,6 +66,13 @@ class SettingErrors(ValueError):
         super().__init__("; ".join(str(error) for error in errors))
 
 
+class OptionIsFixed(attrs.exceptions.FrozenAttributeError):
+    """Somebody's code sets an option of an instance."""
+
+    def __init__(self, name: str) -> None:
+        self.args = (f"{name} is an option, which stays as it was configured",)
+
+
 @attrs.frozen(kw_only=True)
 class Setting:
     """What is known of one option besides its name, type and default.
@@ -134,8 +141,28 @@ def setting(
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
 def configurable(cls: type[T]) -> type[T]:
-    """Make a class (that same object) a config class. Raises TypeError for an option without help."""
-    return attrs.frozen(auto_attribs=True, kw_only=True, slots=False, field_transformer=_complete)(cls)
+    """Make a class (that same object) a config class. Raises TypeError for an option without help.
+
+    Its instances are frozen; where a class says `keeps_state = True`, its options alone are, and other attributes
+    are for what the instance opens (a session, a connection).
+    """
+    attrs.frozen(auto_attribs=True, kw_only=True, slots=False, field_transformer=_complete)(cls)
+    if getattr(cls, "keeps_state", False):
+        cls.__setattr__ = _set_state  # type: ignore[method-assign]
+        cls.__delattr__ = _delete_state  # type: ignore[method-assign]
+    return cls
+
+
+def _set_state(self: object, name: str, value: object) -> None:
+    if name in settings_of(type(self)):
+        raise OptionIsFixed(name)
+    object.__setattr__(self, name, value)
+
+
+def _delete_state(self: object, name: str) -> None:
+    if name in settings_of(type(self)):
+        raise OptionIsFixed(name)
+    object.__delattr__(self, name)
 
 
 def _complete(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":

@@ -39,6 +39,10 @@ class InvalidRequest(GatewayError):
     status = 422
 
 
+class PublicException(InvalidRequest):
+    """For a site's own options functions and handlers to raise: their user reads the text (the original's name)."""
+
+
 class BadRequest(GatewayError):
     """The request is not even well-formed (bad JSON, a body that is no object)."""
 

@@ -27,6 +27,7 @@ values  gateway.models
 values  gateway.proxy
 values  gateway.proxy.limits
 values  gateway.same_secret
+values  gateway.site_errors
 values  gateway.strict
 
 pure    gateway.backends.base

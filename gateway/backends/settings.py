@@ -66,6 +66,9 @@ class Backend:
     #: The host under which jobs reach a gateway that listens on all interfaces; empty: this host's own name.
     default_host: ClassVar[str] = ""
 
+    #: A logger of the standard library, for classes of a site's own; config.py puts it here.
+    log: ClassVar[Any]
+
     cluster_options: Options | Callable[..., Any] = setting(
         factory=Options,
         help="""What users may set on a cluster: an Options value, or a function of the user that returns one and
