@@ -24,7 +24,7 @@ from gateway.addresses import Address, parse_address
 from gateway.api import create_api
 from gateway.asgi import Front
 from gateway.auth import Authenticator, Sessions, finished
-from gateway.backends.settings import DBBackendBase
+from gateway.backends.settings import DBBackendBase, encryption_keys
 from gateway.config import Config
 from gateway.configurable import settings_of
 from gateway.errors import GatewayError, StartError
@@ -137,7 +137,7 @@ async def serve(
         await stack.enter_async_context(spare_survivors())
         ports = await _open_ports(config, stack)
         store = await stack.enter_async_context(
-            open_store(backend.db_url, keys=backend.db_encrypt_keys, debug=backend.db_debug)
+            open_store(backend.db_url, keys=encryption_keys(backend.db_encrypt_keys), debug=backend.db_debug)
         )
         driver = await stack.enter_async_context(backend.open_driver())
         routes = Routes()

@@ -35,6 +35,18 @@ Memory = NewType("Memory", int)
 Command = NewType("Command", tuple[str, ...])
 """An argv. Structured from one string, split as a shell splits it, or from a list of strings."""
 
+
+class ShellWord(str):
+    """A word of a command with variables ($NAME, ${NAME}) in it, which the shell of a job's script expands.
+
+    Where no shell reads the command it is a word like any other. The original joins the words of a command without
+    quoting them; a word with blanks in it fell apart there, and stays as it is here.
+    """
+
+    __slots__ = ()
+    VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
+
+
 _MEMORY = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(?:([KMGT])(?:iB)?|B)?\s*", re.IGNORECASE)
 _UNITS = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -63,7 +75,10 @@ def parse_memory(value: object) -> Memory:
 
 
 def parse_command(value: object) -> Command:
-    """An argv of at least one word, from a list of strings or from one string as a shell would split it."""
+    """An argv of at least one word, from a list of strings or from one string as a shell would split it.
+
+    Words with variables in them are `ShellWord`s.
+    """
     if isinstance(value, str):
         try:
             words = tuple(shlex.split(value))
@@ -75,7 +90,12 @@ def parse_command(value: object) -> Command:
         raise Misfit("must name a program")
     if any("\0" in word for word in words):
         raise Misfit("must not contain NUL characters")
-    return Command(words)
+    return Command(tuple(_shell_word(word) for word in words))
+
+
+def _shell_word(word: str) -> str:
+    variables = ShellWord.VARIABLE.search(word) and not re.search(r"\s", word)
+    return ShellWord(word) if variables else word
 
 
 def parse_float(value: object) -> float:
