@@ -52,6 +52,11 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     ),
     ".proxy": {"Proxy": "gateway.settings"},
     ".proxy.core": {"Proxy": "gateway.settings"},
+    ".traitlets": dict.fromkeys(
+        ("Callable", "Command", "Integer", "List", "MemoryLimit", "TraitError", "TraitType", "Type", "Unicode"),
+        "gateway.traits",
+    ),
+    ".utils": {"FrozenAttrDict": _OPTIONS},
 }
 """Module of the original (after `dask_gateway_server`) → name → module of ours."""
 

@@ -23,6 +23,7 @@ from attrs import field, frozen
 
 from gateway.compat import SECTION_ALIASES
 from gateway.configurable import default_of, is_configurable, settings_of
+from gateway.site_errors import advice
 from gateway.strict import shown
 
 
@@ -68,6 +69,11 @@ class Recording:
         changed = [given for given, original in self._handed_out.values() if given.value != original]
         return sorted((*self._assignments.values(), *changed), key=lambda assignment: assignment.order)
 
+    @property
+    def files(self) -> Sequence[str]:
+        """Every file that was run."""
+        return sorted(self._seen)
+
     def run(self, path: Path) -> None:
         """Run a file, from beginning to end or to its first exception. Mistakes are recorded, not raised."""
         name = str(path.absolute())
@@ -102,7 +108,7 @@ class Recording:
             exec(code, namespace)  # noqa: S102 - a configuration file is a program that its owner wrote
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the file raises is a mistake in it
             place = self._where_raised(error.__traceback__) or f"{name}:1"
-            self.mistake(f"{place}: {type(error).__name__}: {error}")
+            self.mistake(f"{place}: {type(error).__name__}: {error}{advice(error)}")
         finally:
             self._running.pop()
         for value in namespace.values():

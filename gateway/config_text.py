@@ -12,8 +12,8 @@ import attrs
 
 from gateway.config import Config
 from gateway.config_classes import builtin_classes
-from gateway.config_resolution import MASK, is_secret_name
-from gateway.configurable import Memory, default_of, setting_of, settings_of
+from gateway.config_resolution import MASK
+from gateway.configurable import Memory, default_of, is_secret_name, setting_of, settings_of
 from gateway.options import Options
 
 _UNITS = {"T": 4, "G": 3, "M": 2, "K": 1}
@@ -79,8 +79,8 @@ def render_value(value: Any, kind: Any = None) -> str:
     """A value as it may stand in a configuration file, where that is possible."""
     if isinstance(value, type):
         return repr(f"{value.__module__}.{value.__qualname__}")
-    if isinstance(value, tuple):
-        return repr(list(value))
+    if isinstance(value, tuple | list):
+        return repr([str(item) if isinstance(item, str) else item for item in value])
     if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     if isinstance(value, int) and kind in (Memory, Memory | None):

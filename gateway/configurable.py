@@ -16,6 +16,7 @@ Nothing here knows of configuration files; see config.py.
 """
 
 import enum
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard, TypeVar, dataclass_transform
 
@@ -26,6 +27,7 @@ from gateway.strict import Command, Memory, shown, structure
 
 __all__ = [
     "Command",
+    "DynamicDefault",
     "Memory",
     "Setting",
     "SettingError",
@@ -33,8 +35,10 @@ __all__ = [
     "configurable",
     "default_of",
     "dump",
+    "dynamic_default",
+    "field_of",
     "is_configurable",
-    "is_incomplete",
+    "is_secret_name",
     "nearest",
     "restore",
     "setting",
@@ -135,8 +139,52 @@ def setting(
         validator=validator,
         convert=convert,
     )
-    default = default if factory is None else attrs.Factory(factory)
-    return attrs.field(default=default, repr=not secret, metadata={_KEY: about})
+    return field_of(about, default if factory is None else attrs.Factory(factory))
+
+
+def field_of(about: Setting, default: Any) -> Any:
+    """What stands in a class's body for an option of which this is known; for `setting`, and for code like it."""
+    return attrs.field(default=default, repr=not about.secret, metadata={_KEY: about})
+
+
+class DynamicDefault:
+    """A default that a method of the instance computes, from other options as a rule.
+
+    `method` is its name; `static` is what stands for it while there is no instance. The method may read every option
+    of its instance, those with defaults of this kind included, since they are computed when they are read.
+    """
+
+    def __init__(self, option: str, method: str, static: Any) -> None:
+        self.option = option
+        self.method = method
+        self.static = static
+
+    def __call__(self, instance: Any) -> Any:
+        """The default for this instance. Raises SettingError when the method fails."""
+        vars(instance).setdefault(_COMPUTED, set()).add(self.option)
+        try:
+            return getattr(instance, self.method)()
+        except SettingError:
+            raise
+        except RecursionError:
+            raise SettingError(self.option, f"has a default that is computed from itself ({self.method})") from None
+        except Exception as error:
+            reason = f"has no value, and its default cannot be computed: {type(error).__name__}: {error}"
+            raise SettingError(self.option, reason) from error
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        """Read the option before the instance is complete: afterwards its own value hides this descriptor."""
+        return self if instance is None else structure_setting(self(instance), settings_of(owner)[self.option])
+
+
+#: Where an instance notes which of its values are computed defaults.
+_COMPUTED = "_computed_defaults"
+_SECRET = re.compile("token|secret|passw|key", re.IGNORECASE)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what bears this name is likely to be a secret."""
+    return _SECRET.search(name) is not None
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
@@ -184,7 +232,7 @@ def _complete(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.At
             field = field.evolve(default=vars(cls)[field.name])
         converter = attrs.Converter(structure_setting, takes_field=True)
         completed.append(field.evolve(converter=converter, metadata={_KEY: about}, repr=not about.secret))
-    return completed
+    return sorted(completed, key=lambda field: dynamic_default(field) is not None)  # they read the others
 
 
 def structure_setting(value: object, field: "attrs.Attribute[Any]") -> Any:
@@ -207,22 +255,25 @@ def is_configurable(cls: object) -> TypeGuard[type]:
     return isinstance(cls, type) and attrs.has(cls) and all(_KEY in field.metadata for field in attrs.fields(cls))
 
 
-def is_incomplete(cls: type) -> bool:
-    """Whether a plain subclass of a config class declares options or defaults, so that it has to be one itself."""
-    own = vars(cls)
-    return "__attrs_attrs__" not in own and any(
-        name in settings_of(cls) or isinstance(value, type(attrs.field())) for name, value in own.items()
-    )
-
-
 def settings_of(cls: type) -> Mapping[str, "attrs.Attribute[Any]"]:
     """All options of a config class by name, inherited ones included."""
     return attrs.fields_dict(cls)
 
 
-def default_of(field: "attrs.Attribute[Any]") -> Any:
-    """An option's default as it stands in the source, before it is structured; lists and mappings are new."""
+def dynamic_default(field: "attrs.Attribute[Any]") -> DynamicDefault | None:
+    """The default of an option that a method computes, None for any other."""
     factory = getattr(field.default, "factory", None)
+    return factory if isinstance(factory, DynamicDefault) else None
+
+
+def default_of(field: "attrs.Attribute[Any]") -> Any:
+    """An option's default as it stands in the source, before it is structured; lists and mappings are new.
+
+    For one that a method computes it is what would be without the method.
+    """
+    factory = getattr(field.default, "factory", None)
+    if isinstance(factory, DynamicDefault):
+        return factory.static
     return field.default if factory is None else factory()
 
 
@@ -238,8 +289,11 @@ def with_overrides(instance: T, overrides: Mapping[str, object]) -> T:
         except SettingError as error:
             errors.append(error)
     if not errors:
+        # What was computed from other options is computed again.
+        computed = vars(instance).get(_COMPUTED, ())
+        kept = {name: getattr(instance, name) for name in fields if name not in computed}
         try:
-            return attrs.evolve(instance, **values)  # type: ignore[misc]
+            return type(instance)(**(kept | values))
         except SettingError as error:
             errors.append(error)
     raise SettingErrors(*errors)
@@ -262,8 +316,10 @@ def restore(cls: type[T], data: Mapping[str, object]) -> T:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(_plain, value), key=repr)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, type):

@@ -29,6 +29,7 @@ values  gateway.proxy.limits
 values  gateway.same_secret
 values  gateway.site_errors
 values  gateway.strict
+values  gateway.traits
 
 pure    gateway.backends.base
 pure    gateway.backends.commands
@@ -47,11 +48,13 @@ pure    gateway.backends.script
 pure    gateway.backends.settings
 pure    gateway.backends.slurm
 pure    gateway.backends.slurm_config
+pure    gateway.carry
 pure    gateway.config_classes
 pure    gateway.heartbeat
 pure    gateway.jobs
 pure    gateway.lifecycle
 pure    gateway.options
+pure    gateway.original_classes
 pure    gateway.proxy.admission
 pure    gateway.proxy.client_hello
 pure    gateway.proxy.headers
@@ -91,6 +94,7 @@ io      gateway.proxy.traffic
 io      gateway.proxy.upstream
 io      gateway.proxy.web_stream
 io      gateway.scheduler_client
+io      gateway.source_places
 io      gateway.store
 io      gateway.store_database
 io      gateway.store_engines
