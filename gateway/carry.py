@@ -42,7 +42,7 @@ _MADE_BY_SETTING = type(attrs.field())
 #: Where a class notes which of its methods are called as defaults and validators.
 CARRIED = "_carried_methods"
 
-_OBSERVE = "options do not change here, so nobody is told of changes: use @validate, or look at them in setup()"
+_OBSERVE = "is never called here, since options do not change: use @validate, or look at the options in setup()"
 _MAGIC = re.compile(r"_(\w+)_(default|changed|validate)")
 
 
@@ -63,6 +63,15 @@ class Proposal(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+class _Shadow:
+    """Hides a descriptor of a mixed-in class from the instance, whose own value then is what is read."""
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        raise AttributeError("this option has no value yet")
 
 
 class PlainTrait:
@@ -124,6 +133,8 @@ class _Carrying:
                 self._settings[name] = value, owner.__annotations__.get(name)
             elif name in self.inherited and wins:
                 self._value(name, value, owner)
+            # Even where the config class's own option wins, a descriptor must not come between it and its value.
+            self.declares |= name in self.inherited and hasattr(type(value), "__set__")
         for name, value, owner, _ in found:
             self._handler(name, value, owner)
         self.declares = self.declares or bool(
@@ -170,6 +181,8 @@ class _Carrying:
             dynamic = dynamic_default(field)
             if dynamic is not None:
                 setattr(cls, name, dynamic)
+            elif hasattr(type(inspect.getattr_static(cls, name, None)), "__set__"):
+                setattr(cls, name, _Shadow())
 
     def _trait(self, name: str, trait: Any, owner: type, wins: bool) -> None:
         inherited = self.inherited.get(name)
@@ -219,7 +232,11 @@ class _Carrying:
             if magic[2] == "default":
                 self._default(name, magic[1], value, owner)
             else:
-                hint = _OBSERVE if magic[2] == "changed" else f'decorate it with @validate("{magic[1]}")'
+                hint = (
+                    _OBSERVE
+                    if magic[2] == "changed"
+                    else f'is never called here: decorate it with @validate("{magic[1]}")'
+                )
                 self.problems.append(Problem(owner, name, hint))
 
     def _default(self, name: str, option: str, function: Any, owner: type) -> None:

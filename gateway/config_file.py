@@ -12,6 +12,7 @@ many mistakes as possible.
 """
 
 import copy
+import inspect
 import sys
 import tokenize
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from gateway.compat import SECTION_ALIASES
 from gateway.configurable import default_of, is_configurable, settings_of
 from gateway.site_errors import advice
 from gateway.strict import shown
+from gateway.traits import is_trait
 
 
 @frozen
@@ -155,9 +157,13 @@ class Recording:
         key = section, option
         if key not in self._assignments and key not in self._handed_out:
             cls = self.classes.get(section, visible.get(section))
-            if not is_configurable(cls) or option not in settings_of(cls):
+            trait = inspect.getattr_static(cls, option, None)
+            if is_configurable(cls) and option in settings_of(cls):
+                value = self._inherited(cls, option)
+            elif is_configurable(cls) and is_trait(trait):  # of a class that is yet to be made a config class
+                value = trait.default()  # type: ignore[union-attr]
+            else:
                 raise AttributeError(f"{text} is neither set nor known")
-            value = self._inherited(cls, option)
             if not isinstance(value, list | dict):
                 return value
             self._order += 1

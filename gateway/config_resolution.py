@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import attrs
 
 from gateway.carry import Problem, carry
-from gateway.compat import IDLE, RETIRED, SECTION_ALIASES, find_class
+from gateway.compat import GONE_SECTIONS, IDLE, RETIRED, SECTION_ALIASES, find_class
 from gateway.config_file import Assignment, Mistake
 from gateway.configurable import (
     SettingError,
@@ -30,7 +30,7 @@ from gateway.configurable import (
     structure_setting,
 )
 from gateway.original_classes import replacements
-from gateway.source_places import place_of
+from gateway.source_places import place_of, place_of_function
 from gateway.strict import shown
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Resolution:
     ) -> None:
         self._files = files
         self._carried: set[type] = set()
+        self._broken: set[type] = set()
         self.mistakes: list[Mistake] = []
         self.warnings: list[str] = []
         self.origins: dict[str, str] = {}
@@ -72,6 +73,8 @@ class Resolution:
         """The instance that all assignments to a class and to its parents make; None after a mistake."""
         self._adopt(cls)
         self._check_overrides(cls)
+        if not self._broken.isdisjoint(cls.__mro__):
+            return None
         holding = self._holding(cls)
         for option, given in holding.items():
             via = "" if given.section == cls.__name__ else f" ({given.text})"
@@ -115,6 +118,7 @@ class Resolution:
                 self._carried.add(base)
                 try:
                     for problem in carry(base):
+                        self._broken.add(base)
                         self._problem(problem)
                 except (TypeError, attrs.exceptions.UnannotatedAttributeError) as error:
                     self._mistake(f"{self._place(base)}class {base.__name__} ({base.__module__}): {error}")
@@ -146,7 +150,10 @@ class Resolution:
     def _place(self, cls: type, name: str = "") -> str:
         """Where something of a class stands, as messages begin: "file:line: "; empty when nobody knows."""
         owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
-        place = "" if owner.__module__.split(".")[0] == "gateway" else place_of(owner, name, self._files)
+        if owner.__module__.split(".")[0] == "gateway":  # what has been put there from outside
+            place = place_of_function(vars(owner).get(name))
+        else:
+            place = place_of(owner, name, self._files)
         return f"{place}: " if place else ""
 
     def _check(self, given: Assignment) -> None:
@@ -154,6 +161,8 @@ class Resolution:
         cls = self._classes.get(given.section)
         if key in RETIRED:
             self.warnings.append(f"{given.origin}: {given.text} has no effect: {RETIRED[key]}")
+        elif cls is None and given.section in GONE_SECTIONS:
+            self._wrong(given, f"there is no class {given.section!r}: {GONE_SECTIONS[given.section]}")
         elif cls is None:
             hint = nearest(given.section, [*self._classes, *SECTION_ALIASES])
             self._wrong(given, f"there is no class {given.section!r}{hint}")

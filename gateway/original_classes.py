@@ -170,7 +170,12 @@ REPLACED: Mapping[str, Mapping[str, str]] = {
     "Authenticator": {
         "authenticate_and_handle": "requests pass through authenticate(request) and pre_response(request, response,"
         " context): override these",
-        **_all("set c.Authenticator.cache_max_age; users are kept in cookies, not here", "cache", "_default_cache"),
+        **_all(
+            "users are kept in cookies, for c.Authenticator.cache_max_age seconds; give an attribute of your own another"
+            " name",
+            "cache",
+            "_default_cache",
+        ),
         "_default_cookie_name": _option("cookie_name"),
         "raise_auth_error": "raise unauthorized(...) in authenticate()",
     },
@@ -229,6 +234,8 @@ def replacements(cls: type) -> list[tuple[type, str, str]]:
     for base in reversed(cls.__mro__):
         if _is_ours(base):
             names |= REPLACED.get(base.__name__, {})
+            if base.__name__ == "Backend":  # whatever the batch system: nobody has a helper of such a name
+                names |= REPLACED["JobQueueBackend"]
     found = []
     seen: set[str] = set()
     for base in cls.__mro__:

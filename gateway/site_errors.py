@@ -25,7 +25,6 @@ ABSENT: Mapping[str, str] = {
     " asyncio, which does not run here: use httpx)",
     "traitlets": "this gateway comes without traitlets: declare options with `gateway.configurable.setting`, or"
     " install traitlets beside the gateway, which then takes options declared with it",
-    "dask_gateway_server": "see docs/migration.md for what takes its place",
     "colorlog": "log lines have one format here; write to self.log",
     "tornado": "this gateway runs on trio: use httpx for requests of your own, or install tornado for its values only",
 }

@@ -14,20 +14,20 @@ def place_of(cls: type, name: str = "", files: Iterable[str] = ()) -> str:
 
     `files` are configuration files, which are no modules: classes of theirs are looked for by name.
     """
-    code = _code(vars(cls).get(name))
-    if code is not None:
-        return f"{code.co_filename}:{code.co_firstlineno}"
+    if place := place_of_function(vars(cls).get(name)):
+        return place
     for file in _files_of(cls, files):
         for node in _classes(file, cls.__name__):
             return f"{file}:{_line(node, name)}"
     return ""
 
 
-def _code(value: Any) -> Any:
-    """The code of a function, whatever it is wrapped in."""
+def place_of_function(value: Any) -> str:
+    """The place of a function, whatever it is wrapped in; empty for what is none."""
     for attribute in ("__func__", "fget", "func", "__wrapped__"):
         value = getattr(value, attribute, value)
-    return getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
+    code = getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
+    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _files_of(cls: type, files: Iterable[str]) -> Iterator[str]:

@@ -290,7 +290,6 @@ def _needs_check(trait: Any) -> bool:
 def _list(trait: Any) -> dict[str, Any]:
     minlen, maxlen = getattr(trait, "_minlen", 0) or 0, getattr(trait, "_maxlen", None) or sys.maxsize
     item = getattr(trait, "_trait", None)
-    make = set if "Set" in _kinds(trait) else list
     check = _Checked(item) if _needs_check(item) else None
 
     def convert(value: Sequence[Any]) -> Any:
@@ -298,7 +297,7 @@ def _list(trait: Any) -> dict[str, Any]:
             raise ValueError(
                 f"must have {minlen} to {maxlen} items" if maxlen < sys.maxsize else f"needs {minlen} items"
             )
-        return make(value if check is None else map(check, value))
+        return list(value if check is None else map(check, value))
 
     return {"annotation": GenericAlias(tuple, (_inner(item), ...)), "convert": convert}
 
@@ -331,6 +330,5 @@ _READERS: Mapping[str, AnyCallable[[Any], dict[str, Any]]] = {
     "Enum": lambda trait: {"annotation": Any, "choices": tuple(trait.values)},
     "Instance": _instance,
     "List": _list,
-    "Set": _list,
     "Type": _type,
 }

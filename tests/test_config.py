@@ -310,7 +310,8 @@ def test_five_different_mistakes_are_named_at_once(mistakes: Mistakes) -> None:
         ("import nothing_at_all\n", "ModuleNotFoundError: No module named 'nothing_at_all'"),
         (
             "from dask_gateway_server.options import Option\n",
-            "ImportError: cannot import name 'Option' from 'dask_gateway_server.options' (unknown location)",
+            "ImportError: this gateway has no counterpart of dask_gateway_server.options.Option (there are: Bool, Field, "
+            "Float, FrozenAttrDict, Integer, Mapping, Options, Select, String)",
         ),
         ("load_subconfig('config.py')\n", "load_subconfig: config.py loads itself"),
         ("load_subconfig('none.py')\n", "load_subconfig: cannot read none.py: No such file or directory"),
@@ -396,9 +397,9 @@ def test_mistakes_in_classes_of_the_site(mistakes: Mistakes) -> None:
     # Once, though the class is met twice.
     assert mistakes(
         f"{head}class Ours(UnsafeLocalBackend):\n    a: int = setting(default=1)\nc.DaskGateway.backend_class = Ours\n"
-    ) == ["class Ours (dask_gateway_config): Ours.a needs help"]
+    ) == ["config.py:3: class Ours (dask_gateway_config): Ours.a needs help"]
     assert mistakes(f"{head}class Ours(UnsafeLocalBackend):\n    a = setting(default=1, help='x')\n") == [
-        "class Ours (dask_gateway_config): The following `attr.ib`s lack a type annotation: a."
+        "config.py:3: class Ours (dask_gateway_config): The following `attr.ib`s lack a type annotation: a."
     ]
     assert mistakes(
         f"{head}class Ours(UnsafeLocalBackend):\n    def __attrs_post_init__(self): 1 / 0\n"
@@ -408,7 +409,7 @@ def test_mistakes_in_classes_of_the_site(mistakes: Mistakes) -> None:
         f"{head}class Ours(UnsafeLocalBackend):\n    cluster_heartbeat_timeout = 1\n"
         "c.DaskGateway.backend_class = Ours\n"
     ) == [
-        "Ours: cluster_heartbeat_timeout must be more than cluster_heartbeat_period (15 seconds), got 1.0",
+        "config.py:4: Ours: cluster_heartbeat_timeout must be more than cluster_heartbeat_period (15 seconds), got 1.0",
     ]
 
 
