@@ -26,6 +26,7 @@ from gateway.configurable import (
     DynamicDefault,
     Setting,
     SettingError,
+    compute_defaults,
     configurable,
     default_of,
     dynamic_default,
@@ -163,14 +164,13 @@ class _Carrying:
                 continue
             annotation, about, static = self._known(name)
             annotations[name] = annotation
-            factory = attrs.Factory(DynamicDefault(name, method, static), takes_self=True)
-            setattr(cls, name, field_of(about, factory))
+            setattr(cls, name, field_of(about, DynamicDefault(name, method, static)))
         for name, trait in self._plain_traits.items():
             setattr(cls, name, PlainTrait(trait, name, self._defaults.get(name, "")))
         for name, value in (*self._values.items(), *self._functions.items()):
             setattr(cls, name, value)
-        if self._validators:
-            _validate_afterwards(cls, self._validators)
+        if self._validators or self._defaults or any(dynamic_default(field) for field in self.inherited.values()):
+            _complete_afterwards(cls, self._validators)
         setattr(cls, CARRIED, frozenset(self._functions))
         cls.__annotations__ = annotations  # those of plain attributes are nothing to attrs
         try:
@@ -298,14 +298,27 @@ def _declarations(cls: type) -> Iterator[tuple[str, Any, type, bool]]:
 
 
 def _new_setting(name: str, known: Read) -> Setting:
+    secret = is_secret_name(name)
     return Setting(
         help=known.help,
         minimum=known.minimum,
         maximum=known.maximum,
         choices=known.choices,
-        secret=is_secret_name(name),
-        convert=known.convert,
+        secret=secret,
+        convert=_silent(known.convert) if secret and known.convert is not None else known.convert,
     )
+
+
+def _silent(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same check, whose refusal does not repeat the value."""
+
+    def check(value: Any) -> Any:
+        try:
+            return convert(value)
+        except ValueError:
+            raise ValueError("is refused by the check of its trait") from None
+
+    return check
 
 
 def _narrowed(about: Setting, known: Read, has_help: bool) -> Setting:
@@ -345,11 +358,12 @@ def _evaluated(annotation: Any, cls: type) -> Any:
         return annotation
 
 
-def _validate_afterwards(cls: Any, validators: list[tuple[str, str]]) -> None:
-    """Call the validators when an instance is complete, before the checks that concern several options."""
+def _complete_afterwards(cls: Any, validators: list[tuple[str, str]]) -> None:
+    """Compute defaults and call validators in every new instance, before the checks that concern several options."""
     own = vars(cls).get("__attrs_post_init__")
 
     def check(self: Any) -> None:
+        compute_defaults(self)
         for option, method in validators:
             _validate(self, option, method)
         following = own.__get__(self) if own else getattr(super(cls, self), "__attrs_post_init__", None)
@@ -375,5 +389,7 @@ def _validate(instance: Any, option: str, method: str) -> None:
         secret = setting_of(field).secret
         kind = "" if isinstance(error, ValueError) or type(error).__name__ == "TraitError" else type(error).__name__
         text = ": ".join(part for part in (kind, str(error)) if part) or type(error).__name__
+        if secret and isinstance(value, str):
+            text = text.replace(value, "********")
         raise SettingError(option, f"is refused: {text}", value=attrs.NOTHING if secret else value) from error
     object.__setattr__(instance, option, structure_setting(result, field))

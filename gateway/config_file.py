@@ -161,7 +161,7 @@ class Recording:
             if is_configurable(cls) and option in settings_of(cls):
                 value = self._inherited(cls, option)
             elif is_configurable(cls) and is_trait(trait):  # of a class that is yet to be made a config class
-                value = trait.default()  # type: ignore[union-attr]
+                value = trait.default()
             else:
                 raise AttributeError(f"{text} is neither set nor known")
             if not isinstance(value, list | dict):

@@ -113,10 +113,16 @@ def effective(config: Config) -> str:
             value = getattr(part, name)
             if name == "environment" and isinstance(value, Mapping):
                 value = {key: MASK if is_secret_name(key) else text for key, text in value.items()}
-            masked = setting_of(field).secret and value != default_of(field)
+            masked = setting_of(field).secret and value and value != _shipped_default(cls, name)
             lines.append(f"c.{cls.__name__}.{name} = {MASK if masked else render_value(value, field.type)}  # {origin}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _shipped_default(cls: type, name: str) -> Any:
+    """The default that comes with the gateway and is no secret; None for an option of a site's own."""
+    shipped = next(base for base in cls.__mro__ if base.__module__.split(".")[0] == "gateway")
+    return default_of(settings_of(shipped)[name]) if name in settings_of(shipped) else None
 
 
 def manual() -> str:

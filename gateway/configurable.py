@@ -32,6 +32,7 @@ __all__ = [
     "Setting",
     "SettingError",
     "SettingErrors",
+    "compute_defaults",
     "configurable",
     "default_of",
     "dump",
@@ -151,7 +152,11 @@ class DynamicDefault:
     """A default that a method of the instance computes, from other options as a rule.
 
     `method` is its name; `static` is what stands for it while there is no instance. The method may read every option
-    of its instance, those with defaults of this kind included, since they are computed when they are read.
+    of its instance, those with defaults of this kind included: it is called when all others have their values, and
+    whatever it reads is computed before.
+
+    As the value of an instance it means that none was given; as an attribute of the class it computes the value when
+    that is read (which then hides it).
     """
 
     def __init__(self, option: str, method: str, static: Any) -> None:
@@ -159,11 +164,12 @@ class DynamicDefault:
         self.method = method
         self.static = static
 
-    def __call__(self, instance: Any) -> Any:
-        """The default for this instance. Raises SettingError when the method fails."""
-        vars(instance).setdefault(_COMPUTED, set()).add(self.option)
+    def __get__(self, instance: Any, owner: type) -> Any:
+        """The value for this instance. Raises SettingError when the method fails."""
+        if instance is None:
+            return self
         try:
-            return getattr(instance, self.method)()
+            value = getattr(instance, self.method)()
         except SettingError:
             raise
         except RecursionError:
@@ -171,10 +177,19 @@ class DynamicDefault:
         except Exception as error:
             reason = f"has no value, and its default cannot be computed: {type(error).__name__}: {error}"
             raise SettingError(self.option, reason) from error
+        structured = structure_setting(value, settings_of(owner)[self.option])
+        vars(instance)[self.option] = structured
+        vars(instance).setdefault(_COMPUTED, set()).add(self.option)
+        return structured
 
-    def __get__(self, instance: Any, owner: type) -> Any:
-        """Read the option before the instance is complete: afterwards its own value hides this descriptor."""
-        return self if instance is None else structure_setting(self(instance), settings_of(owner)[self.option])
+
+def compute_defaults(instance: Any) -> None:
+    """Give every option that has none its computed default. Raises SettingError."""
+    missing = [name for name in settings_of(type(instance)) if isinstance(vars(instance)[name], DynamicDefault)]
+    for name in missing:
+        del vars(instance)[name]
+    for name in missing:
+        getattr(instance, name)
 
 
 #: Where an instance notes which of its values are computed defaults.
@@ -229,15 +244,18 @@ def _complete(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.At
         if not about.help:
             raise TypeError(f"{cls.__name__}.{field.name} needs help")
         if field.name in vars(cls) and field.name not in cls.__annotations__:
-            field = field.evolve(default=vars(cls)[field.name])
+            # No longer the parent's, so that it is found whatever else a subclass has among its parents.
+            field = field.evolve(default=vars(cls)[field.name], inherited=False)
         converter = attrs.Converter(structure_setting, takes_field=True)
         completed.append(field.evolve(converter=converter, metadata={_KEY: about}, repr=not about.secret))
-    return sorted(completed, key=lambda field: dynamic_default(field) is not None)  # they read the others
+    return completed
 
 
 def structure_setting(value: object, field: "attrs.Attribute[Any]") -> Any:
     """An option's value, structured and checked. Raises SettingError."""
     about = setting_of(field)
+    if isinstance(value, DynamicDefault):
+        return value  # until the instance is complete
     try:
         return about.check(structure(value, field.type))
     except ValueError as error:
@@ -262,8 +280,7 @@ def settings_of(cls: type) -> Mapping[str, "attrs.Attribute[Any]"]:
 
 def dynamic_default(field: "attrs.Attribute[Any]") -> DynamicDefault | None:
     """The default of an option that a method computes, None for any other."""
-    factory = getattr(field.default, "factory", None)
-    return factory if isinstance(factory, DynamicDefault) else None
+    return field.default if isinstance(field.default, DynamicDefault) else None
 
 
 def default_of(field: "attrs.Attribute[Any]") -> Any:
@@ -271,9 +288,9 @@ def default_of(field: "attrs.Attribute[Any]") -> Any:
 
     For one that a method computes it is what would be without the method.
     """
+    if isinstance(field.default, DynamicDefault):
+        return field.default.static
     factory = getattr(field.default, "factory", None)
-    if isinstance(factory, DynamicDefault):
-        return factory.static
     return field.default if factory is None else factory()
 
 

@@ -171,8 +171,8 @@ REPLACED: Mapping[str, Mapping[str, str]] = {
         "authenticate_and_handle": "requests pass through authenticate(request) and pre_response(request, response,"
         " context): override these",
         **_all(
-            "users are kept in cookies, for c.Authenticator.cache_max_age seconds; give an attribute of your own another"
-            " name",
+            "users are kept in cookies, for c.Authenticator.cache_max_age seconds; give an attribute of your own"
+            " another name",
             "cache",
             "_default_cache",
         ),

@@ -256,8 +256,9 @@ class _Checked:
         self._trait = trait
 
     def __call__(self, value: Any) -> Any:
-        if value is None and self._trait.allow_none:
-            return None
+        default = _default(self._trait)
+        if (value is None and self._trait.allow_none) or (type(value) is type(default) and value == default):
+            return value  # a default is not looked at in traitlets either
         traitlets = sys.modules.get("traitlets")
         owner = None if traitlets is None else traitlets.HasTraits()
         try:
@@ -293,6 +294,8 @@ def _list(trait: Any) -> dict[str, Any]:
     check = _Checked(item) if _needs_check(item) else None
 
     def convert(value: Sequence[Any]) -> Any:
+        if list(value) == trait.default():  # which is not looked at in traitlets either
+            return list(value)
         if not minlen <= len(value) <= maxlen:
             raise ValueError(
                 f"must have {minlen} to {maxlen} items" if maxlen < sys.maxsize else f"needs {minlen} items"

@@ -310,8 +310,8 @@ def test_five_different_mistakes_are_named_at_once(mistakes: Mistakes) -> None:
         ("import nothing_at_all\n", "ModuleNotFoundError: No module named 'nothing_at_all'"),
         (
             "from dask_gateway_server.options import Option\n",
-            "ImportError: this gateway has no counterpart of dask_gateway_server.options.Option (there are: Bool, Field, "
-            "Float, FrozenAttrDict, Integer, Mapping, Options, Select, String)",
+            "ImportError: this gateway has no counterpart of dask_gateway_server.options.Option (there are: Bool, "
+            "Field, Float, FrozenAttrDict, Integer, Mapping, Options, Select, String)",
         ),
         ("load_subconfig('config.py')\n", "load_subconfig: config.py loads itself"),
         ("load_subconfig('none.py')\n", "load_subconfig: cannot read none.py: No such file or directory"),
