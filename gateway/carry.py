@@ -37,7 +37,7 @@ from gateway.configurable import (
     settings_of,
     structure_setting,
 )
-from gateway.traits import Read, handler_of, is_option, is_trait, read
+from gateway.traits import Read, default_value, handler_of, is_option, is_trait, read
 
 _MADE_BY_SETTING = type(attrs.field())
 #: Where a class notes which of its methods are called as defaults and validators.
@@ -84,7 +84,7 @@ class PlainTrait:
     def __get__(self, instance: Any, owner: type) -> Any:
         if instance is None:
             return self
-        value = getattr(instance, self._method)() if self._method else self._trait.default()
+        value = getattr(instance, self._method)() if self._method else default_value(self._trait)
         vars(instance)[self._name] = value
         return value
 

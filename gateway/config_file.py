@@ -26,7 +26,7 @@ from gateway.compat import SECTION_ALIASES
 from gateway.configurable import default_of, is_configurable, settings_of
 from gateway.site_errors import advice
 from gateway.strict import shown
-from gateway.traits import is_trait
+from gateway.traits import default_value, is_trait
 
 
 @frozen
@@ -161,7 +161,7 @@ class Recording:
             if is_configurable(cls) and option in settings_of(cls):
                 value = self._inherited(cls, option)
             elif is_configurable(cls) and is_trait(trait):  # of a class that is yet to be made a config class
-                value = trait.default()
+                value = default_value(trait)
             else:
                 raise AttributeError(f"{text} is neither set nor known")
             if not isinstance(value, list | dict):

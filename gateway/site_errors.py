@@ -29,6 +29,38 @@ ABSENT: Mapping[str, str] = {
     "tornado": "this gateway runs on trio: use httpx for requests of your own, or install tornado for its values only",
 }
 
+#: Attributes of the original's objects → what there is instead, by the kind of object.
+_ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
+    "request": {
+        "query": "request.args",
+        "query_string": "request.query_string",
+        "remote": "request.remote_addr",
+        "rel_url": "request.full_path",
+        "match_info": "request.view_args",
+        "transport": "request.remote_addr",
+        "text": "await request.get_data(as_text=True)",
+        "read": "await request.get_data()",
+        "post": "await request.form",
+    },
+    "option": {
+        **dict.fromkeys(("parent", "config"), "options of self; there is no application object above it"),
+        **dict.fromkeys(
+            (
+                "traits",
+                "trait_names",
+                "trait_values",
+                "has_trait",
+                "observe",
+                "unobserve",
+                "set_trait",
+                "notify_change",
+            ),
+            "options as attributes, which do not change",
+        ),
+        **dict.fromkeys(("cache", "session", "db", "queue", "proxy", "task_pool"), "objects that setup() makes"),
+    },
+}
+
 _ASYNCIO = (
     "this gateway runs on trio, not on asyncio: use a library that knows trio (httpx, for example), or"
     " `await trio.to_thread.run_sync(function)` for one that blocks"
@@ -79,6 +111,11 @@ def advice(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         known = ABSENT.get((error.name or "").split(".")[0])
         return f": {known}" if known and known not in str(error) else ""
+    if isinstance(error, AttributeError):
+        kind = "request" if type(error.obj).__name__ == "Request" else "option"
+        instead = _ATTRIBUTES[kind].get(error.name or "")
+        known_object = kind == "request" or hasattr(type(error.obj), "__attrs_attrs__")
+        return f": here it is {instead}" if instead and known_object else ""
     if isinstance(error, RuntimeError) and re.search("no (running|current) event loop", str(error)):
         return f": {_ASYNCIO}"
     return ""

@@ -20,7 +20,7 @@ from attrs import frozen
 
 from gateway.compat import find_class
 from gateway.strict import Command as Argv
-from gateway.strict import Memory, parse_command, parse_memory, shown
+from gateway.strict import Memory, shown, structure
 
 _MISSING: Any = object()
 
@@ -33,7 +33,7 @@ class TraitType:
     """An option of a class, as the original's configuration files declare them."""
 
     info_text: ClassVar[str] = "any value"
-    default_value: Any = None
+    default_value: Any = None  #: what stands for it in a class; `default()` gives one of its own
 
     def __init__(
         self,
@@ -70,8 +70,20 @@ class TraitType:
         raise TraitError(f"expected {self.info()}, not {shown(value)}")
 
     def validate(self, obj: Any, value: Any) -> Any:
-        """The value to keep. A subclass raises TraitError, or calls `error`, for what it does not take."""
-        return value
+        """The value to keep. Raises TraitError for what the trait does not take, as a subclass may."""
+        reader = _READERS.get(_kinds(self)[0])
+        if reader is None:
+            return value
+        about = reader(self)
+        try:
+            value = structure(value, about["annotation"])
+            if about.get("minimum") is not None and value < about["minimum"]:
+                raise ValueError(f"must be at least {about['minimum']}")
+            if about.get("maximum") is not None and value > about["maximum"]:
+                raise ValueError(f"must be at most {about['maximum']}")
+            return about["convert"](value) if about.get("convert") else value
+        except ValueError as error:
+            raise TraitError(str(error)) from None
 
 
 class Unicode(TraitType):
@@ -96,10 +108,6 @@ class MemoryLimit(Integer):
     """A number of bytes, or text such as "4 G"."""
 
     info_text = "a number of bytes or text with one of the units K, M, G, T"
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        """The number of bytes. Raises TraitError."""
-        return _structured(parse_memory, value)
 
 
 class List(TraitType):
@@ -126,10 +134,6 @@ class Command(List):
     def __init__(self, default_value: Any = _MISSING, **more: Any) -> None:
         super().__init__(None, [default_value] if isinstance(default_value, str) else default_value, **more)
 
-    def validate(self, obj: Any, value: Any) -> Any:
-        """The words. Raises TraitError."""
-        return list(_structured(parse_command, value))
-
 
 class Callable(TraitType):
     """Something that can be called."""
@@ -147,13 +151,6 @@ class Type(TraitType):
             default_value = klass
         super().__init__(default_value, **more)
         self.klass = klass if klass is not None else object if default_value is None else default_value
-
-
-def _structured(parse: AnyCallable[[object], Any], value: object) -> Any:
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise TraitError(str(error)) from None
 
 
 def _kinds(value: object) -> list[str]:
@@ -214,7 +211,7 @@ _PLAIN: Mapping[str, Any] = {
 def read(trait: Any, name: str) -> Read:
     """What a trait says, for an option of this name. Raises ValueError when it cannot be an option."""
     trait.name = name
-    default = _default(trait)
+    default = default_value(trait)
     reader = None if _checks_itself(trait) else _READERS.get(_kinds(trait)[0])
     # What is not known, or checks values in a way of its own (a union, a casting trait, a site's own), is asked.
     about: dict[str, Any] = {"annotation": Any, "convert": _Checked(trait)} if reader is None else reader(trait)
@@ -231,7 +228,8 @@ def read(trait: Any, name: str) -> Read:
     )
 
 
-def _default(trait: Any) -> Any:
+def default_value(trait: Any) -> Any:
+    """The default of a trait, None where there is none."""
     default = trait.default()
     return None if type(default).__name__ == "Sentinel" else default
 
@@ -256,9 +254,8 @@ class _Checked:
         self._trait = trait
 
     def __call__(self, value: Any) -> Any:
-        default = _default(self._trait)
-        if (value is None and self._trait.allow_none) or (type(value) is type(default) and value == default):
-            return value  # a default is not looked at in traitlets either
+        if value is None and self._trait.allow_none:
+            return None
         traitlets = sys.modules.get("traitlets")
         owner = None if traitlets is None else traitlets.HasTraits()
         try:
@@ -294,8 +291,6 @@ def _list(trait: Any) -> dict[str, Any]:
     check = _Checked(item) if _needs_check(item) else None
 
     def convert(value: Sequence[Any]) -> Any:
-        if list(value) == trait.default():  # which is not looked at in traitlets either
-            return list(value)
         if not minlen <= len(value) <= maxlen:
             raise ValueError(
                 f"must have {minlen} to {maxlen} items" if maxlen < sys.maxsize else f"needs {minlen} items"

@@ -504,6 +504,26 @@ def test_a_literal_on_the_command_line_is_told_its_own_mistake(mistakes: Mistake
     assert "must be a dictionary" not in line
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("c.KubeBackend.gateway_instance = 'x'\n", "there is no class 'KubeBackend': this gateway is for Slurm, PBS"),
+        ("c.JupyterHubAuthenticator.tls_ca = 'x'\n", "others are subclasses of dask_gateway_server.auth.Authenticator"),
+        ("c.Application.log_level = 10\n", "for example c.DaskGateway.log_level"),
+    ],
+)
+def test_sections_without_a_class_say_what_to_do(mistakes: Mistakes, text: str, reason: str) -> None:
+    (line,) = mistakes(text)
+    assert reason in line
+
+
+def test_a_package_that_is_not_here(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)  # type: ignore[arg-type]
+    (line,) = mistakes("\nfrom aiohttp import web\n")
+    assert line.startswith("config.py:2: ModuleNotFoundError: ")
+    assert "raise `dask_gateway_server.auth.unauthorized(...)` instead of web.HTTPUnauthorized" in line
+
+
 @pytest.mark.parametrize("option", ["check_timeouts_period", "cluster_status_period", "worker_status_period"])
 def test_options_of_backends_that_do_nothing_are_warned_of(config: Load, option: str) -> None:
     (warning,) = config(f"c.DBBackendBase.{option} = 5\n").warnings

@@ -99,7 +99,7 @@ def slurm(body: str, *, before: str = "", after: str = "") -> str:
         ("List(Unicode(), ['a'], config=True)", ["a"], ["b"], ["b"], [1]),
         ("List(Integer(min=1), [1], config=True)", [1], [2], [2], [0]),
         ("List(Unicode(), ['a'], minlen=1, maxlen=2, config=True)", ["a"], ["a", "b"], ["a", "b"], []),
-        ("List(minlen=1, config=True)", [], ["a"], ["a"], "x"),
+        ("List(Unicode(), ['a'], minlen=1, config=True)", ["a"], ["b", "c"], ["b", "c"], []),
         ("Dict(config=True)", {}, {"a": 1}, {"a": 1}, [1]),
         ("Dict(value_trait=Unicode(), key_trait=Unicode(), config=True)", {}, {"a": "b"}, {"a": "b"}, {"a": 1}),
         ("Dict(value_trait=Integer(max=2), config=True)", {}, {"a": 1}, {"a": 1}, {"a": 3}),

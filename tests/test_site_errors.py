@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.cluster_config import ClusterConfig
 from gateway.errors import GatewayError, TryAgainLater, Unauthorized
 from gateway.site_errors import ABSENT, advice, as_gateway_error, described, told
 
@@ -95,3 +96,20 @@ def test_advice() -> None:
     assert "runs on trio" in described(RuntimeError("There is no current event loop in thread 'MainThread'."))
     assert advice(RuntimeError("other")) == ""
     assert advice(ValueError("no running event loop")) == ""
+
+
+def test_advice_on_attributes_of_the_originals_objects() -> None:
+    class Request:
+        pass
+
+    class Other:
+        parent: int
+
+    request: Any = Request()
+    options: Any = ClusterConfig()
+    other: Any = Other()
+    assert advice(raised(lambda: request.remote)) == ": here it is request.remote_addr"
+    assert advice(raised(lambda: options.parent)).startswith(": here it is options of self")
+    assert advice(raised(lambda: options.trait_names)).startswith(": here it is options as attributes")
+    assert advice(raised(lambda: other.parent)) == advice(raised(lambda: request.nothing)) == ""
+    assert advice(AttributeError("x")) == ""
