@@ -261,7 +261,7 @@ class _Carrying:
             return annotation, about, getattr(default, "factory", lambda: default)()
         if name in self._settings:
             made, annotation = self._settings[name]
-            return _evaluated(annotation, self.cls), made.metadata["setting"], None
+            return _evaluated(annotation, self.cls), made.metadata["setting"], made._default
         field = self.inherited[name]
         return field.type, setting_of(field), default_of(field)
 

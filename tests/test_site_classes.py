@@ -431,6 +431,26 @@ def test_annotations_that_are_text(config: Load, module: Callable[[str], None]) 
     assert (cluster.size, cluster.worker_cores, cluster.note) == (2, 2, "x")
 
 
+def test_annotations_that_mean_nothing(mistakes: Mistakes) -> None:
+    (told,) = mistakes(
+        "from gateway.configurable import setting\n"
+        "class Ours(UnsafeLocalBackend):\n    size: 'Nothing' = setting(default=1, help='A size.')\n"
+        "c.DaskGateway.backend_class = Ours\n"
+    )
+    assert told.startswith(
+        "2: class Ours (dask_gateway_config): Ours.size must be made by setting(), with an annotation"
+    )
+
+
+def test_a_computed_default_of_an_option_made_by_setting(config: Load) -> None:
+    body = (
+        "from gateway.configurable import setting\nsize: int = setting(default=1, minimum=1, help='A size.')\n"
+        "def _size_default(self):\n    return self.worker_cores + 1\n"
+    )
+    cluster: Any = config(slurm(body)).cluster_config
+    assert (cluster.size, with_overrides(cluster, {"worker_cores": 3}).size) == (2, 4)
+
+
 def test_annotated_defaults_and_attributes(config: Load) -> None:
     loaded = config(
         "class Ours(SimpleAuthenticator):\n    password: str = 'example'\n    seen: dict\n    url: str = 'http://x'\n"

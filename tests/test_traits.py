@@ -55,6 +55,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         ("List(Integer(min=1, max=2), [1], config=True)", [1], [2], [2], [3]),
         ("List(Integer(min=1), minlen=1, default_value=[1], config=True)", [1], [2], [2], []),
         ("List(List(Integer(min=1)), [[1]], maxlen=1, config=True)", [[1]], [[2]], [[2]], [[0]]),
+        ("List(Integer(min=1, allow_none=True), [None], config=True)", [None], [2], [2], [0]),
         ("List(MemoryLimit(), config=True)", [], ["1 K"], [1024], ["lots"]),
         ("List(TraitType(), config=True)", [], ["a", 1], ["a", 1], "a"),
         ("List(Command(), config=True)", [], ["a b"], [["a", "b"]], [3]),
@@ -162,3 +163,16 @@ def test_a_class_is_carried_once() -> None:
     Ours.late = Unicode()  # type: ignore[attr-defined]
     (problem,) = carry(Ours)
     assert problem == Problem(Ours, "late", problem.text)
+
+
+def test_what_a_class_shows_of_its_own() -> None:
+    class Ours(SlurmClusterConfig):
+        _hidden = Unicode("x")
+
+        def _account_default(self) -> str:
+            return "acc"
+
+    assert carry(Ours) == []
+    assert Ours._hidden is not None
+    assert Ours.account is not None
+    assert (Ours().account, Ours()._hidden) == ("acc", "x")
