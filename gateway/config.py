@@ -13,13 +13,14 @@ from pathlib import Path
 from attrs import frozen
 
 from gateway.auth import Authenticator
+from gateway.backends.jobqueue import JobQueueBackend
 from gateway.backends.settings import Backend, DBBackendBase
 from gateway.cluster_config import ClusterConfig
 from gateway.compat import SECTION_ALIASES, install
 from gateway.config_classes import builtin_classes
 from gateway.config_file import Assignment, Recording
 from gateway.config_resolution import Literal, Resolution
-from gateway.configurable import settings_of
+from gateway.configurable import default_of, settings_of
 from gateway.errors import ConfigError, nearest
 from gateway.log import SiteLog
 from gateway.options import Options
@@ -82,6 +83,10 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     if backend is not None:
         cluster_config = resolution.build(backend.cluster_config_class)
     if backend is not None and cluster_config is not None:
+        wanted = _shipped_config_class(type(backend))
+        if not isinstance(cluster_config, wanted):
+            reason = f"must be a subclass of {wanted.__name__}, whose options {type(backend).__name__} reads"
+            resolution.refuse(type(backend), "cluster_config_class", reason)
         reason = _unusable(backend.cluster_options, cluster_config)
         if reason:
             resolution.refuse(type(backend), "cluster_options", reason)
@@ -106,6 +111,15 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         warnings=tuple(resolution.warnings),
         origins=resolution.origins,
     )
+
+
+def _shipped_config_class(backend: type) -> type:
+    """The class of clusters' options that a backend was made for; for local processes any will do."""
+    shipped = next(base for base in backend.__mro__ if base.__module__.split(".")[0] == "gateway")
+    if not issubclass(shipped, JobQueueBackend):
+        return ClusterConfig
+    named: type = default_of(settings_of(shipped)["cluster_config_class"])
+    return named
 
 
 def _unusable(options: object, cluster_config: ClusterConfig) -> str:

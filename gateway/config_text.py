@@ -72,6 +72,9 @@ class OurBackend(UnsafeLocalBackend):
 c.DaskGateway.backend_class = OurBackend
 c.OurBackend.motto = "hello"
 ```
+
+Classes written for the original, with options declared by traitlets, work as well; docs/migration.md says what does
+not.
 """
 
 

@@ -42,6 +42,12 @@ _ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
         "read": "await request.get_data()",
         "post": "await request.form",
     },
+    "app": {
+        **dict.fromkeys(("router", "add_routes"), 'Quart\'s, @app.get("/path") before a function'),
+        **dict.fromkeys(("on_startup", "on_shutdown", "on_cleanup"), "setup() and cleanup() of the authenticator"),
+        "middlewares": "Quart's, @app.before_request and @app.after_request",
+        "logger": "self.log",
+    },
     "option": {
         **dict.fromkeys(("parent", "config"), "options of self; there is no application object above it"),
         **dict.fromkeys(
@@ -112,10 +118,11 @@ def advice(error: BaseException) -> str:
         known = ABSENT.get((error.name or "").split(".")[0])
         return f": {known}" if known and known not in str(error) else ""
     if isinstance(error, AttributeError):
-        kind = "request" if type(error.obj).__name__ == "Request" else "option"
-        instead = _ATTRIBUTES[kind].get(error.name or "")
-        known_object = kind == "request" or hasattr(type(error.obj), "__attrs_attrs__")
-        return f": here it is {instead}" if instead and known_object else ""
+        kind = {"Request": "request", "Quart": "app", "QuartTrio": "app"}.get(type(error.obj).__name__, "")
+        if hasattr(type(error.obj), "__attrs_attrs__"):
+            kind = "option"
+        instead = _ATTRIBUTES.get(kind, {}).get(error.name or "")
+        return f": here it is {instead}" if instead else ""
     if isinstance(error, RuntimeError) and re.search("no (running|current) event loop", str(error)):
         return f": {_ASYNCIO}"
     return ""

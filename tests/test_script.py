@@ -60,11 +60,21 @@ def test_values_and_arguments_arrive_as_they_are(environment, words):
 @given(value=TEXT, before=st.text("a/.-=~'\"", max_size=4), after=st.text("/.-='\"$", max_size=4))
 @example(value="a b *;$(id)`id`", before="/", after="/x")
 def test_variables_in_the_sites_commands_are_expanded_each_into_one_word(value, before, after):
-    words = [f"{before}${{SITE}}{after}", f"{before}$SITE/x", "$NOTHING/y"]
+    words = [f"{before}${{SITE}}{after}/", f"{before}$SITE/x", "$NOTHING/y"]
     command = structure([*SHOW, *words], Command)
     arguments, _ = show(environment={"SITE": value}, command=command[len(SHOW) :])
     homes = "/home/nobody" + before[1:] if before.startswith("~/") else before
-    assert arguments == [f"{homes}{value}{after}", f"{homes}{value}/x", "/y"]
+    assert arguments == [f"{homes}{value}{after}/", f"{homes}{value}/x", "/y"]
+
+
+def test_a_variable_alone_holds_any_number_of_arguments():
+    command = structure([*SHOW, "$NONE", "--a", "$TWO", "${ONE}"], Command)[len(SHOW) :]
+    assert show(environment={"TWO": "-b  c", "ONE": "$(id)", "NONE": ""}, command=command)[0] == [
+        "--a",
+        "-b",
+        "c",
+        "$(id)",
+    ]
 
 
 @pytest.mark.parametrize("there", ["dask-worker", "dask"])

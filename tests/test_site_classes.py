@@ -598,6 +598,15 @@ def test_an_init_of_its_own_is_fine_without_options(config: Load) -> None:
     assert loaded.authenticator.seen == set()  # type: ignore[attr-defined]
 
 
+def test_a_batch_system_needs_its_own_options(mistakes: Mistakes, config: Load) -> None:
+    own = "class Config({parent}): pass\nclass Ours(SlurmBackend): pass\nc.DaskGateway.backend_class = Ours\n"
+    for parent in ("LocalClusterConfig", "PBSClusterConfig"):
+        (told,) = mistakes(own.format(parent=parent) + "c.Backend.cluster_config_class = Config\n")
+        assert told.startswith("4: c.Backend.cluster_config_class = ")
+        assert told.endswith("must be a subclass of SlurmClusterConfig, whose options Ours reads")
+    assert config(own.format(parent="SlurmClusterConfig") + "c.Backend.cluster_config_class = Config\n")
+
+
 # ---- cluster options
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from quart import Quart
 
 from gateway.cluster_config import ClusterConfig
 from gateway.errors import GatewayError, TryAgainLater, Unauthorized
@@ -108,6 +109,8 @@ def test_advice_on_attributes_of_the_originals_objects() -> None:
     request: Any = Request()
     options: Any = ClusterConfig()
     other: Any = Other()
+    app: Any = Quart(__name__)
+    assert advice(raised(lambda: app.router)).startswith(": here it is Quart's, @app.get")
     assert advice(raised(lambda: request.remote)) == ": here it is request.remote_addr"
     assert advice(raised(lambda: options.parent)).startswith(": here it is options of self")
     assert advice(raised(lambda: options.trait_names)).startswith(": here it is options as attributes")

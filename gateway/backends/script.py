@@ -114,7 +114,12 @@ def _exec_lines(program: str, arguments: str, env: str) -> tuple[str, ...]:
 
 
 def _word(word: str) -> str:
-    """One word for the shell; a tilde at its start is the home of the job's user."""
+    """One word for the shell; a tilde at its start is the home of the job's user.
+
+    A variable alone stands for as many words as it holds, since that is how arguments are handed on ($ARGUMENTS).
+    """
+    if isinstance(word, ShellWord) and ShellWord.VARIABLE.fullmatch(word):
+        return str(word)
     home, rest = ('"$HOME"', word[1:]) if word == "~" or word.startswith("~/") else ("", word)
     if not isinstance(word, ShellWord):
         return home + (shlex.quote(rest) if rest or not home else "")
