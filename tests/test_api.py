@@ -836,7 +836,7 @@ async def test_names_are_mapped_to_accounts():
             odd = await house.ask("GET", CLUSTERS, user="ODD\\ann")
         assert (other.status, "belongs to no account of this site" in other.error) == (401, True)
         assert (odd.status, "(after username_map: 'ann+x')" in odd.error) == (401, True)
-        assert [line["log_level"] for line in logs] == ["warning", "warning"]
+        assert len([line for line in logs if line["log_level"] == "warning"]) == 2  # beside events of the clusters
 
 
 async def _async_map(name):
