@@ -143,9 +143,12 @@ class _Carrying:
         )
         if self.declares:
             for base in _plain_bases(self.cls):
-                if "__init__" in vars(base):
-                    hint = "cannot stand beside options or their defaults: do in setup() what it does, or in methods"
-                    self.problems.append(Problem(base, "__init__", hint))
+                for name in ("__init__", "__setattr__", "__delattr__"):
+                    if name in vars(base):
+                        hint = (
+                            "cannot stand beside options or their defaults: do in setup() what it does, or in methods"
+                        )
+                        self.problems.append(Problem(base, name, hint))
 
     def make(self) -> None:
         """Change the class."""
@@ -194,8 +197,9 @@ class _Carrying:
             return
         try:
             known = read(trait, name)
-        except ValueError as error:
-            self.problems.append(Problem(owner, name, f"cannot be an option: it {error}"))
+        except Exception as error:  # noqa: BLE001 - a trait of a site's own may raise anything
+            reason = f"it {error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            self.problems.append(Problem(owner, name, f"cannot be an option: {reason}"))
             return
         default = known.default
         if isinstance(default, list | dict | set):

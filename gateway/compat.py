@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from gateway.errors import nearest
-from gateway.site_errors import advice
+from gateway.site_errors import advice, place_raised
 
 ORIGINAL = "dask_gateway_server"
 
@@ -156,7 +156,9 @@ def find_class(name: str) -> object:
         return getattr(found, attribute)
     except Exception as error:  # whatever a site's module raises when it is imported
         hint = nearest(attribute, names) if isinstance(error, AttributeError) else ""
-        text = f"{type(error).__name__}: {error}{hint}{advice(error)}"
+        place = place_raised(error.__traceback__)
+        where = f" ({place})" if place else ""
+        text = f"{type(error).__name__}: {error}{hint}{where}{advice(error)}"
         raise ValueError(f"cannot be imported: {text}") from error
 
 

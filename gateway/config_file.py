@@ -24,7 +24,7 @@ from attrs import field, frozen
 
 from gateway.compat import SECTION_ALIASES
 from gateway.configurable import default_of, is_configurable, settings_of
-from gateway.site_errors import advice
+from gateway.site_errors import advice, place_raised
 from gateway.strict import shown
 from gateway.traits import default_value, is_trait
 
@@ -110,7 +110,9 @@ class Recording:
             exec(code, namespace)  # noqa: S102 - a configuration file is a program that its owner wrote
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the file raises is a mistake in it
             place = self._where_raised(error.__traceback__) or f"{name}:1"
-            self.mistake(f"{place}: {type(error).__name__}: {error}{advice(error)}")
+            inside = place_raised(error.__traceback__)  # of a module that the file imports
+            where = "" if inside.rpartition(":")[0] in ("", *self._seen) else f" ({inside})"
+            self.mistake(f"{place}: {type(error).__name__}: {error}{where}{advice(error)}")
         finally:
             self._running.pop()
         for value in namespace.values():

@@ -120,7 +120,7 @@ class Resolution:
                     for problem in carry(base):
                         self._broken.add(base)
                         self._problem(problem)
-                except (TypeError, attrs.exceptions.UnannotatedAttributeError) as error:
+                except Exception as error:  # noqa: BLE001 - whatever a class of a site's own does not allow
                     self._mistake(f"{self._place(base)}class {base.__name__} ({base.__module__}): {error}")
             if issubclass(base, self._classes.get(base.__name__, base)):
                 self._classes[base.__name__] = base

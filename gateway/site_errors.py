@@ -107,7 +107,7 @@ def described(error: BaseException) -> str:
     """An exception for an administrator: its class, what it says, where it was raised, and what to do about it."""
     error = innermost(error)
     name, text = type(error).__name__, told(error)
-    place = _place(error.__traceback__)
+    place = place_raised(error.__traceback__)
     return (name if text == name else f"{name}: {text}") + (f" ({place})" if place else "") + advice(error)
 
 
@@ -156,7 +156,7 @@ def _line(text: str) -> str:
     return " ".join(text.split())[:_LONGEST]
 
 
-def _place(traceback: TracebackType | None) -> str:
+def place_raised(traceback: TracebackType | None) -> str:
     """The innermost line of code that is neither Python's, nor an installed package's, nor ours."""
     place = ""
     while traceback is not None:

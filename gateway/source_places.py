@@ -27,7 +27,9 @@ def place_of_function(value: Any) -> str:
     for attribute in ("__func__", "fget", "func", "__wrapped__"):
         value = getattr(value, attribute, value)
     code = getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
-    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"
+    if code is None or code.co_filename.startswith("<"):  # made by a decorator, from a text of its own
+        return ""
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _files_of(cls: type, files: Iterable[str]) -> Iterator[str]:

@@ -419,6 +419,15 @@ def test_classes_of_an_imported_module(config: Load, module: Callable[[str], Non
     assert told.startswith(f"our_site.py:{LINES + 2}: Mixin.start_cluster() is never called here: to refuse a cluster")
 
 
+def test_a_module_that_cannot_be_imported(module: Callable[[str], None], mistakes: Mistakes) -> None:
+    module("\nfrom dask_gateway_server.auth import KerberosAuthenticator\n")
+    (told,) = mistakes('c.DaskGateway.authenticator_class = "our_site.Ours"\n')
+    assert f"our_site.py:{LINES + 2})" in told
+    (told,) = mistakes("\nimport our_site\n")
+    assert told.startswith("2: ImportError: this gateway has no counterpart of dask_gateway_server.auth.Kerberos")
+    assert f"our_site.py:{LINES + 2})" in told
+
+
 def test_annotations_that_are_text(config: Load, module: Callable[[str], None]) -> None:
     module(
         "from gateway.configurable import setting\n"
@@ -530,7 +539,18 @@ def test_functions_as_defaults(config: Load) -> None:
         (
             "class Ours(UnsafeLocalBackend):\n    motto = Unicode(config=True)\n"
             "    def __init__(self, *args, **kwargs):\n        super().__init__(*args, **kwargs)\n",
-            ["3: Ours.__init__() cannot stand beside options or their defaults: do in setup() what it does"],
+            ["3: Ours.__init__() cannot stand beside options or their defaults: do what it does in methods"],
+        ),
+        (
+            "import dataclasses\n@dataclasses.dataclass\nclass Mixin:\n    x: int = 3\n"
+            "class Ours(Mixin, UnsafeLocalBackend):\n    parallelism = 3\n"
+            "    def __setattr__(self, name, value): pass\n",
+            ["7: Ours.__setattr__() cannot stand beside options", "3: Mixin.__init__() cannot stand beside options"],
+        ),
+        (
+            "class Bad(Unicode):\n    def default(self, obj=None): raise RuntimeError('boom')\n"
+            "class Ours(UnsafeLocalBackend):\n    x = Bad(config=True)\n",
+            ["4: Ours.x cannot be an option: RuntimeError: boom"],
         ),
         (
             "class Mixin(HasTraits):\n    motto = Unicode(config=True)\nclass Ours(Mixin, UnsafeLocalBackend): pass\n",
@@ -547,7 +567,7 @@ def test_functions_as_defaults(config: Load) -> None:
         ),
         ("class Ours(UnsafeLocalBackend):\n    n = Integer('three', config=True)\n", ["2: Ours: n must be an integer"]),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_cannot_be_carried_over_is_named(mistakes: Mistakes, text: str, told: list[str]) -> None:
     found = mistakes(f"{text}c.DaskGateway.backend_class = Ours\n")
