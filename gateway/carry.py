@@ -145,9 +145,7 @@ class _Carrying:
             for base in _plain_bases(self.cls):
                 for name in ("__init__", "__setattr__", "__delattr__"):
                     if name in vars(base):
-                        hint = (
-                            "cannot stand beside options or their defaults: do in setup() what it does, or in methods"
-                        )
+                        hint = "cannot stand beside options or their defaults: do what it does in methods, as setup()"
                         self.problems.append(Problem(base, name, hint))
 
     def make(self) -> None:
