@@ -19,7 +19,7 @@ from werkzeug.routing import RequestRedirect
 from gateway import __version__
 from gateway.auth import Authenticator, Sessions, finished, identify
 from gateway.cluster import Cluster
-from gateway.errors import BadRequest, Forbidden, GatewayError, InvalidRequest, NotFound
+from gateway.errors import BadRequest, Forbidden, GatewayError, InvalidRequest, NoAccount, NotFound
 from gateway.manager import Manager
 from gateway.models import MOST_WORKERS, ClusterRecord, ClusterStatus, User
 from gateway.proxy.traffic import Traffic
@@ -230,6 +230,10 @@ def _add_error_handlers(app: Quart) -> None:
     async def exact_paths() -> None:
         if isinstance(request.routing_exception, RequestRedirect):  # to the same path with or without a slash
             raise NotFound(f"There is nothing at {request.path}")
+
+    @app.errorhandler(NoAccount)
+    async def nameless(error: NoAccount) -> Response:
+        return _json(422, {"error": str(error)})
 
     @app.errorhandler(GatewayError)
     async def told(error: GatewayError) -> Response:

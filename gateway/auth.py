@@ -35,7 +35,7 @@ from attrs import frozen
 from cryptography.fernet import Fernet, InvalidToken
 
 from gateway.configurable import configurable, setting
-from gateway.errors import Unauthorized
+from gateway.errors import NoAccount, Unauthorized
 from gateway.log import SiteLog
 from gateway.models import User
 from gateway.proxy.hushed_log import HushedLog
@@ -113,7 +113,7 @@ class Authenticator:
         return HushedLog()
 
     def account_name(self, name: object) -> str:
-        """The name of the account of whoever was authenticated under this name. Raises `Unauthorized`, and logs why."""
+        """The name of the account of whoever was authenticated under this name. Raises `NoAccount`, and logs why."""
         account = name if self.username_map is None else self.username_map(name)
         if inspect.iscoroutine(account):
             account.close()
@@ -124,14 +124,14 @@ class Authenticator:
             self._refusals.warning(
                 "username_map knows no account for a user", user=shown(name), authenticator=type(self).__name__
             )
-            raise Unauthorized(f"The user name {shown(name)} belongs to no account of this site.")
+            raise NoAccount(f"The user name {shown(name)} belongs to no account of this site.")
         mapped = "" if account is name else f" (after username_map: {shown(account)})"
         self._refusals.warning(
             "a user was refused whose name cannot be the name of an account; c.Authenticator.username_map maps names",
             user=f"{shown(name)}{mapped}",
             authenticator=type(self).__name__,
         )
-        raise Unauthorized(
+        raise NoAccount(
             f"The user name {shown(name)}{mapped} cannot be the name of an account: these are letters, digits and"
             " . _ - @, at most 128 of them, and begin with a letter, a digit or _. A site can map other names to its"
             " accounts with c.Authenticator.username_map."

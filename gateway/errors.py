@@ -91,6 +91,13 @@ class Unauthorized(GatewayError):
         return {"WWW-Authenticate": self.challenge}
 
 
+class NoAccount(Unauthorized):
+    """Somebody has been identified, under a name that is no account's; the text says why.
+
+    Users are told by a 422: of a 401 the published client shows no text, and other credentials would not help.
+    """
+
+
 class Forbidden(GatewayError):
     """The user is known, the cluster belongs to somebody else."""
 
