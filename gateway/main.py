@@ -27,7 +27,7 @@ from gateway.auth import Authenticator, Sessions, finished
 from gateway.backends.settings import DBBackendBase, encryption_keys
 from gateway.config import Config
 from gateway.configurable import settings_of
-from gateway.errors import GatewayError, StartError
+from gateway.errors import GatewayError, StartError, innermost
 from gateway.garbage import spare_survivors
 from gateway.heartbeat_route import heartbeat_app
 from gateway.http_server import HttpServer
@@ -218,9 +218,9 @@ async def _set_up(authenticator: Authenticator, api: Quart) -> None:
     with trio.move_on_after(SETUP_DEADLINE) as scope:
         try:
             await finished(authenticator.setup(api))
-        except GatewayError:
-            raise
         except Exception as error:
+            if isinstance(innermost(error), GatewayError):  # a sentence already
+                raise
             _log.debug("the authenticator's setup failed", exc_info=error)
             raise StartError(f"The gateway cannot start, since {name} failed: {described(error)}") from error
     if scope.cancelled_caught:

@@ -399,6 +399,16 @@ async def test_a_setup_that_fails_is_one_sentence(configure, setup, reason, auto
     assert "\n" not in text
 
 
+@pytest.mark.parametrize("error", ["StartError('no keytab')", "ExceptionGroup('g', [StartError('no keytab')])"])
+async def test_a_setup_that_fails_with_a_sentence(configure, error):
+    config = configure(
+        an_authenticator(f"def setup(self, app): raise {error}"), "from gateway.errors import StartError"
+    )
+    with pytest.raises(Exception) as caught:
+        await serve(config, wait_stop=trio.sleep_forever)
+    assert str(innermost(caught.value)) == "no keytab"
+
+
 def test_a_setup_that_fails_is_logged_without_a_traceback(configure):
     config = configure(an_authenticator("def setup(self, app): 1 / 0"))
     with capture_logs() as logs:
