@@ -25,7 +25,7 @@ from attrs import field, frozen
 from gateway.compat import SECTION_ALIASES
 from gateway.configurable import default_of, is_configurable, settings_of
 from gateway.site_errors import advice, place_raised
-from gateway.strict import shown
+from gateway.strict import Misfit, shown
 from gateway.traits import default_value, is_trait
 
 
@@ -112,7 +112,8 @@ class Recording:
             place = self._where_raised(error.__traceback__) or f"{name}:1"
             inside = place_raised(error.__traceback__)  # of a module that the file imports
             where = "" if inside.rpartition(":")[0] in ("", *self._seen) else f" ({inside})"
-            self.mistake(f"{place}: {type(error).__name__}: {error}{where}{advice(error)}")
+            kind = "" if isinstance(error, Misfit) else f"{type(error).__name__}: "  # whose text is a sentence
+            self.mistake(f"{place}: {kind}{error}{where}{advice(error)}")
         finally:
             self._running.pop()
         for value in namespace.values():

@@ -313,6 +313,10 @@ def test_five_different_mistakes_are_named_at_once(mistakes: Mistakes) -> None:
             "ImportError: this gateway has no counterpart of dask_gateway_server.options.Option (there are: Bool, "
             "Field, Float, FrozenAttrDict, Integer, Mapping, Options, Select, String)",
         ),
+        (
+            "from dask_gateway_server.options import Integer\nInteger('cores', default=9, max=4)\n",
+            "cores must be at most 4, got 9",
+        ),
         ("load_subconfig('config.py')\n", "load_subconfig: config.py loads itself"),
         ("load_subconfig('none.py')\n", "load_subconfig: cannot read none.py: No such file or directory"),
         (
