@@ -17,12 +17,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from gateway import __version__
-from gateway.auth import Authenticator, Sessions, identify
+from gateway.auth import Authenticator, Sessions, finished, identify
 from gateway.cluster import Cluster
-from gateway.errors import BadRequest, Forbidden, GatewayError, InvalidRequest, NotFound
+from gateway.errors import BadRequest, Forbidden, GatewayError, InvalidRequest, NoAccount, NotFound
 from gateway.manager import Manager
 from gateway.models import MOST_WORKERS, ClusterRecord, ClusterStatus, User
 from gateway.proxy.traffic import Traffic
+from gateway.site_errors import advice
 from gateway.store import Store
 from gateway.strict import shown
 
@@ -58,7 +59,7 @@ def create_api(
         if identity is not None and identity.new_cookie is not None:
             response.headers.add("Set-Cookie", identity.new_cookie)
         if identity is not None and identity.fresh:
-            await authenticator.pre_response(request, response, identity.context)
+            await finished(authenticator.pre_response(request, response, identity.context))
         return response
 
     def owned(name: str, user: User, verb: str = "view") -> Cluster:
@@ -80,8 +81,7 @@ def create_api(
     @app.get("/api/v1/options")
     async def options() -> Response:
         user = await identified()
-        chosen = await manager.options_for(user)
-        return _json(200, {"cluster_options": chosen.specification()})
+        return _json(200, {"cluster_options": await manager.specification_for(user)})
 
     @app.get("/api/v1/clusters/")
     async def list_clusters() -> Response:
@@ -233,6 +233,10 @@ def _add_error_handlers(app: Quart) -> None:
         if isinstance(request.routing_exception, RequestRedirect):  # to the same path with or without a slash
             raise NotFound(f"There is nothing at {request.path}")
 
+    @app.errorhandler(NoAccount)
+    async def nameless(error: NoAccount) -> Response:
+        return _json(422, {"error": str(error)})
+
     @app.errorhandler(GatewayError)
     async def told(error: GatewayError) -> Response:
         response = _json(error.status, {"error": str(error)})
@@ -243,11 +247,13 @@ def _add_error_handlers(app: Quart) -> None:
     async def http(error: HTTPException) -> Response:
         response = _json(error.code or 500, {"error": error.description or error.name})
         for name, value in error.get_headers():
-            if name.lower() == "allow":
+            if name.lower() in ("allow", "www-authenticate"):
                 response.headers[name] = value
         return response
 
     @app.errorhandler(Exception)
     async def bug(error: Exception) -> Response:
-        _log.error("an error inside the gateway", method=request.method, path=request.path, exc_info=error)
+        hint = advice(error).removeprefix(": ")
+        more = {"hint": hint} if hint else {}
+        _log.error("an error inside the gateway", method=request.method, path=request.path, **more, exc_info=error)
         return _json(500, {"error": "An error inside the gateway; its log has the details"})

@@ -3,7 +3,8 @@
 An authenticator is a config class with behaviour. A site may have one of its
 own: a subclass of `Authenticator` with an `async def authenticate(self, request)`
 that returns a `User`, or a pair of a `User` and a context for `pre_response`, and
-raises `Unauthorized` for everybody else. `request` is a Quart request.
+raises `Unauthorized` for everybody else (any exception that says that its status
+is 401 will do). `request` is a Quart request. None of its methods has to be async.
 
 A session is a cookie and nothing but: the user with the time of its making,
 encrypted and signed (Fernet) with a key that lives as long as this process.
@@ -13,25 +14,34 @@ again. A cookie that does not open is as good as none: the request's own
 credentials decide then.
 
 Whatever the authenticator, a user's name is what an account may be called: it
-becomes a part of commands, paths and job names.
+becomes a part of commands, paths and job names. A site whose users log in under
+other names (`DOMAIN\\user`, `user+role`) maps them with `username_map`; what is
+no name of an account after that is refused, with the reason.
 """
 
 import base64
 import binascii
+import inspect
 import json
 import re
 import secrets
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import trio
 from attrs import frozen
 from cryptography.fernet import Fernet, InvalidToken
 
-from gateway.configurable import configurable, setting, settings_of
-from gateway.errors import Unauthorized
+from gateway.configurable import configurable, setting
+from gateway.errors import NoAccount, Unauthorized
+from gateway.log import SiteLog
 from gateway.models import User
+from gateway.proxy.hushed_log import HushedLog
 from gateway.same_secret import same_secret
+from gateway.site_errors import as_gateway_error
+from gateway.strict import shown
 
 if TYPE_CHECKING:
     from quart import Quart, Request, Response
@@ -60,6 +70,11 @@ def _check_cookie_name(name: str) -> None:
 class Authenticator:
     """Says which user a request comes from. A subclass may keep state in attributes that are no options."""
 
+    keeps_state: ClassVar[bool] = True
+
+    #: A logger of the standard library, for classes of a site's own.
+    log: ClassVar[SiteLog] = SiteLog()
+
     cookie_name: str = setting(
         default="",
         help="""The name of the cookie that stands for an authenticated user. Empty: one that begins with
@@ -71,6 +86,12 @@ class Authenticator:
         minimum=0,
         unit="seconds",
         help="How long a user is known by the cookie before they have to authenticate again; 0: each time.",
+    )
+    username_map: Callable[..., Any] | None = setting(
+        default=None,
+        help="""A function of the name under which a user was authenticated that returns the name of their account, or
+        None for nobody: for names such as DOMAIN\\user, which no account can have here. It must not give one account
+        to two people. None: names are used as they are.""",
     )
 
     async def setup(self, app: "Quart") -> None:
@@ -86,15 +107,35 @@ class Authenticator:
     async def pre_response(self, request: "Request", response: "Response", context: Any = None) -> None:
         """Called with the answer to a request that `authenticate` has seen; it may add headers."""
 
+    @cached_property
+    def _refusals(self) -> HushedLog:
+        """Lines that strangers may cause."""
+        return HushedLog()
 
-def _set_state(self: Authenticator, name: str, value: object) -> None:
-    if name in settings_of(type(self)):
-        raise attrs.exceptions.FrozenAttributeError
-    object.__setattr__(self, name, value)
-
-
-# Options stay as configured; what `setup` opens (a session, a connection) needs a place in plain subclasses.
-Authenticator.__setattr__ = _set_state  # type: ignore[method-assign,assignment]
+    def account_name(self, name: object) -> str:
+        """The name of the account of whoever was authenticated under this name. Raises `NoAccount`, and logs why."""
+        account = name if self.username_map is None else self.username_map(name)
+        if inspect.iscoroutine(account):
+            account.close()
+            raise TypeError("username_map must be a function that is not async")
+        if isinstance(account, str) and _USER_NAME.fullmatch(account):
+            return account
+        if account is None and self.username_map is not None:
+            self._refusals.warning(
+                "username_map knows no account for a user", user=shown(name), authenticator=type(self).__name__
+            )
+            raise NoAccount(f"The user name {shown(name)} belongs to no account of this site.")
+        mapped = "" if account is name else f" (after username_map: {shown(account)})"
+        self._refusals.warning(
+            "a user was refused whose name cannot be the name of an account; c.Authenticator.username_map maps names",
+            user=f"{shown(name)}{mapped}",
+            authenticator=type(self).__name__,
+        )
+        raise NoAccount(
+            f"The user name {shown(name)}{mapped} cannot be the name of an account: these are letters, digits and"
+            " . _ - @, at most 128 of them, and begin with a letter, a digit or _. A site can map other names to its"
+            " accounts with c.Authenticator.username_map."
+        )
 
 
 @configurable
@@ -112,10 +153,8 @@ class SimpleAuthenticator(Authenticator):
         name, password = _basic_credentials(request.headers.get("Authorization", ""))
         if self.password and not same_secret(password, self.password):
             raise Unauthorized
+        self.account_name(name)  # or nobody
         return User(name)
-
-
-SimpleAuthenticator.__setattr__ = _set_state  # type: ignore[method-assign,assignment]
 
 
 def _basic_credentials(header: str) -> tuple[str, str]:
@@ -132,7 +171,7 @@ def _basic_credentials(header: str) -> tuple[str, str]:
     except UnicodeDecodeError:  # the published client sends Latin-1, of which every byte is a character
         text = credentials.decode("latin-1")
     name, colon, password = text.partition(":")
-    if not colon or not _USER_NAME.fullmatch(name):
+    if not colon:
         raise Unauthorized
     return name, password
 
@@ -198,15 +237,27 @@ class Sessions:
 async def identify(authenticator: Authenticator, sessions: Sessions, request: "Request") -> Identity:
     """The user from whom a request comes: by its cookie, else by asking the authenticator.
 
-    Raises `Unauthorized`, and whatever a site's own authenticator raises.
+    Raises `Unauthorized`, and whatever a site's own authenticator raises; what means an answer there
+    (site_errors.py) is one here.
     """
     user = sessions.user(request.cookies.get(sessions.cookie_name, ""))
     if user is not None:
         return Identity(user, fresh=False)
-    answer = await authenticator.authenticate(request)
-    user, context = answer if isinstance(answer, tuple) else (answer, None)
-    if not isinstance(user, User):
-        raise TypeError(f"{type(authenticator).__name__}.authenticate() returned a {type(user).__name__}, not a User")
-    if not _USER_NAME.fullmatch(user.name):
-        raise Unauthorized("This user name cannot be the name of an account.")
+    try:
+        answer = await finished(authenticator.authenticate(request))
+        user, context = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
+        if not isinstance(user, User):
+            kind = type(user).__name__
+            raise TypeError(f"{type(authenticator).__name__}.authenticate() returned a {kind}, not a User")
+        user = attrs.evolve(user, name=authenticator.account_name(user.name))
+    except Exception as error:
+        answer = as_gateway_error(error)
+        if answer is None:
+            raise
+        raise answer from error
     return Identity(user, context, sessions.cookie(user, secure=request.scheme == "https"))
+
+
+async def finished(value: Any) -> Any:
+    """What a site's method returns, whether it is async or not."""
+    return await value if inspect.isawaitable(value) else value

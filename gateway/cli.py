@@ -50,7 +50,7 @@ class Chosen:
 
 
 def _log_level(default: str | None = None) -> Callable[[F], F]:
-    levels = click.Choice(LOG_LEVELS, case_sensitive=False)
+    levels = click.Choice([*LOG_LEVELS, "WARN"], case_sensitive=False)
     return click.option("--log-level", type=levels, default=default, help="Log at least this.")
 
 

@@ -4,6 +4,7 @@ The site's values come from the configuration file; a user's options override
 some of them for one cluster (options.py). Backends add options in subclasses.
 """
 
+import re
 from collections.abc import Mapping
 
 from gateway.configurable import Command, Memory, SettingError, configurable, setting
@@ -15,6 +16,24 @@ def _environment(variables: Mapping[str, str]) -> None:
             raise ValueError(f"must hold names without '=' and values without NUL characters ({name!r} is wrong)")
 
 
+#: Words that only a shell understands, and the program's place taken by one of its builtins or by a variable's value.
+_OPERATOR = re.compile(r"\|\|?|&&?|;|\d*[<>]{1,2}(?:&?\S*)|[^\s;]*;")
+_BUILTINS = frozenset((".", "cd", "eval", "export", "module", "source"))
+
+
+def _command(words: tuple[str, ...]) -> None:
+    """Raise ValueError for what is a line of shell: a command is a program and its arguments."""
+    where = "put lines of shell into scheduler_setup and worker_setup (of batch systems)"
+    if re.match(r"[A-Za-z_]\w*=", words[0]):
+        raise ValueError(f"must begin with a program, not with a variable ({words[0]!r}): set environment instead")
+    if words[0] in _BUILTINS:
+        raise ValueError(f"must begin with a program, which {words[0]!r} is not: {where}")
+    for word in words:
+        substituted = "-c" not in words and not re.search(r"\s", word) and ("$(" in word or "`" in word)
+        if substituted or _OPERATOR.fullmatch(word):
+            raise ValueError(f"must be one program and its arguments, without shell ({word!r}): {where}")
+
+
 @configurable
 class ClusterConfig:
     """Options of each Dask cluster, whatever runs it."""
@@ -22,12 +41,15 @@ class ClusterConfig:
     scheduler_cmd: Command = setting(
         default=("dask", "scheduler"),
         help="""The command that starts a scheduler: one string, split as a shell splits it, or a list. A
-        `dask-scheduler` that does not exist means `dask scheduler`.""",
+        `dask-scheduler` that does not exist means `dask scheduler`. In batch jobs variables ($NAME) are expanded, and
+        ~ at the start of a word.""",
+        validator=_command,
     )
     worker_cmd: Command = setting(
         default=("dask", "worker"),
         help="""The command that starts a worker: one string, split as a shell splits it, or a list. A
-        `dask-worker` that does not exist means `dask worker`.""",
+        `dask-worker` that does not exist means `dask worker`. Variables and ~ as in scheduler_cmd.""",
+        validator=_command,
     )
     environment: Mapping[str, str] = setting(
         factory=dict,

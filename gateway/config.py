@@ -4,6 +4,8 @@ files ──► config_file.py ──┐
 --Class.option=value ──────┴─► assignments ──► config_resolution.py ──► five instances: Config
 """
 
+import inspect
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,17 +13,23 @@ from pathlib import Path
 from attrs import frozen
 
 from gateway.auth import Authenticator
+from gateway.backends.jobqueue import JobQueueBackend
 from gateway.backends.settings import Backend, DBBackendBase
 from gateway.cluster_config import ClusterConfig
 from gateway.compat import SECTION_ALIASES, install
 from gateway.config_classes import builtin_classes
 from gateway.config_file import Assignment, Recording
 from gateway.config_resolution import Literal, Resolution
-from gateway.errors import ConfigError
+from gateway.configurable import default_of, settings_of
+from gateway.errors import ConfigError, nearest
+from gateway.log import SiteLog
+from gateway.options import Options
 from gateway.settings import DaskGateway, Proxy
+from gateway.site_errors import described
 
 COMMAND_LINE = "command line"
 _LAST = 1 << 30  # the order of what comes after every file
+Backend.log = SiteLog()  # here, since the module of the options does without logging
 OVERRIDE = re.compile(r"(?:--)?([A-Za-z]\w*)\.([A-Za-z]\w*)=(.*)", re.DOTALL)
 
 
@@ -58,24 +66,33 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     if path is not None:
         recording.run(path)
     assignments = [*recording.assignments, *_parse_overrides(overrides)]
-    resolution = Resolution(recording.classes, assignments)
+    resolution = Resolution(recording.classes, assignments, recording.files)
     gateway, proxy = resolution.build(DaskGateway), resolution.build(Proxy)
     authenticator: Authenticator | None = None
     backend: DBBackendBase | None = None
     cluster_config: ClusterConfig | None = None
     if gateway is not None:
         if not issubclass(gateway.authenticator_class, Authenticator):
-            resolution.refuse("DaskGateway", "authenticator_class", "must be a subclass of Authenticator")
+            resolution.refuse(DaskGateway, "authenticator_class", "must be a subclass of Authenticator")
         elif gateway.authenticator_class.authenticate is Authenticator.authenticate:
-            resolution.refuse("DaskGateway", "authenticator_class", "is a base only: it has no authenticate()")
+            resolution.refuse(DaskGateway, "authenticator_class", "is a base only: it has no authenticate()")
         if gateway.backend_class.open_driver is Backend.open_driver:
-            resolution.refuse("DaskGateway", "backend_class", "is a base only: it has no open_driver()")
+            resolution.refuse(DaskGateway, "backend_class", "is a base only: it has no open_driver()")
         authenticator = resolution.build(gateway.authenticator_class)
         backend = resolution.build(gateway.backend_class)
     if backend is not None:
         cluster_config = resolution.build(backend.cluster_config_class)
+    if backend is not None and cluster_config is not None:
+        wanted = _shipped_config_class(type(backend))
+        if not isinstance(cluster_config, wanted):
+            reason = f"must be a subclass of {wanted.__name__}, whose options {type(backend).__name__} reads"
+            resolution.refuse(type(backend), "cluster_config_class", reason)
+        reason = _unusable(backend.cluster_options, cluster_config)
+        if reason:
+            resolution.refuse(type(backend), "cluster_options", reason)
+    if backend is not None:
         for option, reason in backend.find_mistakes():
-            resolution.refuse_for(type(backend), option, reason)
+            resolution.refuse(type(backend), option, reason)
 
     mistakes = sorted((*recording.mistakes, *resolution.mistakes), key=lambda mistake: mistake.order)
     if (
@@ -97,6 +114,43 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         warnings=(*resolution.warnings, *cluster_config.warnings()),
         origins=resolution.origins,
     )
+
+
+def _shipped_config_class(backend: type) -> type:
+    """The class of clusters' options that a backend was made for; for local processes any will do."""
+    shipped = next(base for base in backend.__mro__ if base.__module__.split(".")[0] == "gateway")
+    if not issubclass(shipped, JobQueueBackend):
+        return ClusterConfig
+    named: type = default_of(settings_of(shipped)["cluster_config_class"])
+    return named
+
+
+def _unusable(options: object, cluster_config: ClusterConfig) -> str:
+    """Why no cluster could be made with what the site has for `cluster_options`; empty when nothing is known."""
+    if isinstance(options, type):
+        return f"is the class {options.__name__}: write {options.__name__}(...)"
+    if not isinstance(options, Options):
+        try:
+            inspect.signature(options).bind(None)  # type: ignore[arg-type]
+        except ValueError:  # one of those whose arguments Python does not tell
+            return ""
+        except TypeError:
+            return "must be a function of one argument, the user"
+        return ""
+    try:
+        json.dumps(options.get_specification())
+    except Exception as error:  # noqa: BLE001 - fields of a site's own may raise anything
+        return f"cannot be shown to users: {described(error)}"
+    own = (type(options).get_configuration, type(options).configuration, type(options).transform_options)
+    if options.handler is None and own == (Options.get_configuration, Options.configuration, Options.transform_options):
+        known = settings_of(type(cluster_config))
+        for field in options.fields:
+            if field.target not in known:
+                return (
+                    f"cannot be used without a handler, since {type(cluster_config).__name__} has no option"
+                    f" {field.target!r}{nearest(field.target, known)}: name another target, or give Options a handler"
+                )
+    return ""
 
 
 def _parse_overrides(overrides: Sequence[str]) -> Iterator[Assignment]:

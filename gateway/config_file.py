@@ -12,6 +12,7 @@ many mistakes as possible.
 """
 
 import copy
+import inspect
 import sys
 import tokenize
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,9 @@ from attrs import field, frozen
 
 from gateway.compat import SECTION_ALIASES
 from gateway.configurable import default_of, is_configurable, settings_of
-from gateway.strict import shown
+from gateway.site_errors import advice, place_raised
+from gateway.strict import Misfit, shown
+from gateway.traits import default_value, is_trait
 
 
 @frozen
@@ -68,6 +71,11 @@ class Recording:
         changed = [given for given, original in self._handed_out.values() if given.value != original]
         return sorted((*self._assignments.values(), *changed), key=lambda assignment: assignment.order)
 
+    @property
+    def files(self) -> Sequence[str]:
+        """Every file that was run."""
+        return sorted(self._seen)
+
     def run(self, path: Path) -> None:
         """Run a file, from beginning to end or to its first exception. Mistakes are recorded, not raised."""
         name = str(path.absolute())
@@ -102,7 +110,10 @@ class Recording:
             exec(code, namespace)  # noqa: S102 - a configuration file is a program that its owner wrote
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the file raises is a mistake in it
             place = self._where_raised(error.__traceback__) or f"{name}:1"
-            self.mistake(f"{place}: {type(error).__name__}: {error}")
+            inside = place_raised(error.__traceback__)  # of a module that the file imports
+            where = "" if inside.rpartition(":")[0] in ("", *self._seen) else f" ({inside})"
+            kind = "" if isinstance(error, Misfit) else f"{type(error).__name__}: "  # whose text is a sentence
+            self.mistake(f"{place}: {kind}{error}{where}{advice(error)}")
         finally:
             self._running.pop()
         for value in namespace.values():
@@ -149,9 +160,13 @@ class Recording:
         key = section, option
         if key not in self._assignments and key not in self._handed_out:
             cls = self.classes.get(section, visible.get(section))
-            if not is_configurable(cls) or option not in settings_of(cls):
+            trait = inspect.getattr_static(cls, option, None)
+            if is_configurable(cls) and option in settings_of(cls):
+                value = self._inherited(cls, option)
+            elif is_configurable(cls) and is_trait(trait):  # of a class that is yet to be made a config class
+                value = default_value(trait)
+            else:
                 raise AttributeError(f"{text} is neither set nor known")
-            value = self._inherited(cls, option)
             if not isinstance(value, list | dict):
                 return value
             self._order += 1

@@ -3,8 +3,9 @@
 A value set on a class holds for its subclasses; of two that hold, the one for
 the more specific class wins, wherever it stands. Classes of a site's own join
 in when a configuration file defines or imports them, or when an option whose
-name ends in `_class` names them. A plain subclass that has options of its own, or
-attributes that bear the name of an option (its defaults), is made a config class.
+name ends in `_class` names them. A subclass that declares options or defaults of
+its own, in whatever way, is made a config class (carry.py); what it overrides in
+vain is a mistake (original_classes.py).
 """
 
 import ast
@@ -15,31 +16,26 @@ from typing import Any, TypeVar
 
 import attrs
 
-from gateway.compat import IDLE, RETIRED, SECTION_ALIASES, find_class
+from gateway.carry import Problem, carry
+from gateway.compat import GONE_SECTIONS, IDLE, RETIRED, SECTION_ALIASES, find_class
 from gateway.config_file import Assignment, Mistake
 from gateway.configurable import (
     SettingError,
-    configurable,
+    SettingErrors,
     default_of,
     is_configurable,
-    is_incomplete,
+    is_secret_name,
     nearest,
     setting_of,
     settings_of,
     structure_setting,
 )
+from gateway.original_classes import replacements
+from gateway.source_places import place_of, place_of_function
 from gateway.strict import shown
 
 T = TypeVar("T")
 MASK = "********"
-
-
-_SECRET = re.compile("token|secret|passw|key", re.IGNORECASE)
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether what bears this name is likely to be a secret."""
-    return _SECRET.search(name) is not None
 
 
 class Literal(str):
@@ -49,9 +45,17 @@ class Literal(str):
 
 
 class Resolution:
-    """`build` instances from assignments; then `mistakes`, `warnings` and `origins` tell what was found."""
+    """`build` instances from assignments; then `mistakes`, `warnings` and `origins` tell what was found.
 
-    def __init__(self, classes: Mapping[str, type], assignments: Sequence[Assignment]) -> None:
+    `files` are the configuration files, for finding the lines of classes in them.
+    """
+
+    def __init__(
+        self, classes: Mapping[str, type], assignments: Sequence[Assignment], files: Sequence[str] = ()
+    ) -> None:
+        self._files = files
+        self._carried: set[type] = set()
+        self._broken: set[type] = set()
         self.mistakes: list[Mistake] = []
         self.warnings: list[str] = []
         self.origins: dict[str, str] = {}
@@ -68,6 +72,42 @@ class Resolution:
 
     def build(self, cls: type[T]) -> T | None:
         """The instance that all assignments to a class and to its parents make; None after a mistake."""
+        self._adopt(cls)
+        self._check_overrides(cls)
+        if not self._broken.isdisjoint(cls.__mro__):
+            return None
+        holding = self._holding(cls)
+        for option, given in holding.items():
+            via = "" if given.section == cls.__name__ else f" ({given.text})"
+            self.origins[f"{cls.__name__}.{option}"] = f"{given.origin}{via}"
+        keys = {option: (given.section, given.option) for option, given in holding.items()}
+        try:
+            return cls(**{option: self._values[key] for option, key in keys.items() if key in self._values})
+        except (SettingError, SettingErrors) as error:
+            for single in error.errors if isinstance(error, SettingErrors) else (error,):
+                names = (single.option, *re.findall(r"\w+", single.reason))
+                involved = [holding[name] for name in names if name in holding]
+                if all(
+                    keys[given.option] in self._values for given in involved
+                ):  # else it follows from a known mistake
+                    self._contradiction(cls, single, involved)
+        except Exception as error:  # noqa: BLE001 - a class of the site's own may raise anything
+            self._mistake(f"{cls.__module__}.{cls.__qualname__}: {type(error).__name__}: {error}")
+        return None
+
+    def refuse(self, cls: type, option: str, reason: str) -> None:
+        """Record that the value of a class's option cannot be used, for a reason found elsewhere.
+
+        An empty option: the reason says all.
+        """
+        given = self._holding(cls).get(option)
+        if given is not None:
+            self._wrong(given, reason)
+        else:
+            self._mistake(f"{self._place(cls, option)}{cls.__name__}.{option} {reason}" if option else reason)
+
+    def _holding(self, cls: type) -> dict[str, Assignment]:
+        """The assignments that hold for a class, by option."""
         holding: dict[str, Assignment] = {}
         for base in reversed(cls.__mro__):
             holding |= {
@@ -75,42 +115,21 @@ class Resolution:
                 for (section, option), given in self._given.items()
                 if section == base.__name__ and option in settings_of(cls)
             }
-        for option, given in holding.items():
-            via = "" if given.section == cls.__name__ else f" ({given.text})"
-            self.origins[f"{cls.__name__}.{option}"] = f"{given.origin}{via}"
-        keys = {option: (given.section, given.option) for option, given in holding.items()}
-        try:
-            return cls(**{option: self._values[key] for option, key in keys.items() if key in self._values})
-        except SettingError as error:
-            involved = [holding[name] for name in (error.option, *re.findall(r"\w+", error.reason)) if name in holding]
-            if all(keys[given.option] in self._values for given in involved):  # else it follows from a known mistake
-                self._contradiction(cls, error, involved)
-        except Exception as error:  # noqa: BLE001 - a class of the site's own may raise anything
-            self._mistake(f"{cls.__module__}.{cls.__qualname__}: {type(error).__name__}: {error}")
-        return None
-
-    def refuse(self, section: str, option: str, reason: str) -> None:
-        """Record that the value given to an option cannot be used, for a reason found elsewhere."""
-        self._wrong(self._given[section, option], reason)
-
-    def refuse_for(self, cls: type, option: str, reason: str) -> None:
-        """Record the same of an option that an instance of `cls` has, wherever it was set; empty: of no single one."""
-        for base in cls.__mro__:
-            if given := self._given.get((base.__name__, option)):
-                self._wrong(given, reason)
-                return
-        self._mistake(f"{cls.__name__}.{option} {reason}" if option else reason)
+        return holding
 
     def _adopt(self, cls: type) -> None:
         """Know a class and its parents by name; of two with one name, the subclass of the other wins."""
         for base in reversed(cls.__mro__):
             if not is_configurable(base):
                 continue
-            if is_incomplete(base):
+            if base not in self._carried:
+                self._carried.add(base)
                 try:
-                    configurable(base)
-                except (TypeError, attrs.exceptions.UnannotatedAttributeError) as error:
-                    self._mistake(f"class {base.__name__} ({base.__module__}): {error}")
+                    for problem in carry(base):
+                        self._broken.add(base)
+                        self._problem(problem)
+                except Exception as error:  # noqa: BLE001 - whatever a class of a site's own does not allow
+                    self._mistake(f"{self._place(base)}class {base.__name__} ({base.__module__}): {error}")
             if issubclass(base, self._classes.get(base.__name__, base)):
                 self._classes[base.__name__] = base
 
@@ -121,14 +140,37 @@ class Resolution:
             return  # which _check reports
         if is_configurable(found):
             self._adopt(found)
+            self._check_overrides(found)
             if "cluster_config_class" in settings_of(found):
                 self._adopt_named(default_of(settings_of(found)["cluster_config_class"]))
+
+    def _check_overrides(self, cls: type) -> None:
+        for owner, name, instead in replacements(cls):
+            what = "is never called here" if callable(getattr(owner, name, None)) else "has no effect here"
+            self._problem(Problem(owner, name, f"{what}: {instead}"))
+
+    def _problem(self, problem: Problem) -> None:
+        owner, name = problem.owner, problem.name
+        dotted = f"{owner.__name__}.{name}" if name else owner.__name__
+        called = "()" if callable(vars(owner).get(name)) and not isinstance(vars(owner)[name], type) else ""
+        self._mistake(f"{self._place(owner, name)}{dotted}{called} {problem.text}")
+
+    def _place(self, cls: type, name: str = "") -> str:
+        """Where something of a class stands, as messages begin: "file:line: "; empty when nobody knows."""
+        owner = next((base for base in cls.__mro__ if name in vars(base)), cls)
+        if owner.__module__.split(".")[0] == "gateway":  # what has been put there from outside
+            place = place_of_function(vars(owner).get(name))
+        else:
+            place = place_of(owner, name, self._files)
+        return f"{place}: " if place else ""
 
     def _check(self, given: Assignment) -> None:
         key = given.section, given.option
         cls = self._classes.get(given.section)
         if key in RETIRED:
             self.warnings.append(f"{given.origin}: {given.text} has no effect: {RETIRED[key]}")
+        elif cls is None and given.section in GONE_SECTIONS:
+            self._wrong(given, f"there is no class {given.section!r}: {GONE_SECTIONS[given.section]}")
         elif cls is None:
             hint = nearest(given.section, [*self._classes, *SECTION_ALIASES])
             self._wrong(given, f"there is no class {given.section!r}{hint}")
@@ -151,7 +193,7 @@ class Resolution:
 
     def _contradiction(self, cls: type, error: SettingError, involved: Sequence[Assignment]) -> None:
         if not involved:
-            self._mistake(f"{cls.__name__}: {error}")
+            self._mistake(f"{self._place(cls, error.option)}{cls.__name__}: {error}")
         elif involved[0].option == error.option:
             self._wrong(involved[0], error.reason)
         else:

@@ -12,8 +12,8 @@ import attrs
 
 from gateway.config import Config
 from gateway.config_classes import builtin_classes
-from gateway.config_resolution import MASK, is_secret_name
-from gateway.configurable import Memory, default_of, setting_of, settings_of
+from gateway.config_resolution import MASK
+from gateway.configurable import Memory, default_of, is_secret_name, setting_of, settings_of
 from gateway.options import Options
 
 _UNITS = {"T": 4, "G": 3, "M": 2, "K": 1}
@@ -72,6 +72,9 @@ class OurBackend(UnsafeLocalBackend):
 c.DaskGateway.backend_class = OurBackend
 c.OurBackend.motto = "hello"
 ```
+
+Classes written for the original, with options declared by traitlets, work as well; docs/migration.md says what does
+not.
 """
 
 
@@ -79,8 +82,8 @@ def render_value(value: Any, kind: Any = None) -> str:
     """A value as it may stand in a configuration file, where that is possible."""
     if isinstance(value, type):
         return repr(f"{value.__module__}.{value.__qualname__}")
-    if isinstance(value, tuple):
-        return repr(list(value))
+    if isinstance(value, tuple | list):
+        return repr([str(item) if isinstance(item, str) else item for item in value])
     if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     if isinstance(value, int) and kind in (Memory, Memory | None):
@@ -113,10 +116,16 @@ def effective(config: Config) -> str:
             value = getattr(part, name)
             if name == "environment" and isinstance(value, Mapping):
                 value = {key: MASK if is_secret_name(key) else text for key, text in value.items()}
-            masked = setting_of(field).secret and value != default_of(field)
+            masked = setting_of(field).secret and value and value != _shipped_default(cls, name)
             lines.append(f"c.{cls.__name__}.{name} = {MASK if masked else render_value(value, field.type)}  # {origin}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _shipped_default(cls: type, name: str) -> Any:
+    """The default that comes with the gateway and is no secret; None for an option of a site's own."""
+    shipped = next(base for base in cls.__mro__ if base.__module__.split(".")[0] == "gateway")
+    return default_of(settings_of(shipped)[name]) if name in settings_of(shipped) else None
 
 
 def manual() -> str:

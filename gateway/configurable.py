@@ -16,6 +16,7 @@ Nothing here knows of configuration files; see config.py.
 """
 
 import enum
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard, TypeVar, dataclass_transform
 
@@ -26,15 +27,19 @@ from gateway.strict import Command, Memory, shown, structure
 
 __all__ = [
     "Command",
+    "DynamicDefault",
     "Memory",
     "Setting",
     "SettingError",
     "SettingErrors",
+    "compute_defaults",
     "configurable",
     "default_of",
     "dump",
+    "dynamic_default",
+    "field_of",
     "is_configurable",
-    "is_incomplete",
+    "is_secret_name",
     "nearest",
     "restore",
     "setting",
@@ -64,6 +69,13 @@ class SettingErrors(ValueError):
     def __init__(self, *errors: SettingError) -> None:
         self.errors = errors
         super().__init__("; ".join(str(error) for error in errors))
+
+
+class OptionIsFixed(attrs.exceptions.FrozenAttributeError):
+    """Somebody's code sets an option of an instance."""
+
+    def __init__(self, name: str) -> None:
+        self.args = (f"{name} is an option, which stays as it was configured",)
 
 
 @attrs.frozen(kw_only=True)
@@ -128,14 +140,92 @@ def setting(
         validator=validator,
         convert=convert,
     )
-    default = default if factory is None else attrs.Factory(factory)
-    return attrs.field(default=default, repr=not secret, metadata={_KEY: about})
+    return field_of(about, default if factory is None else attrs.Factory(factory))
+
+
+def field_of(about: Setting, default: Any) -> Any:
+    """What stands in a class's body for an option of which this is known; for `setting`, and for code like it."""
+    return attrs.field(default=default, repr=not about.secret, metadata={_KEY: about})
+
+
+class DynamicDefault:
+    """A default that a method of the instance computes, from other options as a rule.
+
+    `method` is its name; `static` is what stands for it while there is no instance. The method may read every option
+    of its instance, those with defaults of this kind included: it is called when all others have their values, and
+    whatever it reads is computed before.
+
+    As the value of an instance it means that none was given; as an attribute of the class it computes the value when
+    that is read (which then hides it).
+    """
+
+    def __init__(self, option: str, method: str, static: Any) -> None:
+        self.option = option
+        self.method = method
+        self.static = static
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        """The value for this instance. Raises SettingError when the method fails."""
+        if instance is None:
+            return self
+        try:
+            value = getattr(instance, self.method)()
+        except SettingError:
+            raise
+        except RecursionError:
+            raise SettingError(self.option, f"has a default that is computed from itself ({self.method})") from None
+        except Exception as error:
+            reason = f"has no value, and its default cannot be computed: {type(error).__name__}: {error}"
+            raise SettingError(self.option, reason) from error
+        structured = structure_setting(value, settings_of(owner)[self.option])
+        vars(instance)[self.option] = structured
+        vars(instance).setdefault(_COMPUTED, set()).add(self.option)
+        return structured
+
+
+def compute_defaults(instance: Any) -> None:
+    """Give every option that has none its computed default. Raises SettingError."""
+    missing = [name for name in settings_of(type(instance)) if isinstance(vars(instance)[name], DynamicDefault)]
+    for name in missing:
+        del vars(instance)[name]
+    for name in missing:
+        getattr(instance, name)
+
+
+#: Where an instance notes which of its values are computed defaults.
+_COMPUTED = "_computed_defaults"
+_SECRET = re.compile("token|secret|passw|key", re.IGNORECASE)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what bears this name is likely to be a secret."""
+    return _SECRET.search(name) is not None
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
 def configurable(cls: type[T]) -> type[T]:
-    """Make a class (that same object) a config class. Raises TypeError for an option without help."""
-    return attrs.frozen(auto_attribs=True, kw_only=True, slots=False, field_transformer=_complete)(cls)
+    """Make a class (that same object) a config class. Raises TypeError for an option without help.
+
+    Its instances are frozen; where a class says `keeps_state = True`, its options alone are, and other attributes
+    are for what the instance opens (a session, a connection).
+    """
+    attrs.frozen(auto_attribs=True, kw_only=True, slots=False, field_transformer=_complete)(cls)
+    if getattr(cls, "keeps_state", False):
+        cls.__setattr__ = _set_state  # type: ignore[method-assign]
+        cls.__delattr__ = _delete_state  # type: ignore[method-assign]
+    return cls
+
+
+def _set_state(self: object, name: str, value: object) -> None:
+    if name in settings_of(type(self)):
+        raise OptionIsFixed(name)
+    object.__setattr__(self, name, value)
+
+
+def _delete_state(self: object, name: str) -> None:
+    if name in settings_of(type(self)):
+        raise OptionIsFixed(name)
+    object.__delattr__(self, name)
 
 
 def _complete(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.Attribute[Any]]":
@@ -154,7 +244,8 @@ def _complete(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.At
         if not about.help:
             raise TypeError(f"{cls.__name__}.{field.name} needs help")
         if field.name in vars(cls) and field.name not in cls.__annotations__:
-            field = field.evolve(default=vars(cls)[field.name])
+            # No longer the parent's, so that it is found whatever else a subclass has among its parents.
+            field = field.evolve(default=vars(cls)[field.name], inherited=False)
         converter = attrs.Converter(structure_setting, takes_field=True)
         completed.append(field.evolve(converter=converter, metadata={_KEY: about}, repr=not about.secret))
     return completed
@@ -163,6 +254,8 @@ def _complete(cls: type, fields: "list[attrs.Attribute[Any]]") -> "list[attrs.At
 def structure_setting(value: object, field: "attrs.Attribute[Any]") -> Any:
     """An option's value, structured and checked. Raises SettingError."""
     about = setting_of(field)
+    if isinstance(value, DynamicDefault):
+        return value  # until the instance is complete
     try:
         return about.check(structure(value, field.type))
     except ValueError as error:
@@ -180,21 +273,23 @@ def is_configurable(cls: object) -> TypeGuard[type]:
     return isinstance(cls, type) and attrs.has(cls) and all(_KEY in field.metadata for field in attrs.fields(cls))
 
 
-def is_incomplete(cls: type) -> bool:
-    """Whether a plain subclass of a config class declares options or defaults, so that it has to be one itself."""
-    own = vars(cls)
-    return "__attrs_attrs__" not in own and any(
-        name in settings_of(cls) or isinstance(value, type(attrs.field())) for name, value in own.items()
-    )
-
-
 def settings_of(cls: type) -> Mapping[str, "attrs.Attribute[Any]"]:
     """All options of a config class by name, inherited ones included."""
     return attrs.fields_dict(cls)
 
 
+def dynamic_default(field: "attrs.Attribute[Any]") -> DynamicDefault | None:
+    """The default of an option that a method computes, None for any other."""
+    return field.default if isinstance(field.default, DynamicDefault) else None
+
+
 def default_of(field: "attrs.Attribute[Any]") -> Any:
-    """An option's default as it stands in the source, before it is structured; lists and mappings are new."""
+    """An option's default as it stands in the source, before it is structured; lists and mappings are new.
+
+    For one that a method computes it is what would be without the method.
+    """
+    if isinstance(field.default, DynamicDefault):
+        return field.default.static
     factory = getattr(field.default, "factory", None)
     return field.default if factory is None else factory()
 
@@ -211,8 +306,13 @@ def with_overrides(instance: T, overrides: Mapping[str, object]) -> T:
         except SettingError as error:
             errors.append(error)
     if not errors:
+        # What was computed from other options is computed again.
+        computed = vars(instance).get(_COMPUTED, ())
+        kept = {name: getattr(instance, name) for name in fields if name not in computed}
         try:
-            return attrs.evolve(instance, **values)  # type: ignore[misc]
+            return type(instance)(**(kept | values))
+        except SettingErrors as several:
+            errors += several.errors
         except SettingError as error:
             errors.append(error)
     raise SettingErrors(*errors)
@@ -235,8 +335,10 @@ def restore(cls: type[T], data: Mapping[str, object]) -> T:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(_plain, value), key=repr)
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, type):

@@ -39,6 +39,10 @@ class InvalidRequest(GatewayError):
     status = 422
 
 
+class PublicException(InvalidRequest):
+    """For a site's own options functions and handlers to raise: their user reads the text (the original's name)."""
+
+
 class BadRequest(GatewayError):
     """The request is not even well-formed (bad JSON, a body that is no object)."""
 
@@ -85,6 +89,13 @@ class Unauthorized(GatewayError):
     def headers(self) -> Mapping[str, str]:
         """The challenge: the published client only authenticates when it sees one."""
         return {"WWW-Authenticate": self.challenge}
+
+
+class NoAccount(Unauthorized):
+    """Somebody has been identified, under a name that is no account's; the text says why.
+
+    Users are told by a 422: of a 401 the published client shows no text, and other credentials would not help.
+    """
 
 
 class Forbidden(GatewayError):

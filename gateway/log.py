@@ -1,7 +1,7 @@
 """Log lines: for people on a terminal, `key=value` elsewhere, with times in UTC.
 
-The standard library's loggers (hypercorn's, quart's, SQLAlchemy's) end in the
-same lines. Text from outside may stand in any value, so control characters are
+The standard library's loggers (hypercorn's, quart's, SQLAlchemy's, and those of a
+site's own classes) end in the same lines. Text from outside may stand in any value, so control characters are
 escaped before a terminal or a log file sees them.
 """
 
@@ -25,6 +25,13 @@ def escape_controls(_logger: object, _method: str, event: MutableMapping[str, An
                 c if c.isprintable() or c in kept else c.encode("unicode_escape").decode("ascii") for c in value
             )
     return event
+
+
+class SiteLog:
+    """`self.log` of a site's own authenticators and backends: a logger of the standard library, named as the class."""
+
+    def __get__(self, instance: object, owner: type) -> logging.Logger:
+        return logging.getLogger(owner.__name__)
 
 
 def set_up(level: str, stream: TextIO | None = None) -> None:

@@ -17,16 +17,17 @@ from functools import partial
 import structlog
 import trio
 from attrs import fields, frozen
+from quart import Quart
 
 from gateway import __version__
 from gateway.addresses import Address, parse_address
 from gateway.api import create_api
 from gateway.asgi import Front
-from gateway.auth import Sessions
-from gateway.backends.settings import DBBackendBase
+from gateway.auth import Authenticator, Sessions, finished
+from gateway.backends.settings import DBBackendBase, encryption_keys
 from gateway.config import Config
 from gateway.configurable import settings_of
-from gateway.errors import GatewayError, StartError
+from gateway.errors import GatewayError, StartError, innermost
 from gateway.garbage import spare_survivors
 from gateway.heartbeat_route import heartbeat_app
 from gateway.http_server import HttpServer
@@ -46,6 +47,7 @@ from gateway.proxy.traffic import Traffic
 from gateway.reasons import not_running
 from gateway.services import Rules, Services
 from gateway.settings import Proxy
+from gateway.site_errors import described
 from gateway.store import Store, open_store
 from gateway.supervise import describe
 from gateway.timeouts import Limits
@@ -55,6 +57,9 @@ _log = structlog.get_logger()
 
 #: The limits of the public port that are options of c.Proxy, by the same names.
 _PORT_LIMITS = [field for field in fields(PortLimits) if field.name in settings_of(Proxy)]
+
+#: Seconds that the authenticator's own setup may take.
+SETUP_DEADLINE = 60.0
 
 #: Seconds that a stop leaves to the authenticator's own cleanup.
 CLEANUP_DEADLINE = 2.0
@@ -135,7 +140,7 @@ async def serve(
         await stack.enter_async_context(spare_survivors())
         ports = await _open_ports(config, stack)
         store = await stack.enter_async_context(
-            open_store(backend.db_url, keys=backend.db_encrypt_keys, debug=backend.db_debug)
+            open_store(backend.db_url, keys=encryption_keys(backend.db_encrypt_keys), debug=backend.db_debug)
         )
         driver = await stack.enter_async_context(backend.open_driver())
         routes = Routes()
@@ -167,7 +172,7 @@ async def _edges(
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     api = create_api(manager, config.authenticator, sessions, store, partial(_traffic, relaying))
     heartbeats, lists = heartbeat_app(manager), ListRoute(manager, sessions)
-    await config.authenticator.setup(api)
+    await _set_up(config.authenticator, api)
     front = Front(
         api=api,
         heartbeats=heartbeats,
@@ -213,8 +218,34 @@ async def _edges(
             await private.drain()
             nursery.cancel_scope.cancel()
     finally:
-        with trio.move_on_after(CLEANUP_DEADLINE, shield=True):
-            await config.authenticator.cleanup()
+        await _clean_up(config.authenticator)
+
+
+async def _set_up(authenticator: Authenticator, api: Quart) -> None:
+    """Let a site's authenticator prepare itself. Raises StartError with what it said when it fails."""
+    name = f"{type(authenticator).__name__}.setup()"
+    with trio.move_on_after(SETUP_DEADLINE) as scope:
+        try:
+            await finished(authenticator.setup(api))
+        except Exception as error:
+            if isinstance(innermost(error), GatewayError):  # a sentence already
+                raise
+            _log.debug("the authenticator's setup failed", exc_info=error)
+            raise StartError(f"The gateway cannot start, since {name} failed: {described(error)}") from error
+    if scope.cancelled_caught:
+        raise StartError(f"The gateway cannot start, since {name} has not returned within {SETUP_DEADLINE:g} seconds")
+
+
+async def _clean_up(authenticator: Authenticator) -> None:
+    """Let a site's authenticator close what it has opened; its failure does not stop a stop."""
+    name = f"{type(authenticator).__name__}.cleanup()"
+    with trio.move_on_after(CLEANUP_DEADLINE, shield=True) as scope:
+        try:
+            await finished(authenticator.cleanup())
+        except Exception as error:  # noqa: BLE001 - a class of the site's own may raise anything
+            _log.error("the authenticator's cleanup failed", method=name, error=described(error))
+    if scope.cancelled_caught:
+        _log.warning("the authenticator's cleanup was cut short", method=name, seconds=CLEANUP_DEADLINE)
 
 
 def _farewell(manager: Manager, name: str) -> Farewell | None:

@@ -25,11 +25,13 @@ from gateway.events import time_ms
 from gateway.ledger import RECORD_DEADLINE
 from gateway.lifecycle import is_active, is_ended
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
-from gateway.options import Options
+from gateway.options import Options, checked_configuration
 from gateway.reasons import BY_GATEWAY
 from gateway.same_secret import same_secret
 from gateway.services import Services
+from gateway.site_errors import as_gateway_error, told
 from gateway.store import StoreError
+from gateway.strict import shown
 from gateway.supervise import FOR_EVER, supervise
 from gateway.tls import new_cluster_certificate
 
@@ -37,6 +39,9 @@ _log = structlog.get_logger()
 
 #: Seconds that a shutdown waits for clusters to stop, where they are to be stopped.
 STOP_ALL_DEADLINE = 45.0
+
+#: How users are told that what the site's own code made of their options is no configuration.
+_UNUSABLE = "These cluster options cannot be used"
 
 
 class Manager:
@@ -54,16 +59,35 @@ class Manager:
         self._closed = False
 
     async def options_for(self, user: User) -> Options:
-        """What this user may set on a cluster."""
+        """What this user may set on a cluster.
+
+        Raises `InvalidRequest` when the site's function of options fails, or returns something else.
+        """
         options = self._backend.cluster_options
         if isinstance(options, Options):
             return options
-        chosen = options(user)
-        if inspect.isawaitable(chosen):
-            chosen = await chosen
+        try:
+            chosen = options(user)
+            if inspect.isawaitable(chosen):
+                chosen = await chosen
+        except (Exception, SystemExit) as error:
+            raise _refusal(error, user, "the site's function of cluster options failed") from error
         if not isinstance(chosen, Options):
-            raise TypeError(f"c.Backend.cluster_options({user.name!r}) returned {chosen!r}, expected Options")
+            function = f"{getattr(options, '__qualname__', type(options).__qualname__)}({user.name!r})"
+            _log.error("the site's function of cluster options did not return Options", function=function)
+            raise InvalidRequest(
+                f"{_UNUSABLE}: the site's function {function} returned {shown(chosen)}, expected Options;"
+                " please tell the administrators of this gateway"
+            )
         return chosen
+
+    async def specification_for(self, user: User) -> list[dict[str, Any]]:
+        """What this user may set, as the client understands it. Raises as `options_for` does."""
+        options = await self.options_for(user)
+        try:
+            return options.get_specification()
+        except Exception as error:
+            raise _refusal(error, user, "the site's cluster options cannot be shown") from error
 
     async def create(self, user: User, requested: object) -> Cluster:
         """A new cluster with the options that the user asked for. Returns when it is durable, before it has started.
@@ -205,23 +229,23 @@ class Manager:
 
     async def _configure(self, user: User, requested: object) -> tuple[Mapping[str, Any], ClusterConfig]:
         """What was asked for, complete, and the cluster's configuration that results."""
+        options = await self.options_for(user)
         try:
-            options = await self.options_for(user)
-            parsed = options.parse(requested)
-            overrides = options.configuration(parsed, user)
+            parsed = options.parse_options(requested)
+        except (TypeError, ValueError) as error:  # the user's doing
+            raise as_gateway_error(error) or InvalidRequest(f"Wrong options: {told(error)}") from error
+        except Exception as error:
+            raise _refusal(error, user, "the site's cluster options failed") from error
+        try:
+            overrides = checked_configuration(options.get_configuration(parsed, user))
+        except (Exception, SystemExit) as error:
+            raise _refusal(error, user, "the site's handler of cluster options failed") from error
+        try:
             return parsed, with_overrides(self._cluster_config, overrides)
-        except GatewayError:
-            raise
         except SettingErrors as error:
             # Either the user's doing (a value out of bounds) or the site's (a handler's name for an option).
             _log.warning("the cluster options lead to a configuration that cannot be", user=user.name, exc_info=error)
-            raise InvalidRequest(f"These cluster options cannot be used: {error}") from error
-        except (Exception, SystemExit) as error:
-            # The handler is the site's own code: its author needs the traceback, its user the text.
-            _log.exception("the site's handler of cluster options failed", user=user.name)
-            raise InvalidRequest(
-                f"These cluster options cannot be used: {_told(error) or type(error).__name__}"
-            ) from error
+            raise InvalidRequest(f"{_UNUSABLE}: {error}") from error
 
     def _start(self, cluster: Cluster) -> None:
         self._add(cluster)
@@ -245,12 +269,14 @@ class Manager:
             del self._by_user[cluster.record.username]
 
 
-def _told(error: BaseException) -> str:
-    """What the error of a site's own code says; nothing when it cannot even say that."""
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a class of the site's own may raise anything
-        return ""
+def _refusal(error: BaseException, user: User, event: str) -> GatewayError:
+    """What a user is told when the site's own code has raised: its answer, or else its text."""
+    answer = as_gateway_error(error)
+    if answer is not None:
+        return answer
+    # Its author needs the traceback, its user the text.
+    _log.error(event, user=user.name, exc_info=error)
+    return InvalidRequest(f"{_UNUSABLE}: {told(error)}")
 
 
 @asynccontextmanager

@@ -8,22 +8,34 @@ is one, makes options of the cluster's config class out of those. Without a
 handler the fields' targets are the names of such options.
 
 Arguments and method names are those of the original server, as they stand in
-configuration files. The client knows the six types below and no others.
+configuration files, and so are the classes of errors: a field refuses a value
+of another type with a TypeError, any other one with a ValueError. The server
+itself calls the original's names (`parse_options`, `get_configuration`,
+`get_specification`), so that a subclass of a site's own may override them. The
+client knows the six types below and no others.
 """
 
 import copy
 import inspect
+import keyword
 from collections import abc
 from typing import Any, ClassVar
 
 from gateway.errors import InvalidRequest
 from gateway.models import User
-from gateway.strict import Misfit, shown, structure
+from gateway.strict import Misfit, WrongType, shown, structure
 
 #: What is nested deeper could be stored, but not told to anybody: what writes JSON has a limit of its own.
 DEEPEST = 32
 
-__all__ = ["Bool", "Choice", "Field", "Float", "Integer", "Mapping", "Options", "Select", "String"]
+__all__ = ["Bool", "Choice", "Field", "Float", "Integer", "Mapping", "Options", "Select", "String", "WrongOptions"]
+
+
+class WrongOptions(InvalidRequest, TypeError, ValueError):
+    """What a user sent is not what the fields take; the text names all mistakes.
+
+    Also a TypeError and a ValueError: of the two, the original's `parse_options` raises one.
+    """
 
 
 class Choice(abc.Mapping[str, Any]):
@@ -52,8 +64,16 @@ class Choice(abc.Mapping[str, Any]):
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("what a user chose cannot be changed")
 
+    def __dir__(self) -> abc.Iterable[str]:
+        names = (key for key in self._values if key.isidentifier() and not keyword.iskeyword(key))
+        return sorted({*super().__dir__(), *names})
+
     def __repr__(self) -> str:
         return f"Choice({self._values!r})"
+
+
+#: The original's name for what a handler gets.
+FrozenAttrDict = Choice
 
 
 class Field:
@@ -61,26 +81,33 @@ class Field:
 
     `field` is its name for programs (an identifier), `label` its name for people, `target` the name under
     which handlers get it; both default to `field`. Raises Misfit for a default that is not valid.
+
+    A field of a site's own overrides `check`, or `validate` and `json_type_spec`.
     """
 
     kind: ClassVar[str]
     type: ClassVar[Any]
 
-    def __init__(self, field: str, default: Any, label: str | None = None, target: str | None = None) -> None:
+    def __init__(self, field: str, default: Any = None, target: str | None = None, label: str | None = None) -> None:
         for name in (field, target or field):
             if not (isinstance(name, str) and name.isidentifier()):
                 raise Misfit(f"the name of an option must be a Python identifier, got {name!r}")
         self.field = field
         self.label = label or field
         self.target = target or field
-        self.default = self.validate(default)
+        self.validate(default)
+        self.default = default  # as written; whoever uses it has it validated
 
     def validate(self, x: object) -> Any:
-        """The JSON value to record for what a user sent. Raises Misfit with the reason."""
+        """The JSON value to record for what a user sent.
+
+        Raises Misfit (a ValueError) with the reason, WrongType (a TypeError as well) for another type.
+        """
         try:
             return self.check(structure(x, self.type))
         except Misfit as error:
-            raise Misfit(f"{self.field} {error}, got {shown(x)}") from None
+            misfit = WrongType if isinstance(error, TypeError) else Misfit
+            raise misfit(f"{self.field} {error}, got {shown(x)}") from None
 
     def check(self, value: Any) -> Any:
         """Further rules for a value of the right type; raises Misfit."""
@@ -110,7 +137,7 @@ class String(Field):
     type = str
 
     def __init__(self, field: str, default: str = "", label: str | None = None, target: str | None = None) -> None:
-        super().__init__(field, default, label, target)
+        super().__init__(field, default, label=label, target=target)
 
 
 class Bool(Field):
@@ -120,7 +147,7 @@ class Bool(Field):
     type = bool
 
     def __init__(self, field: str, default: bool = False, label: str | None = None, target: str | None = None) -> None:
-        super().__init__(field, default, label, target)
+        super().__init__(field, default, label=label, target=target)
 
 
 class Number(Field):
@@ -137,7 +164,7 @@ class Number(Field):
     ) -> None:
         self.min: float | None = self._bound(field, min)
         self.max: float | None = self._bound(field, max)
-        super().__init__(field, default, label, target)
+        super().__init__(field, default, label=label, target=target)
 
     def _bound(self, field: str, bound: float | None) -> float | None:
         try:
@@ -186,15 +213,18 @@ class Select(Field):
         label: str | None = None,
         target: str | None = None,
     ) -> None:
-        if not isinstance(options, list | tuple) or not options:
+        if not isinstance(options, abc.Sequence) or isinstance(options, str | bytes):
+            raise WrongType(f"{field} needs a list of choices that is not empty, got {options!r}")
+        if not options:
             raise Misfit(f"{field} needs a list of choices that is not empty, got {options!r}")
         self.options: dict[str, Any] = {}
         for choice in options:
             key, value = choice if isinstance(choice, list | tuple) and len(choice) == 2 else (choice, choice)
             if not isinstance(key, str):
-                raise Misfit(f"the choices of {field} must be texts, or pairs of a text and a value, got {choice!r}")
+                raise WrongType(f"the choices of {field} must be texts, or pairs of a text and a value, got {choice!r}")
             self.options[key] = value
-        super().__init__(field, next(iter(self.options)) if default is None else default, label, target)
+        default = next(iter(self.options)) if default is None else default
+        super().__init__(field, default, label=label, target=target)
 
     def check(self, value: str) -> str:
         """Refuse what is no choice."""
@@ -224,7 +254,7 @@ class Mapping(Field):
         label: str | None = None,
         target: str | None = None,
     ) -> None:
-        super().__init__(field, default or {}, label, target)
+        super().__init__(field, {} if default is None else default, label=label, target=target)
 
     def check(self, value: Any) -> Any:
         """Refuse what is nested too deeply."""
@@ -238,26 +268,39 @@ class Mapping(Field):
 
 class Options:
     """The fields that users may set, and `handler(options)` or `handler(options, user)`, which returns the options
-    of the cluster's config class that follow from them."""
+    of the cluster's config class that follow from them.
+
+    The three steps are `parse_options`, `transform_options` and `get_configuration`, as in the original.
+    """
 
     def __init__(self, *fields: Field, handler: abc.Callable[..., abc.Mapping[str, Any]] | None = None) -> None:
         if not all(isinstance(field, Field) for field in fields):
-            raise Misfit("Options takes fields: String, Bool, Integer, Float, Select or Mapping")
+            raise WrongType("Options takes fields: String, Bool, Integer, Float, Select or Mapping")
         names = [field.field for field in fields]
         if len(names) != len(set(names)):
             raise Misfit(f"two fields of the options have one name, got {', '.join(names)}")
         self.fields = fields
         self.handler = handler
-        self._takes_user = handler is not None and _takes_two(handler)
+
+    @property
+    def handler(self) -> abc.Callable[[Choice, User], Any] | None:
+        """The site's handler, to be called with the choice and the user however it was written; None: there is none."""
+        return self._handler
+
+    @handler.setter
+    def handler(self, written: abc.Callable[..., Any] | None) -> None:
+        """Raises WrongType for what takes neither the options nor the options and the user."""
+        self._written = written
+        self._handler = None if written is None else _of_two(written)
 
     def specification(self) -> list[dict[str, Any]]:
         """The fields as the client understands them."""
         return [field.json_spec() for field in self.fields]
 
     def parse(self, request: object) -> dict[str, Any]:
-        """Every field with what the user sent, or its default. Raises InvalidRequest that names all mistakes."""
+        """Every field with what the user sent, or its default. Raises WrongOptions that names all mistakes."""
         if not isinstance(request, dict):
-            raise InvalidRequest(
+            raise WrongOptions(
                 f"The cluster's options must be an object with a value for each name, got {shown(request)}"
             )
         known = {field.field for field in self.fields}
@@ -270,38 +313,53 @@ class Options:
         for field in self.fields:
             try:
                 values[field.field] = field.validate(request.get(field.field, field.get_default()))
-            except (ValueError, TypeError) as error:  # TypeError: a site's own field may raise it
+            except (ValueError, TypeError) as error:
                 mistakes.append(str(error))
         if mistakes:
-            raise InvalidRequest(f"Wrong options: {'; '.join(mistakes)}")
+            raise WrongOptions(f"Wrong options: {'; '.join(mistakes)}")
         return values
+
+    def transform_options(self, options: abc.Mapping[str, Any]) -> dict[str, Any]:
+        """What the site means by each field's value, under its target; a field that is not there has its default."""
+        return {field.target: field.transform(options.get(field.field, field.get_default())) for field in self.fields}
 
     def configuration(self, parsed: abc.Mapping[str, Any], user: User) -> abc.Mapping[str, Any]:
         """Options of the cluster's config class for what `parse` returned.
 
         Raises whatever the site's handler raises, and TypeError for a result that is no mapping (or async).
         """
-        choice = {field.target: field.transform(parsed[field.field]) for field in self.fields}
-        if self.handler is None:
-            return choice
-        result: object = self.handler(Choice(choice), user) if self._takes_user else self.handler(Choice(choice))
-        if inspect.iscoroutine(result):
-            result.close()  # nobody is going to await it
-            raise TypeError("the handler of the cluster options must not be async")
-        if not isinstance(result, abc.Mapping):
-            raise TypeError(f"the handler of the cluster options must return a dictionary, got {shown(result)}")
-        return result
+        choice = self.transform_options(parsed)
+        return choice if self.handler is None else checked_configuration(self.handler(Choice(choice), user))
 
     def __repr__(self) -> str:
         parts = [f"{type(field).__name__}({field.field!r})" for field in self.fields]
-        if self.handler is not None:
-            parts.append(f"handler={getattr(self.handler, '__qualname__', self.handler)}")
+        if self._written is not None:
+            parts.append(f"handler={getattr(self._written, '__qualname__', self._written)}")
         return f"Options({', '.join(parts)})"
 
-    # The names of the original, for configuration files that subclass or call it.
-    get_specification = specification
-    parse_options = parse
-    get_configuration = configuration
+    # What the server calls: the names of the original, which a site's own subclass may override.
+
+    def get_specification(self) -> list[dict[str, Any]]:
+        """See `specification`."""
+        return self.specification()
+
+    def parse_options(self, request: object) -> dict[str, Any]:
+        """See `parse`."""
+        return self.parse(request)
+
+    def get_configuration(self, options: abc.Mapping[str, Any], user: User) -> abc.Mapping[str, Any]:
+        """See `configuration`."""
+        return self.configuration(options, user)
+
+
+def checked_configuration(result: object) -> abc.Mapping[str, Any]:
+    """What a handler has returned, when it is a mapping. Raises TypeError."""
+    if inspect.iscoroutine(result):
+        result.close()  # nobody is going to await it
+        raise TypeError("the handler of the cluster options must not be async")
+    if not isinstance(result, abc.Mapping):
+        raise TypeError(f"the handler of the cluster options must return a dictionary, got {shown(result)}")
+    return result
 
 
 def _inside(value: object) -> abc.Iterable[Any]:
@@ -310,6 +368,19 @@ def _inside(value: object) -> abc.Iterable[Any]:
     return [item for item in items if isinstance(item, abc.Mapping | list | tuple)]
 
 
-def _takes_two(handler: abc.Callable[..., object]) -> bool:
-    parameters = inspect.signature(handler).parameters.values()
-    return len(parameters) != 1 or any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters)
+def _of_two(handler: abc.Callable[..., Any]) -> abc.Callable[[Choice, User], Any]:
+    """The handler as a function of the options and the user. Raises WrongType for what takes neither one nor two."""
+    if not callable(handler):
+        raise WrongType(f"the handler of the cluster options must be a function, got {shown(handler)}")
+    signature = inspect.signature(handler)
+    parameters = signature.parameters.values()
+    if len(parameters) == 1 and not any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return lambda options, user: handler(options)
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        name = getattr(handler, "__qualname__", "")
+        raise WrongType(
+            f"the handler of the cluster options must take (options) or (options, user), not {name}{signature}"
+        ) from None
+    return handler

@@ -27,11 +27,16 @@ def _networks(trusted: tuple[str, ...]) -> None:
             ip_network(text)
 
 
+#: Further names of levels that Python and the original know.
+LEVEL_ALIASES = {"WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
+
+
 def _log_level(level: int | str) -> str:
-    """A level by name; the original also takes Python's numbers (10 for DEBUG, ...)."""
-    name = (
-        level.upper() if isinstance(level, str) else {10 * n: name for n, name in enumerate(LOG_LEVELS, 1)}.get(level)
-    )
+    """A level by name; the original also takes Python's numbers (10 for DEBUG, ...) and its other names."""
+    if isinstance(level, int):
+        name = {0: "DEBUG", **{10 * n: name for n, name in enumerate(LOG_LEVELS, 1)}}.get(level, "")
+    else:
+        name = LEVEL_ALIASES.get(level.strip().upper(), level.strip().upper())
     if name not in LOG_LEVELS:
         raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}")
     return name

@@ -25,11 +25,27 @@ class Misfit(ValueError):
     """A value is not what is wanted; the text says what it must be."""
 
 
+class WrongType(Misfit, TypeError):
+    """A value is of another type than is wanted. (Also a TypeError, which is what the original's fields raise.)"""
+
+
 Memory = NewType("Memory", int)
 """Bytes. Structured from a number, or from text such as "4 G" or "512 MiB" (powers of 1024)."""
 
 Command = NewType("Command", tuple[str, ...])
 """An argv. Structured from one string, split as a shell splits it, or from a list of strings."""
+
+
+class ShellWord(str):
+    """A word of a command with variables ($NAME, ${NAME}) in it, which the shell of a job's script expands.
+
+    Where no shell reads the command it is a word like any other. The original joins the words of a command without
+    quoting them; a word with blanks in it fell apart there, and stays as it is here.
+    """
+
+    __slots__ = ()
+    VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})", re.ASCII)
+
 
 _MEMORY = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(?:([KMGT])(?:iB)?|B)?\s*", re.IGNORECASE)
 _UNITS = {None: 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -59,7 +75,10 @@ def parse_memory(value: object) -> Memory:
 
 
 def parse_command(value: object) -> Command:
-    """An argv of at least one word, from a list of strings or from one string as a shell would split it."""
+    """An argv of at least one word, from a list of strings or from one string as a shell would split it.
+
+    Words with variables in them are `ShellWord`s.
+    """
     if isinstance(value, str):
         try:
             words = tuple(shlex.split(value))
@@ -71,20 +90,25 @@ def parse_command(value: object) -> Command:
         raise Misfit("must name a program")
     if any("\0" in word for word in words):
         raise Misfit("must not contain NUL characters")
-    return Command(words)
+    return Command(tuple(_shell_word(word) for word in words))
+
+
+def _shell_word(word: str) -> str:
+    variables = ShellWord.VARIABLE.search(word) and not re.search(r"\s", word)
+    return ShellWord(word) if variables else word
 
 
 def parse_float(value: object) -> float:
     """A finite number; an integer is fine, a bool is none."""
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2.0**1023:
         return float(value)
-    raise Misfit("must be a number")
+    raise WrongType("must be a number")
 
 
 def _exact(kind: type, noun: str) -> Callable[[object, Any], Any]:
     def structure(value: object, _: Any) -> Any:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise Misfit(f"must be {noun}")
+            raise WrongType(f"must be {noun}")
         return value
 
     return structure
@@ -92,7 +116,7 @@ def _exact(kind: type, noun: str) -> Callable[[object, Any], Any]:
 
 def _sequence(value: object, kind: Any) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise Misfit("must be a list")
+        raise WrongType("must be a list")
     try:
         return tuple(structure(element, get_args(kind)[0]) for element in value)
     except ValueError as error:
@@ -101,7 +125,7 @@ def _sequence(value: object, kind: Any) -> tuple[Any, ...]:
 
 def _mapping(value: object, kind: Any) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
-        raise Misfit("must be a dictionary")
+        raise WrongType("must be a dictionary")
     key_kind, value_kind = get_args(kind)
     result = {}
     for key, element in value.items():
@@ -136,7 +160,7 @@ def _class(value: object, kind: Any) -> type:
     found = find_class(value) if isinstance(value, str) else value
     (base,) = get_args(kind) or (object,)
     if not isinstance(found, type):
-        raise Misfit("must be a class or the dotted name of one")
+        raise WrongType("must be a class or the dotted name of one")
     if not issubclass(found, base):
         raise Misfit(f"must be a subclass of {base.__name__}")
     return found
@@ -144,13 +168,13 @@ def _class(value: object, kind: Any) -> type:
 
 def _callable(value: object, _: Any) -> Any:
     if not callable(value):
-        raise Misfit("must be callable")
+        raise WrongType("must be callable")
     return value
 
 
 def _instance(value: object, kind: type) -> Any:
     if not isinstance(value, kind):
-        raise Misfit(f"must be an instance of {kind.__name__}")
+        raise WrongType(f"must be an instance of {kind.__name__}")
     return value
 
 

@@ -3,6 +3,7 @@
 import pytest
 import trio
 import trio.testing
+import werkzeug.exceptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -11,9 +12,9 @@ from gateway import __version__, api
 from gateway import cluster as cluster_module
 from gateway.auth import SimpleAuthenticator
 from gateway.cluster_config import ClusterConfig
-from gateway.errors import TryAgainLater, Unauthorized
+from gateway.errors import PublicException, TryAgainLater, Unauthorized
 from gateway.events import time_ms
-from gateway.models import ClusterStatus
+from gateway.models import ClusterStatus, User
 from gateway.options import Integer, Mapping, Options, String
 from gateway.reasons import by_scheduler
 from gateway.scheduler_client import SchedulerUnreachable
@@ -84,20 +85,77 @@ async def test_options_may_depend_on_the_user(chosen):
             assert option["field"] == f"for_{user}"
 
 
-async def test_a_sites_function_of_options_that_fails():
-    def broken(user):
+def _raises(error):
+    def options_for(user):
+        raise error
+
+    return options_for
+
+
+async def _none_later(user):
+    await trio.lowlevel.checkpoint()
+
+
+class Unshowable(Options):
+    def get_specification(self):
         raise KeyError("no such group")
 
-    async with open_house(cluster_options=broken) as house:
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (_raises(KeyError("no such group")), "These cluster options cannot be used: 'no such group'"),
+        (_raises(SystemExit("no licence")), "These cluster options cannot be used: no licence"),
+        (_raises(ValueError()), "These cluster options cannot be used: ValueError"),
+        (_raises(PublicException("you have enough clusters")), "you have enough clusters"),
+        (_raises(ExceptionGroup("several", [KeyError("x")])), "These cluster options cannot be used: 'x'"),
+        (lambda user: None, "<lambda>('alice') returned None, expected Options; please tell the administrators"),
+        (lambda user: {}, "returned {}, expected Options"),
+        (_none_later, "_none_later('alice') returned None, expected Options"),
+    ],
+    ids=range(8),
+)
+async def test_a_sites_function_of_options_that_fails_says_the_same_everywhere(function, text):
+    async with open_house(cluster_options=function) as house:
         with capture_logs() as logs:
-            answer = await house.ask("GET", "/api/v1/options")
-        assert answer.status == 500
-        assert "no such group" not in answer.error
-        assert any(isinstance(line.get("exc_info"), KeyError) for line in logs)
-        assert (await house.ask("POST", CLUSTERS, body={})).status == 422
-    async with open_house(cluster_options=lambda user: {}) as house:
-        answer = await house.ask("POST", CLUSTERS, body={})
-        assert (answer.status, "expected Options" in answer.error) == (422, True)
+            shown = await house.ask("GET", "/api/v1/options")
+            created = await house.ask("POST", CLUSTERS, body={})
+        assert (shown.status, shown.error) == (created.status, created.error) == (422, shown.error)
+        assert text in shown.error
+        if text != "you have enough clusters":  # which is no mistake of the site's
+            assert len([line for line in logs if line["log_level"] == "error"]) == 2
+
+
+async def test_options_that_cannot_be_shown():
+    async with open_house(cluster_options=Unshowable()) as house:
+        answer = await house.ask("GET", "/api/v1/options")
+        assert (answer.status, "no such group" in answer.error) == (422, True)
+
+
+async def test_a_sites_own_options_class_is_asked_by_the_originals_names():
+    class SiteOptions(Options):
+        def get_specification(self):
+            return [{"field": "mine"}]
+
+        def parse_options(self, request):
+            if "bad" in request:
+                raise TypeError("bad is bad")
+            if "worse" in request:
+                raise OSError("worse is worse")
+            return {"parsed": dict(request)}
+
+        def get_configuration(self, options, user):
+            return None if options["parsed"].get("nothing") else {"worker_cores": options["parsed"].get("n", 1)}
+
+    async with open_house(cluster_options=SiteOptions()) as house:
+        assert (await house.ask("GET", "/api/v1/options")).json == {"cluster_options": [{"field": "mine"}]}
+        answer = await house.ask("POST", CLUSTERS, body={"cluster_options": {"n": 3}})
+        record = house.store.clusters[answer.json["name"]]
+        assert record.options == {"parsed": {"n": 3}}
+        assert house.manager.find(record.name).ref.config.worker_cores == 3
+        for sent, text in (("bad", "Wrong options: bad is bad"), ("worse", "worse is worse"), ("nothing", "got None")):
+            answer = await house.ask("POST", CLUSTERS, body={"cluster_options": {sent: 1}})
+            assert (answer.status, text in answer.error) == (422, True)
 
 
 # ---- create
@@ -709,6 +767,158 @@ async def test_an_error_inside_shows_users_nothing_of_itself():
             answer = await house.ask("GET", CLUSTERS)
         assert (answer.status, "LDAP" in answer.error) == (500, False)
         assert any("LDAP is away" in repr(line.get("exc_info")) for line in logs)
+
+
+class HTTPRefusal(Exception):
+    """An error as aiohttp's are, without aiohttp."""
+
+    __module__ = "aiohttp.web_exceptions"
+
+    def __init__(self, status, reason, **headers):
+        super().__init__(reason)
+        self.status, self.reason, self.headers = status, reason, headers
+
+
+class Denied(Exception):
+    status = 401
+
+
+class DeniedByCode(Exception):
+    status_code = 401
+    headers = {"WWW-AUTHENTICATE": "Bearer\r\nX-Injected: 1"}  # noqa: RUF012
+
+
+class UpstreamError(Exception):
+    status = 404
+
+
+def an_authenticator_that_raises(error, *, later=True):
+    class Raising(SimpleAuthenticator):
+        def authenticate(self, request):
+            if not later:
+                raise error
+            return self.fail()
+
+        async def fail(self):
+            await trio.lowlevel.checkpoint()
+            raise error
+
+    return Raising()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text", "challenge"),
+    [
+        (HTTPRefusal(401, "a token is needed"), 401, "a token is needed", ["Basic"]),
+        (HTTPRefusal(401, "no", **{"Www-Authenticate": "Negotiate"}), 401, "no", ["Negotiate"]),
+        (HTTPRefusal(403, "not you"), 403, "not you", None),
+        (HTTPRefusal(502, "LDAP is away"), 502, "LDAP is away", None),
+        (HTTPRefusal(302, "elsewhere"), 500, "An error inside the gateway", None),
+        (Denied("the token\nhas expired"), 401, "the token has expired", ["Basic"]),
+        (Denied(), 401, "Denied", ["Basic"]),
+        (DeniedByCode("x" * 5000), 401, "x" * 1000, ["Basic"]),
+        (ExceptionGroup("several", [Denied("in a group")]), 401, "in a group", ["Basic"]),
+        (werkzeug.exceptions.Unauthorized("by quart"), 401, "by quart", ["Basic"]),
+        (UpstreamError("secret detail"), 500, "An error inside the gateway", None),
+    ],
+    ids=range(11),
+)
+@pytest.mark.parametrize("later", [True, False])
+async def test_whoever_says_401_means_it(error, status, text, challenge, later):
+    async with open_house(authenticator=an_authenticator_that_raises(error, later=later)) as house:
+        answer = await house.ask("GET", CLUSTERS)
+        assert (answer.status, answer.headers.get("www-authenticate")) == (status, challenge)
+        assert text in answer.error
+        assert "x-injected" not in answer.headers
+
+
+async def test_exceptions_of_the_real_aiohttp():
+    web = pytest.importorskip("aiohttp.web")
+    refusal = web.HTTPUnauthorized(reason="a token is needed", headers={"WWW-Authenticate": "Negotiate"})
+    async with open_house(authenticator=an_authenticator_that_raises(refusal)) as house:
+        answer = await house.ask("GET", CLUSTERS)
+        assert (answer.status, answer.error) == (401, "a token is needed")
+        assert answer.headers["www-authenticate"] == ["Negotiate"]
+
+
+class Synchronous(SimpleAuthenticator):
+    """An authenticator whose methods are not async."""
+
+    def authenticate(self, request):
+        return User("ann"), "context"
+
+    def pre_response(self, request, response, context=None):
+        response.headers["X-Context"] = context
+
+
+async def test_an_authenticators_methods_need_not_be_async():
+    async with open_house(authenticator=Synchronous()) as house:
+        answer = await house.ask("POST", CLUSTERS, body={})
+        assert (answer.status, answer.headers["x-context"]) == (201, ["context"])
+        assert house.store.clusters[answer.json["name"]].username == "ann"
+
+
+@pytest.mark.parametrize("name", ["DOMAIN\\ann", "ann+x", "ann/admin", "", "an n", "x" * 129, "-ann", "ann\n", None, 3])
+async def test_a_name_of_no_account_is_refused_with_the_reason(name):
+    class Careless(SimpleAuthenticator):
+        async def authenticate(self, request):
+            return User(name)
+
+    async with open_house(authenticator=Careless()) as house:
+        with capture_logs() as logs:
+            answer = await house.ask("GET", CLUSTERS)
+        # Of a 401 the published client shows no text.
+        assert (answer.status, "www-authenticate" in answer.headers) == (422, False)
+        assert f"The user name {name!r} cannot be the name of an account" in answer.error
+        assert "c.Authenticator.username_map" in answer.error
+        (line,) = logs
+        assert (line["log_level"], line["user"], line["authenticator"]) == ("warning", repr(name), "Careless")
+
+
+@pytest.mark.parametrize("name", ["DOMAIN\\ann", "ann+x"])
+async def test_basic_credentials_with_a_name_of_no_account(name):
+    async with open_house(authenticator=SimpleAuthenticator(password="secret")) as house:
+        answer = await house.ask("GET", CLUSTERS, user=name, password="secret")
+        assert (answer.status, "cannot be the name of an account" in answer.error) == (422, True)
+        answer = await house.ask("GET", CLUSTERS, user=name, password="guess")  # who knows no password learns nothing
+        assert (answer.status, answer.error) == (401, "Authentication required")
+
+
+def _without_domain(name):
+    domain, _, user = name.rpartition("\\")
+    return {"": name, "SITE": user, "ODD": f"{user}+x"}.get(domain)
+
+
+async def test_names_are_mapped_to_accounts():
+    async with open_house(authenticator=SimpleAuthenticator(username_map=_without_domain)) as house:
+        for name in ("SITE\\ann", "ann"):
+            answer = await house.ask("POST", CLUSTERS, user=name, body={})
+            assert house.store.clusters[answer.json["name"]].username == "ann"
+        with capture_logs() as logs:
+            other = await house.ask("GET", CLUSTERS, user="OTHER\\ann")
+            odd = await house.ask("GET", CLUSTERS, user="ODD\\ann")
+        assert (other.status, "belongs to no account of this site" in other.error) == (422, True)
+        assert (odd.status, "(after username_map: 'ann+x')" in odd.error) == (422, True)
+        assert len([line for line in logs if line["log_level"] == "warning"]) == 2  # beside events of the clusters
+
+
+async def _async_map(name):
+    raise NotImplementedError
+
+
+async def test_a_map_of_names_is_not_async():
+    async with open_house(authenticator=SimpleAuthenticator(username_map=_async_map)) as house:
+        with capture_logs() as logs:
+            assert (await house.ask("GET", CLUSTERS)).status == 500
+        assert "username_map must be a function that is not async" in repr(logs[0]["exc_info"])
+
+
+async def test_code_for_asyncio_is_told_what_to_use():
+    error = RuntimeError("no running event loop")
+    async with open_house(authenticator=an_authenticator_that_raises(error)) as house:
+        with capture_logs() as logs:
+            assert (await house.ask("GET", CLUSTERS)).status == 500
+        assert "runs on trio" in logs[0]["hint"]
 
 
 class Unready(SimpleAuthenticator):

@@ -115,6 +115,12 @@ def test_options_stand_before_or_after_the_subcommand(
     assert err.startswith(f"Warning: {tmp_path}/a.py:2: c.Proxy.max_events has no effect")
 
 
+@pytest.mark.parametrize("level", ["WARN", "warn", "WARNING"])
+def test_levels_as_the_original_writes_them(server: Server, level: str) -> None:
+    assert run(["--log-level", level]) == 0
+    assert server.config.gateway.log_level == "WARNING"
+
+
 def test_check_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "good.py").write_text("c.Proxy.externally_managed = True\n")
     assert run(["check-config", "-f", "good.py"]) == 0

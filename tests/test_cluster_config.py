@@ -1,9 +1,12 @@
 """Limits of a cluster."""
 
+import orjson
 import pytest
 
+from gateway.backends.local import LocalClusterConfig
 from gateway.cluster_config import ClusterConfig
 from gateway.configurable import SettingError, dump, restore
+from gateway.strict import ShellWord
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,59 @@ def test_commands_and_environment() -> None:
     assert config.scheduler_cmd == ("a b", "c")
     assert config.scheduler_arguments() == config.worker_arguments() == ()
     assert restore(ClusterConfig, dump(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("source /opt/activate && dask-worker", "must begin with a program, which 'source' is not"),
+        ("FOO=1 dask-worker", "must begin with a program, not with a variable ('FOO=1'): set environment"),
+        ("dask-worker && true", "must be one program and its arguments, without shell ('&&')"),
+        ("dask-worker ; true", "without shell (';')"),
+        ("dask-worker; true", "without shell"),
+        ("dask-worker > /tmp/log", "without shell ('>')"),
+        ("dask-worker 2>&1", "without shell ('2>&1')"),
+        ("dask-worker >>/tmp/log", "without shell ('>>/tmp/log')"),
+        ("dask-worker | tee", "without shell ('|')"),
+        ("dask-worker &", "without shell ('&')"),
+        ("dask-worker --host $(hostname -i)", "without shell ('$(hostname')"),
+        ("dask-worker --host `hostname`", "without shell ('`hostname`')"),
+        (["dask-worker", "--host=$(hostname)"], "without shell ('--host=$(hostname)')"),
+        ("module load dask", "put lines of shell into scheduler_setup and worker_setup"),
+    ],
+)
+@pytest.mark.parametrize("option", ["scheduler_cmd", "worker_cmd"])
+def test_lines_of_shell_are_no_commands(option: str, command: object, reason: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        ClusterConfig(**{option: command})
+    assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "~/miniconda/bin/dask-worker",
+        "$HOME/miniconda/bin/dask-worker",
+        "srun -n1 dask-worker --resources 'a=1 b=2' --preload 'x;y'",
+        "bash -c 'source a && exec dask-worker \"$@\"' worker",
+        ["bash", "-c", "exec dask-worker --host $(hostname)"],
+        ["/opt/with blank/dask-worker", "--name=<x>"],
+    ],
+)
+def test_commands_of_a_program_with_arguments(command: object) -> None:
+    config = ClusterConfig(worker_cmd=command)
+    assert restore(ClusterConfig, dump(config)) == config
+
+
+def test_variables_are_for_the_shell_of_a_batch_job() -> None:
+    config = ClusterConfig(worker_cmd=["$HOME/bin/dask-worker", "--a=${B}", "c $D", "$1", "$", "~/x", "$$E"])
+    assert [type(word) is ShellWord for word in config.worker_cmd] == [True, True, False, False, False, False, True]
+    assert orjson.loads(orjson.dumps(dump(config)))["worker_cmd"] == list(config.worker_cmd)
+
+
+@pytest.mark.parametrize("program", ["$HOME/bin/dask-worker", "${CONDA}/bin/dask", "~/bin/dask-worker", "~"])
+def test_local_processes_are_started_without_a_shell(program: str) -> None:
+    with pytest.raises(SettingError, match="must name its program by a path without variables") as caught:
+        LocalClusterConfig(worker_cmd=program)
+    assert caught.value.option == "worker_cmd"
+    LocalClusterConfig(worker_cmd=["dask", "worker", "--name=$X"], scheduler_cmd="/opt/dask/bin/dask-scheduler")

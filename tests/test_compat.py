@@ -8,7 +8,8 @@ import pytest
 
 from gateway import compat, models, options
 from gateway.backends import settings
-from gateway.compat import MODULES, ORIGINAL, find_class, install
+from gateway.compat import GONE, MODULES, ORIGINAL, find_class, install
+from gateway.site_errors import ABSENT
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,7 @@ def test_every_name_leads_somewhere() -> None:
         for name, home in names.items():
             if importlib.util.find_spec(home):
                 found = find_class(f"{ORIGINAL}{module}.{name}")
-                assert getattr(found, "__name__", None) == name
+                assert found is getattr(importlib.import_module(home), name)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,43 @@ def test_what_cannot_be_found(name: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:
         find_class(name)
     assert reason in str(caught.value)
+
+
+GONE_EVERYWHERE = sorted(GONE.keys() - MODULES.keys())
+
+
+@pytest.mark.parametrize("name", GONE_EVERYWHERE)
+def test_what_has_no_counterpart_says_what_to_do(name: str) -> None:
+    module, _, attribute = f"{ORIGINAL}{name}".rpartition(".")
+    with pytest.raises(ImportError) as caught:
+        exec(f"from {module} import {attribute}", {})
+    assert GONE[name] in str(caught.value) or GONE[name.rpartition(".")[0]] in str(caught.value)
+    with pytest.raises(ValueError, match="no counterpart"):
+        find_class(f"{ORIGINAL}{name}")
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("from dask_gateway_server.auth import KerberosAuthenticator", "subclasses of dask_gateway_server.auth.Auth"),
+        ("from dask_gateway_server.backends import yarn", "this gateway is for Slurm, PBS and local processes"),
+        ("import dask_gateway_server.backends.kubernetes", "this gateway is for Slurm, PBS and local processes"),
+        ("from dask_gateway_server.backends.kubernetes.backend import KubeBackend", "Slurm, PBS and local processes"),
+        ("from dask_gateway_server.utils import format_bytes", "put what you need of them into a module of your own"),
+        ("from dask_gateway_server.options import Option", "(there are: Bool, Field"),
+        ("from dask_gateway_server import nothing", "no counterpart of dask_gateway_server.nothing"),
+        ("from dask_gateway_server.nothing import x", "no counterpart of dask_gateway_server.nothing"),
+    ],
+)
+def test_imports_of_what_has_no_counterpart(statement: str, text: str) -> None:
+    with pytest.raises(ImportError) as caught:
+        exec(statement, {})
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("package", ["aiohttp", "tornado", "colorlog"])
+def test_packages_that_the_original_brings_along(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError) as caught:
+        find_class(f"{package}.nothing_at_all.Name")
+    assert ABSENT[package] in str(caught.value)

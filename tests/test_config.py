@@ -9,9 +9,11 @@ import pytest
 
 from gateway.auth import SimpleAuthenticator
 from gateway.backends.local import LocalBackend, UnsafeLocalBackend
+from gateway.backends.slurm_backend import SlurmClusterConfig
 from gateway.cluster_config import ClusterConfig
 from gateway.config import Config, load
 from gateway.config_classes import MODULES, builtin_classes
+from gateway.configurable import SettingErrors, with_overrides
 from gateway.errors import ConfigError
 from gateway.models import User
 from gateway.options import Options
@@ -310,7 +312,12 @@ def test_five_different_mistakes_are_named_at_once(mistakes: Mistakes) -> None:
         ("import nothing_at_all\n", "ModuleNotFoundError: No module named 'nothing_at_all'"),
         (
             "from dask_gateway_server.options import Option\n",
-            "ImportError: cannot import name 'Option' from 'dask_gateway_server.options' (unknown location)",
+            "ImportError: this gateway has no counterpart of dask_gateway_server.options.Option (there are: Bool, "
+            "Field, Float, FrozenAttrDict, Integer, Mapping, Options, Select, String)",
+        ),
+        (
+            "from dask_gateway_server.options import Integer\nInteger('cores', default=9, max=4)\n",
+            "cores must be at most 4, got 9",
         ),
         ("load_subconfig('config.py')\n", "load_subconfig: config.py loads itself"),
         ("load_subconfig('none.py')\n", "load_subconfig: cannot read none.py: No such file or directory"),
@@ -396,9 +403,9 @@ def test_mistakes_in_classes_of_the_site(mistakes: Mistakes) -> None:
     # Once, though the class is met twice.
     assert mistakes(
         f"{head}class Ours(UnsafeLocalBackend):\n    a: int = setting(default=1)\nc.DaskGateway.backend_class = Ours\n"
-    ) == ["class Ours (dask_gateway_config): Ours.a needs help"]
+    ) == ["config.py:3: class Ours (dask_gateway_config): Ours.a needs help"]
     assert mistakes(f"{head}class Ours(UnsafeLocalBackend):\n    a = setting(default=1, help='x')\n") == [
-        "class Ours (dask_gateway_config): The following `attr.ib`s lack a type annotation: a."
+        "config.py:3: class Ours (dask_gateway_config): The following `attr.ib`s lack a type annotation: a."
     ]
     assert mistakes(
         f"{head}class Ours(UnsafeLocalBackend):\n    def __attrs_post_init__(self): 1 / 0\n"
@@ -408,7 +415,7 @@ def test_mistakes_in_classes_of_the_site(mistakes: Mistakes) -> None:
         f"{head}class Ours(UnsafeLocalBackend):\n    cluster_heartbeat_timeout = 1\n"
         "c.DaskGateway.backend_class = Ours\n"
     ) == [
-        "Ours: cluster_heartbeat_timeout must be more than cluster_heartbeat_period (15 seconds), got 1.0",
+        "config.py:4: Ours: cluster_heartbeat_timeout must be more than cluster_heartbeat_period (15 seconds), got 1.0",
     ]
 
 
@@ -503,6 +510,26 @@ def test_a_literal_on_the_command_line_is_told_its_own_mistake(mistakes: Mistake
     assert "must be a dictionary" not in line
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("c.KubeBackend.gateway_instance = 'x'\n", "there is no class 'KubeBackend': this gateway is for Slurm, PBS"),
+        ("c.JupyterHubAuthenticator.tls_ca = 'x'\n", "others are subclasses of dask_gateway_server.auth.Authenticator"),
+        ("c.Application.log_level = 10\n", "for example c.DaskGateway.log_level"),
+    ],
+)
+def test_sections_without_a_class_say_what_to_do(mistakes: Mistakes, text: str, reason: str) -> None:
+    (line,) = mistakes(text)
+    assert reason in line
+
+
+def test_a_package_that_is_not_here(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)  # type: ignore[arg-type]
+    (line,) = mistakes("\nfrom aiohttp import web\n")
+    assert line.startswith("config.py:2: ModuleNotFoundError: ")
+    assert "raise `dask_gateway_server.auth.unauthorized(...)` instead of web.HTTPUnauthorized" in line
+
+
 @pytest.mark.parametrize("option", ["check_timeouts_period", "cluster_status_period", "worker_status_period"])
 def test_options_of_backends_that_do_nothing_are_warned_of(config: Load, option: str) -> None:
     (warning,) = config(f"c.DBBackendBase.{option} = 5\n").warnings
@@ -511,3 +538,37 @@ def test_options_of_backends_that_do_nothing_are_warned_of(config: Load, option:
 
 def test_get_config_takes_nothing(mistakes: Mistakes) -> None:
     assert mistakes("get_config(1)\n") == ["config.py:1: TypeError: get_config() takes no arguments"]
+
+
+def test_several_options_of_one_class_that_cannot_be_passed_on_are_all_named(tmp_path):
+    file = tmp_path / "config.py"
+    file.write_text(
+        'c.DaskGateway.backend_class = "gateway.backends.slurm_backend.SlurmBackend"\n'
+        'c.SlurmClusterConfig.worker_setup = "#SBATCH --output=/tmp/x\\nmodule load a"\n'
+        'c.SlurmClusterConfig.extra_args = ["--mem-per-cpu=1G", "--mem-per-gpu=1G"]\n'
+        'c.JobQueueBackend.submit_command = "/usr/bin/env"\n'
+        'c.JobQueueClusterConfig.scheduler_setup = "true\\n#SBATCH --time=1"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    _, *mistakes = str(caught.value).splitlines()
+    assert [mistake.partition(": ")[0].rpartition(":")[2] for mistake in mistakes] == ["2", "3", "4"]
+    assert "line 1 (#SBATCH --output=/tmp/x): " in mistakes[0]
+    assert "both --mem-per-cpu and --mem-per-gpu" in mistakes[1]
+    assert "would not be run: the launcher only runs an absolute path that ends in /sbatch" in mistakes[2]
+
+
+def test_directives_that_nobody_reads_are_a_warning(tmp_path):
+    file = tmp_path / "config.py"
+    file.write_text(
+        'c.DaskGateway.backend_class = "gateway.backends.slurm_backend.SlurmBackend"\n'
+        'c.JobQueueClusterConfig.scheduler_setup = "true\\n#SBATCH --time=1"\n'
+    )
+    (warning,) = load(file).warnings
+    assert "SlurmClusterConfig.scheduler_setup has #SBATCH lines below its first command" in warning
+
+
+def test_several_wrong_values_at_once_are_all_named_to_the_user():
+    with pytest.raises(SettingErrors) as caught:
+        with_overrides(SlurmClusterConfig(), {"extra_args": ["--wrap=x"], "worker_setup": "#SBATCH --uid=0"})
+    assert [error.option for error in caught.value.errors] == ["extra_args", "worker_setup"]

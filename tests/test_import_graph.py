@@ -27,7 +27,9 @@ values  gateway.models
 values  gateway.proxy
 values  gateway.proxy.limits
 values  gateway.same_secret
+values  gateway.site_errors
 values  gateway.strict
+values  gateway.traits
 
 pure    gateway.backends.base
 pure    gateway.backends.commands
@@ -55,11 +57,13 @@ pure    gateway.backends.slurm_refusals
 pure    gateway.backends.submit_options
 pure    gateway.backends.sudo
 pure    gateway.backends.tracebacks
+pure    gateway.carry
 pure    gateway.config_classes
 pure    gateway.heartbeat
 pure    gateway.jobs
 pure    gateway.lifecycle
 pure    gateway.options
+pure    gateway.original_classes
 pure    gateway.proxy.admission
 pure    gateway.proxy.client_hello
 pure    gateway.proxy.comm_messages
@@ -103,6 +107,7 @@ io      gateway.proxy.traffic
 io      gateway.proxy.upstream
 io      gateway.proxy.web_stream
 io      gateway.scheduler_client
+io      gateway.source_places
 io      gateway.store
 io      gateway.store_database
 io      gateway.store_engines

@@ -15,7 +15,7 @@ from attrs import evolve
 from structlog.testing import capture_logs
 
 from gateway.config import load
-from gateway.errors import StartError
+from gateway.errors import StartError, innermost
 from gateway.main import Ports, _api_url, _hear_signals, run, serve
 from tests.e2e.house import open_gateway
 from tests.hellos import openssl_hello
@@ -348,3 +348,96 @@ async def test_the_second_signal_does_not_wait():
         assert not scope.cancel_called
         await send.send(signal.SIGINT)
     assert scope.cancel_called
+
+
+# ---- an authenticator of the site's own
+
+AUTHENTICATOR = """
+import trio
+from dask_gateway_server.auth import Authenticator, User
+
+class SiteAuthenticator(Authenticator):
+    log_of_setup = []
+
+    {setup}
+
+    {cleanup}
+
+    async def authenticate(self, request):
+        return User("ann")
+
+c.DaskGateway.authenticator_class = SiteAuthenticator
+"""
+
+
+def an_authenticator(setup="def setup(self, app): pass", cleanup="def cleanup(self): pass"):
+    return AUTHENTICATOR.format(setup=setup, cleanup=cleanup)
+
+
+@pytest.mark.parametrize(
+    ("setup", "reason"),
+    [
+        ("def setup(self, app): 1 / 0", "failed: ZeroDivisionError: division by zero ("),
+        ("async def setup(self, app): raise OSError('LDAP\\nis away')", "failed: OSError: LDAP is away ("),
+        ("async def setup(self, app): self.nothing", "failed: AttributeError: 'SiteAuthenticator' object has no"),
+        ("async def setup(self, app): await trio.sleep_forever()", "has not returned within 60 seconds"),
+        ("async def setup(self, app): import asyncio; asyncio.get_running_loop()", "runs on trio, not on asyncio"),
+        ("async def setup(self, app): raise ExceptionGroup('g', [KeyError('x')])", "failed: KeyError: 'x'"),
+        ("async def setup(self, app): self.cookie_name = 'x'", "cookie_name is an option, which stays as it was"),
+    ],
+    ids=range(7),
+)
+async def test_a_setup_that_fails_is_one_sentence(configure, setup, reason, autojump_clock):
+    config = configure(an_authenticator(setup))
+    with pytest.raises(Exception) as caught:
+        await serve(config, wait_stop=trio.sleep_forever)
+    error = innermost(caught.value)
+    assert isinstance(error, StartError)
+    text = str(error)
+    assert text.startswith("The gateway cannot start, since SiteAuthenticator.setup() ")
+    assert reason in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("error", ["StartError('no keytab')", "ExceptionGroup('g', [StartError('no keytab')])"])
+async def test_a_setup_that_fails_with_a_sentence(configure, error):
+    config = configure(
+        an_authenticator(f"def setup(self, app): raise {error}"), "from gateway.errors import StartError"
+    )
+    with pytest.raises(Exception) as caught:
+        await serve(config, wait_stop=trio.sleep_forever)
+    assert str(innermost(caught.value)) == "no keytab"
+
+
+def test_a_setup_that_fails_is_logged_without_a_traceback(configure):
+    config = configure(an_authenticator("def setup(self, app): 1 / 0"))
+    with capture_logs() as logs:
+        assert run(config) == 1
+    (line,) = [line for line in logs if line["log_level"] == "critical"]
+    assert "config.py:" in line["reason"]
+    assert "exc_info" not in line
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "event"),
+    [
+        ("def cleanup(self): 1 / 0", "the authenticator's cleanup failed"),
+        ("async def cleanup(self): await trio.sleep_forever()", "the authenticator's cleanup was cut short"),
+    ],
+)
+async def test_a_cleanup_that_fails_stops_no_stop(configure, cleanup, event, autojump_clock):
+    config = configure(an_authenticator(cleanup=cleanup))
+    with capture_logs() as logs:
+        async with open_server(config):
+            pass
+    assert event in [line["event"] for line in logs]
+    assert "stopped" in [line["event"] for line in logs]
+
+
+async def test_a_sites_own_classes_log_by_self_log(configure, caplog):
+    config = configure(an_authenticator("def setup(self, app): self.log.warning('ready for %s', 'all')"))
+    with caplog.at_level("DEBUG"):
+        async with open_server(config):
+            config.backend.log.info("as backends do")
+    assert ("SiteAuthenticator", 30, "ready for all") in caplog.record_tuples
+    assert ("FakeBackend", 20, "as backends do") in caplog.record_tuples

@@ -7,7 +7,19 @@ import pytest
 
 from gateway.errors import InvalidRequest
 from gateway.models import User
-from gateway.options import Bool, Choice, Field, Float, Integer, Mapping, Options, Select, String
+from gateway.options import (
+    Bool,
+    Choice,
+    Field,
+    Float,
+    FrozenAttrDict,
+    Integer,
+    Mapping,
+    Options,
+    Select,
+    String,
+    WrongOptions,
+)
 
 ALICE = User("alice")
 
@@ -214,3 +226,111 @@ def test_what_options_look_like() -> None:
     assert repr(Options()) == "Options()"
     assert repr(Options(Bool("a"), handler=_handler)) == "Options(Bool('a'), handler=_handler)"
     assert isinstance(Bool("a"), Field)
+
+
+# The original's behaviour, which sites' own code relies on
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong_type", "wrong_value"),
+    [
+        (String("a"), (1, None, b"x"), ()),
+        (Bool("a"), (1, "true", None), ()),
+        (Integer("a", default=15, min=10, max=20), ("1", 1.5, None), (9, 21)),
+        (Float("a", default=15, min=10, max=20), ("1", None, []), (9.9, 21)),
+        (Select("a", ["apple", ("orange", 1)]), (1, None), ("grape", "")),
+        (Mapping("a"), (1, "x", []), ()),
+    ],
+)
+def test_fields_refuse_with_the_originals_classes(field: Field, wrong_type: Any, wrong_value: Any) -> None:
+    for value in wrong_type:
+        with pytest.raises(TypeError, match="a must be"):
+            field.validate(value)
+    for value in wrong_value:
+        with pytest.raises(ValueError, match="a must be") as caught:
+            field.validate(value)
+        assert not isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize("choices", [1, None, [1, 2], [None]])
+def test_choices_that_are_none_are_a_type_error(choices: Any) -> None:
+    with pytest.raises(TypeError):
+        Select("a", choices)
+    with pytest.raises(ValueError):
+        Select("a", [])
+    with pytest.raises(TypeError):
+        Options("a")  # type: ignore[arg-type]
+
+
+def test_a_default_stays_as_written_and_is_copied_when_it_is_asked_for() -> None:
+    default = {"some": {"nested": "default"}}
+    field = Mapping("a", default=default)
+    assert field.default is default
+    given = field.get_default()
+    assert given == default
+    given["some"]["nested"] = "changed"
+    assert default == {"some": {"nested": "default"}}
+    assert Options(Float("a", 2)).parse_options({}) == {"a": 2.0}
+
+
+def test_requests_are_refused_with_the_originals_classes_and_with_ours() -> None:
+    for request_ in (None, [], {"extra": 1, "more": 2}, {"cores": "x"}, {"cores": 9}):
+        for kind in (TypeError, ValueError, InvalidRequest, WrongOptions):
+            with pytest.raises(kind):
+                OPTIONS.parse_options(request_)
+
+
+def test_what_is_not_there_has_its_default_in_every_step() -> None:
+    options = Options(
+        Integer("count", 1, target="number"), Float("size", 2.5, min=2, max=4), Select("kind", [("a", 5), "b"])
+    )
+    assert options.transform_options({"count": 2}) == {"number": 2, "size": 2.5, "kind": 5}
+    assert options.get_configuration({"count": 2}, ALICE) == {"number": 2, "size": 2.5, "kind": 5}
+
+
+def test_a_handler_may_be_set_later() -> None:
+    options = Options(Integer("count", 1))
+    assert options.handler is None
+    options.handler = lambda choice: {"kind": type(choice) is FrozenAttrDict}
+    assert options.get_configuration({}, ALICE) == {"kind": True}
+    assert options.handler(Choice({}), ALICE) == {"kind": True}  # whatever it takes, it is called with both
+    options.handler = lambda choice, user: {"owner": user.name}
+    assert options.get_configuration({}, ALICE) == {"owner": "alice"}
+    options.handler = None
+    assert options.get_configuration({}, ALICE) == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    "handler", [3, lambda: {}, lambda options, user, more: {}, lambda options, *, user: {}], ids=range(4)
+)
+def test_a_handler_takes_the_options_and_maybe_the_user(handler: Any) -> None:
+    with pytest.raises(TypeError, match="the handler of the cluster options must"):
+        Options(handler=handler)
+
+
+def test_names_of_a_choice_are_completed() -> None:
+    names = dir(FrozenAttrDict({"valid": 1, "not valid": 2, "for": 3}))
+    assert "valid" in names
+    assert "not valid" not in names
+    assert "for" not in names
+    with pytest.raises(TypeError):
+        Choice({})["a"] = 1  # type: ignore[index]
+
+
+def test_a_field_written_for_the_original() -> None:
+    class Email(Field):
+        def validate(self, x: object) -> Any:
+            if not isinstance(x, str) or "@" not in x:
+                raise ValueError(f"{self.field} must be an address")
+            return x
+
+        def json_type_spec(self) -> dict[str, Any]:
+            return {"type": "string"}
+
+    options = Options(Email("contact", "a@b", "mail", "Contact"))
+    assert options.get_specification() == [
+        {"field": "contact", "label": "Contact", "default": "a@b", "spec": {"type": "string"}}
+    ]
+    assert options.get_configuration(options.parse_options({"contact": "c@d"}), ALICE) == {"mail": "c@d"}
+    with pytest.raises(WrongOptions, match="contact must be an address"):
+        options.parse_options({"contact": "c"})

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.backends.script import PROFILE_HINT, STARTED, JobScript, profile_hint, render_script
+from gateway.strict import Command, structure
 
 BASH = shutil.which("bash")
 # Prints arguments and environment of the job.
@@ -53,6 +54,37 @@ def test_values_and_arguments_arrive_as_they_are(environment, words):
     arguments, seen = show(environment=environment, command=words)
     assert arguments == words
     assert {name: seen[name] for name in environment} == environment
+
+
+@settings(max_examples=20, deadline=None)
+@given(value=TEXT, before=st.text("a/.-=~'\"", max_size=4), after=st.text("/.-='\"$", max_size=4))
+@example(value="a b *;$(id)`id`", before="/", after="/x")
+def test_variables_in_the_sites_commands_are_expanded_each_into_one_word(value, before, after):
+    words = [f"{before}${{SITE}}{after}/", f"{before}$SITE/x", "$NOTHING/y"]
+    command = structure([*SHOW, *words], Command)
+    arguments, _ = show(environment={"SITE": value}, command=command[len(SHOW) :])
+    homes = "/home/nobody" + before[1:] if before.startswith("~/") else before
+    assert arguments == [f"{homes}{value}{after}/", f"{homes}{value}/x", "/y"]
+
+
+def test_a_variable_alone_holds_any_number_of_arguments():
+    command = structure([*SHOW, "$NONE", "--a", "$TWO", "${ONE}"], Command)[len(SHOW) :]
+    assert show(environment={"TWO": "-b  c", "ONE": "$(id)", "NONE": ""}, command=command)[0] == [
+        "--a",
+        "-b",
+        "c",
+        "$(id)",
+    ]
+
+
+@pytest.mark.parametrize("there", ["dask-worker", "dask"])
+def test_a_program_that_a_variable_leads_to(tmp_path, there):
+    (tmp_path / there).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
+    (tmp_path / there).chmod(0o755)
+    command = structure("$SITE/dask-worker tls://1:2", Command)
+    script = JobScript(shebang="#!/bin/bash", setup=f"SITE={tmp_path}", command=command)
+    _, stdout, stderr = run(script)
+    assert stdout == ("dask-worker tls://1:2\n" if there == "dask-worker" else "dask worker tls://1:2\n"), stderr
 
 
 SETUPS = [

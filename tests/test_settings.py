@@ -1,6 +1,7 @@
 """Options of the server, the proxy, and what backends share."""
 
 import base64
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -162,3 +163,63 @@ def test_databases_that_cannot_be_opened(url: str, reason: str) -> None:
     with pytest.raises(SettingError, match=reason) as caught:
         DBBackendBase(db_url=url)
     assert "s3cr3t" not in str(caught.value)
+
+
+# Values that the original takes
+
+
+@pytest.mark.parametrize(
+    ("written", "level"),
+    [
+        ("WARN", "WARNING"),
+        ("warn", "WARNING"),
+        ("Fatal", "CRITICAL"),
+        (0, "DEBUG"),
+        (50, "CRITICAL"),
+        (" info ", "INFO"),
+    ],
+)
+def test_levels_by_their_other_names(written: Any, level: str) -> None:
+    assert DaskGateway(log_level=written).log_level == level
+
+
+RAW = bytes(range(0xE0, 0x100))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        RAW,
+        base64.b64encode(RAW),
+        base64.urlsafe_b64encode(RAW),
+        base64.b64encode(RAW).decode(),
+        base64.urlsafe_b64encode(RAW).decode() + "\n",
+    ],
+)
+def test_keys_are_text_or_bytes(key: Any) -> None:
+    backend = DBBackendBase(db_encrypt_keys=[key])
+    assert backend.db_encrypt_keys == (base64.urlsafe_b64encode(RAW).decode(),)
+    assert DBBackendBase(db_encrypt_keys=backend.db_encrypt_keys).db_encrypt_keys == backend.db_encrypt_keys
+
+
+def test_a_key_of_32_letters() -> None:
+    for key in ("x" * 32, b"x" * 32):
+        assert DBBackendBase(db_encrypt_keys=[key]).db_encrypt_keys == (base64.urlsafe_b64encode(b"x" * 32).decode(),)
+
+
+@pytest.mark.parametrize(
+    "key", [b"abcde", b"\x00" * 43 + b"=", b"=" + b"a" * 43, "=" + "a" * 43, b"", "ä" * 40, 3, None]
+)
+def test_what_is_no_key(key: Any) -> None:
+    with pytest.raises(SettingError, match="db_encrypt_keys") as caught:
+        DBBackendBase(db_encrypt_keys=[key])
+    assert "aaaa" not in str(caught.value)
+    assert "abcde" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "option", ["cluster_start_timeout", "worker_start_timeout", "cluster_heartbeat_timeout", "db_cleanup_period"]
+)
+def test_times_below_one_second(option: str) -> None:
+    backend = DBBackendBase(cluster_heartbeat_period=0.1, **{option: 0.25})
+    assert getattr(backend, option) == 0.25

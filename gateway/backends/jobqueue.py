@@ -19,7 +19,7 @@ from gateway.backends.submit_options import (
     skipped,
 )
 from gateway.cluster_config import ClusterConfig
-from gateway.configurable import SettingError, configurable, setting
+from gateway.configurable import SettingError, SettingErrors, configurable, setting
 from gateway.models import Role
 
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
@@ -203,11 +203,14 @@ class JobQueueClusterConfig(ClusterConfig):
             ("scheduler_setup", lambda: directive_options(grammar, self.scheduler_setup)),
             ("worker_setup", lambda: directive_options(grammar, self.worker_setup)),
         )
+        errors = []
         for option, check in checks:
             try:
                 check()
             except ValueError as error:
-                raise SettingError(option, str(error), value=getattr(self, option)) from None
+                errors.append(SettingError(option, str(error), value=getattr(self, option)))
+        if errors:
+            raise errors[0] if len(errors) == 1 else SettingErrors(*errors)
 
     def setup(self, role: Role) -> str:
         """The setup text of a role's jobs."""

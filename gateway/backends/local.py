@@ -20,13 +20,26 @@ from gateway.backends.local_jobs import Account
 from gateway.backends.local_process import check_kernel
 from gateway.backends.settings import DBBackendBase
 from gateway.cluster_config import ClusterConfig
-from gateway.configurable import configurable, setting
+from gateway.configurable import SettingError, configurable, setting
 from gateway.errors import StartError
+from gateway.strict import ShellWord
 
 
 @configurable
 class LocalClusterConfig(ClusterConfig):
     """Options of each Dask cluster that runs as local processes."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse programs that only a shell would find: no shell starts local processes."""
+        super().__attrs_post_init__()
+        for option in ("scheduler_cmd", "worker_cmd"):
+            program = getattr(self, option)[0]
+            if isinstance(program, ShellWord) or program.startswith("~"):
+                reason = (
+                    "must name its program by a path without variables and ~, or by a name that is found by PATH:"
+                    " no shell reads the commands of local processes"
+                )
+                raise SettingError(option, reason, value=list(getattr(self, option)))
 
 
 @configurable

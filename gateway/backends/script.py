@@ -2,7 +2,7 @@
 
 The batch system hands the script to `#!/bin/bash -l` unless a site says
 otherwise. Everything that comes from outside is quoted, but for the setup
-lines, which are shell on purpose. Variables are set before the setup so that
+lines, which are shell on purpose, and the variables in the site's commands. Variables are set before the setup so that
 it may build on them, and after the login shell's profile so that it does not
 overwrite them.
 
@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from gateway.backends.commands import FALLBACKS, with_fallback
+from gateway.strict import ShellWord
 
 _ORDINARY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # bash refuses to set these, and the shell's own work would change with IFS.
@@ -140,12 +141,25 @@ def _exec_lines(program: str, arguments: str, env: str) -> tuple[str, ...]:
     last = f"exec {env}{_word(program)}{arguments}\n"
     if program.rpartition("/")[2] not in FALLBACKS:
         return (last,)
-    instead = " ".join(_word(word) for word in with_fallback((program,), lambda _: None))
+    fallback, *words = with_fallback((program,), lambda _: None)
+    instead = " ".join(_word(word) for word in (type(program)(fallback), *words))
     return f"command -v {_word(program)} >/dev/null || exec {env}{instead}{arguments}\n", last
 
 
 def _word(word: str) -> str:
-    """One word for the shell; a tilde at its start is the home of the job's user."""
-    if word == "~" or word.startswith("~/"):
-        return '"$HOME"' + (shlex.quote(word[1:]) if word[1:] else "")
-    return shlex.quote(word)
+    """One word for the shell; a tilde at its start is the home of the job's user.
+
+    A variable alone stands for as many words as it holds, since that is how arguments are handed on ($ARGUMENTS).
+    """
+    if isinstance(word, ShellWord) and ShellWord.VARIABLE.fullmatch(word):
+        return str(word)
+    home, rest = ('"$HOME"', word[1:]) if word == "~" or word.startswith("~/") else ("", word)
+    if not isinstance(word, ShellWord):
+        return home + (shlex.quote(rest) if rest or not home else "")
+    parts, end = [home], 0
+    for variable in ShellWord.VARIABLE.finditer(rest):
+        before = rest[end : variable.start()]
+        # In quotes: whatever the variable holds, it is a part of this word.
+        parts += shlex.quote(before) if before else "", f'"{variable[0]}"'
+        end = variable.end()
+    return "".join((*parts, shlex.quote(rest[end:]) if rest[end:] else ""))

@@ -20,19 +20,21 @@ from gateway.configurable import SettingError, configurable, setting
 from gateway.options import Options
 
 
-def encryption_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Keys as Fernet takes them (base64, the URL-safe kind), from 32 bytes in either kind of base64.
+def encryption_keys(keys: tuple[str | bytes, ...]) -> tuple[str, ...]:
+    """Keys as Fernet takes them (base64, the URL-safe kind), from 32 bytes in either kind of base64 or as they are.
 
     Raises ValueError when one is not 32 bytes long; the text says which, never the key.
     """
     return tuple(_encryption_key(number, key) for number, key in enumerate(keys, start=1))
 
 
-def _encryption_key(number: int, key: str) -> str:
-    try:
-        raw = base64.b64decode(key.strip().replace("-", "+").replace("_", "/"), validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
+def _encryption_key(number: int, key: str | bytes) -> str:
+    raw = key if isinstance(key, bytes) else key.encode("utf-8", "replace")
+    if len(raw) != 32:
+        try:
+            raw = base64.b64decode(raw.strip().replace(b"-", b"+").replace(b"_", b"/"), validate=True)
+        except (binascii.Error, ValueError):
+            raw = b""
     if len(raw) != 32:
         raise ValueError(f"must be 32 bytes each, in base64 as `openssl rand -base64 32` prints them (key {number})")
     return base64.urlsafe_b64encode(raw).decode("ascii")
@@ -65,6 +67,9 @@ class Backend:
 
     #: The host under which jobs reach a gateway that listens on all interfaces; empty: this host's own name.
     default_host: ClassVar[str] = ""
+
+    #: A logger of the standard library, for classes of a site's own; config.py puts it here.
+    log: ClassVar[Any]
 
     cluster_options: Options | Callable[..., Any] = setting(
         factory=Options,
@@ -107,11 +112,11 @@ class DBBackendBase(Backend):
         validator=_database_url,
         secret=True,
     )
-    db_encrypt_keys: tuple[str, ...] = setting(
+    db_encrypt_keys: tuple[str | bytes, ...] = setting(
         default=(),
         help="""Keys that encrypt the secrets in the database, each 32 random bytes in base64
-        (`openssl rand -base64 32`); the first encrypts, all decrypt. Empty: those in the environment variable
-        DASK_GATEWAY_ENCRYPT_KEYS (separated by `;`), or else a key file beside the database.""",
+        (`openssl rand -base64 32`), as text or as bytes; the first encrypts, all decrypt. Empty: those in the
+        environment variable DASK_GATEWAY_ENCRYPT_KEYS (separated by `;`), or else a key file beside the database.""",
         convert=encryption_keys,
         secret=True,
     )
@@ -120,7 +125,7 @@ class DBBackendBase(Backend):
         default=600,
         help="Time between removals of old records. Should be much shorter than db_cluster_max_age.",
         unit="seconds",
-        minimum=1,
+        minimum=0.01,
     )
     db_cluster_max_age: float = setting(
         default=86400, help="Ended clusters are forgotten after this time.", unit="seconds", minimum=0
@@ -159,14 +164,14 @@ class DBBackendBase(Backend):
         help="""A cluster whose scheduler is not heard of within this time has failed. The time counts from when
         its job runs; waiting in a queue is not starting.""",
         unit="seconds",
-        minimum=1,
+        minimum=0.001,
     )
     worker_start_timeout: float = setting(
         default=60,
         help="""A worker that does not join its scheduler within this time is given up. The time counts from when
         its job runs; waiting in a queue is not starting.""",
         unit="seconds",
-        minimum=1,
+        minimum=0.001,
     )
     queue_timeout: float = setting(
         default=0,
