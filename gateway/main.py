@@ -10,9 +10,10 @@ ones are stopped where the configuration wants that, and the tree unwinds.
 
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
+from urllib.parse import urlsplit
 
 import structlog
 import trio
@@ -41,6 +42,7 @@ from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import PublicPort, serve_public
 from gateway.proxy.traffic import Traffic
+from gateway.request_origin import HostNames
 from gateway.services import Rules, Services
 from gateway.settings import Proxy
 from gateway.store import Store, open_store
@@ -160,20 +162,22 @@ async def _edges(
 ) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     limits = PortLimits(**{field.name: getattr(config.proxy, field.name) for field in _PORT_LIMITS})
-    sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age)
+    sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age, config.proxy.prefix)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     api = create_api(manager, config.authenticator, sessions, store, partial(_traffic, relaying))
     heartbeats, lists = heartbeat_app(manager), ListRoute(manager, sessions)
+    hosts = HostNames(_host_names(config)) if config.authenticator.believes_anybody else None
     await config.authenticator.setup(api)
     front = Front(
         api=api,
         heartbeats=heartbeats,
         lists=lists,
-        dashboards=Dashboard(routes, limits=limits, private_cookies=("dask-gateway-", sessions.cookie_name)),
+        dashboards=Dashboard(routes, limits=limits),
         prefix=config.proxy.prefix,
         secure=context is not None,
+        hosts=hosts,
     )
-    inside = Front(api=api, heartbeats=heartbeats, lists=lists, dashboards=None)
+    inside = Front(api=api, heartbeats=heartbeats, lists=lists, dashboards=None, hosts=hosts)
     public = HttpServer(
         front,
         at_once=front.at_once,
@@ -231,6 +235,16 @@ async def _open_ports(config: Config, stack: AsyncExitStack) -> Ports:
 def _name(listener: socket.socket) -> str:
     name = listener.getsockname()
     return str(Address(*name[:2])) if isinstance(name, tuple) else f"unix:{name}"
+
+
+def _host_names(config: Config) -> Iterator[str]:
+    """The names of this gateway that the configuration knows, and the one that jobs are told."""
+    yield from config.proxy.host_names
+    yield socket.gethostname()
+    yield urlsplit(config.backend.api_url).hostname or ""
+    for listener in (config.proxy.address, config.gateway.address):
+        with suppress(ValueError):  # a Unix socket has no name, and some have no address
+            yield parse_address(listener).host
 
 
 def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:

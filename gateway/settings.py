@@ -1,10 +1,13 @@
 """Options of the server itself and of its public port."""
 
+import re
 from ipaddress import ip_network
 
 from gateway.addresses import check_listener
 from gateway.backends.settings import DBBackendBase
 from gateway.configurable import SettingError, configurable, setting
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -25,6 +28,12 @@ def _networks(trusted: tuple[str, ...]) -> None:
     for text in trusted:
         if text != "unix":
             ip_network(text)
+
+
+def _host_names(names: tuple[str, ...]) -> None:
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(f"must be host names without a port, such as gateway.example.org, not {name!r}")
 
 
 def _log_level(level: int | str) -> str:
@@ -93,6 +102,14 @@ class Proxy:
         default="", help="The certificate, with its chain (a PEM file), for HTTPS; set tls_key as well."
     )
 
+    host_names: tuple[str, ...] = setting(
+        default=(),
+        help="""Names of this gateway that people use. Only asked for where users need no password: there, whoever owns
+        any other name could give it this gateway's address, and ask in the name of those who visit a page of theirs.
+        Addresses, localhost, this host's own name, and the names in addresses and URLs of the configuration are always
+        among them.""",
+        validator=_host_names,
+    )
     trusted_proxies: tuple[str, ...] = setting(
         default=(),
         help="""Addresses and networks (10.0.0.5, 10.1.0.0/16, or "unix" for a Unix socket) of proxies in front of

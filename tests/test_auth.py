@@ -173,7 +173,7 @@ async def test_cookie_attributes(sessions: Sessions) -> None:
         assert identity.new_cookie is not None
         pair, *attributes = identity.new_cookie.split("; ")
         assert pair.startswith("dask-gateway-test=")
-        assert set(attributes) == {"Max-Age=300", "Path=/", "HttpOnly", "SameSite=Lax"} | secure
+        assert set(attributes) == {"Max-Age=300", "Path=/api", "HttpOnly", "SameSite=Lax"} | secure
         assert "alice" not in pair
 
 

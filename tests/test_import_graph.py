@@ -58,6 +58,7 @@ pure    gateway.proxy.pages
 pure    gateway.proxy.proxy_protocol
 pure    gateway.proxy.routes
 pure    gateway.proxy.trust
+pure    gateway.request_origin
 pure    gateway.scaling
 pure    gateway.settings
 pure    gateway.simple_request
