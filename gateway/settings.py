@@ -30,6 +30,11 @@ def _networks(trusted: tuple[str, ...]) -> None:
             ip_network(text)
 
 
+def _scheduler_networks(networks: tuple[str, ...]) -> None:
+    for text in networks:
+        ip_network(text)
+
+
 def _host_names(names: tuple[str, ...]) -> None:
     for name in names:
         if not _HOST_NAME.fullmatch(name):
@@ -102,6 +107,14 @@ class Proxy:
         default="", help="The certificate, with its chain (a PEM file), for HTTPS; set tls_key as well."
     )
 
+    scheduler_networks: tuple[str, ...] = setting(
+        default=(),
+        help="""The networks (10.0.0.0/8, fd00::/8) in which schedulers and their dashboards may be. Empty: any, but for
+        loopback, link-local and this host's own addresses where jobs run on other hosts. A wide network does not stand
+        for those: if schedulers of batch jobs run on this host, list 127.0.0.0/8 and its own addresses (10.0.0.5/32)
+        beside it. The gateway's own ports are never connected to.""",
+        validator=_scheduler_networks,
+    )
     host_names: tuple[str, ...] = setting(
         default=(),
         help="""Names of this gateway that people use. Only asked for where users need no password: there, whoever owns

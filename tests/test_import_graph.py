@@ -53,6 +53,7 @@ pure    gateway.lifecycle
 pure    gateway.options
 pure    gateway.proxy.admission
 pure    gateway.proxy.client_hello
+pure    gateway.proxy.destinations
 pure    gateway.proxy.headers
 pure    gateway.proxy.pages
 pure    gateway.proxy.proxy_protocol
@@ -81,12 +82,15 @@ io      gateway.garbage
 io      gateway.log
 io      gateway.notify
 io      gateway.proxy.certificate
+io      gateway.proxy.connector
 io      gateway.proxy.deadlines
 io      gateway.proxy.file_limit
 io      gateway.proxy.hushed_log
 io      gateway.proxy.listeners
 io      gateway.proxy.pipes
+io      gateway.proxy.resolver
 io      gateway.proxy.tcp_options
+io      gateway.proxy.this_host
 io      gateway.proxy.traffic
 io      gateway.proxy.upstream
 io      gateway.proxy.web_stream

@@ -43,6 +43,15 @@ def test_other_origins(scheme, host, origin):
     assert other_page(headers(("Host", host), ("Origin", origin)), scheme) == f"Origin: {origin}"
 
 
+def test_sites() -> None:
+    for ours in ("same-origin", "None", " none "):
+        assert other_page(headers(("Sec-Fetch-Site", ours), ("Sec-Fetch-Site", "none")), "http") == ""
+    for other in ("same-site", "cross-site", "", "same-origin, none"):
+        assert other_page(headers(("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", other)), "http")
+    https = headers(("Host", "a"), ("Origin", "https://a"), ("Sec-Fetch-Site", "same-origin"))
+    assert other_page(https, "http") == ""
+
+
 def test_an_origin_needs_one_host_to_be_compared_with():
     origin = ("Origin", "http://a")
     assert other_page(headers(origin), "http")

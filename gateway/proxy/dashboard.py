@@ -18,6 +18,7 @@ import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
 from gateway.proxy import pages
+from gateway.proxy.connector import Connector, RefusedDestination
 from gateway.proxy.headers import SANDBOX, Headers, Origin, header, request_headers, response_headers
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
@@ -50,11 +51,12 @@ class _Refusal(Exception):
 class Dashboard:
     """The ASGI application (http and websocket) for paths `/clusters/{name}[/...]`, without the site's prefix.
 
-    `scope["root_path"]` is that prefix.
+    `scope["root_path"]` is that prefix. `connector` says which addresses are connected to; without it all are.
     """
 
-    def __init__(self, routes: Routes, *, limits: Limits | None = None) -> None:
+    def __init__(self, routes: Routes, *, limits: Limits | None = None, connector: Connector | None = None) -> None:
         self._routes = routes
+        self._connector = connector or Connector()
         self._limits = limits or Limits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,9 +83,11 @@ class Dashboard:
 
     async def _connect(self, request: "_Request", address: Address) -> trio.SocketStream:
         try:
-            with trio.fail_after(self._limits.connect_timeout):
-                stream = await trio.open_tcp_stream(*address)
-        except (OSError, trio.TooSlowError) as error:
+            stream = await self._connector.connect(request.cluster, address, self._limits.connect_timeout)
+        except RefusedDestination as error:
+            log.warning("a dashboard's address is not connected to", cluster=request.cluster, reason=str(error))
+            raise _Refusal(502, pages.dashboard_elsewhere(request.cluster)) from None
+        except OSError as error:
             log.info("dashboard does not answer", cluster=request.cluster, error=str(error))
             self._routes.refused(request.cluster)
             raise _Refusal(502, pages.dashboard_down(request.cluster)) from None

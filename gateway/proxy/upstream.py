@@ -1,4 +1,4 @@
-"""One HTTP/1.1 or websocket exchange with a dashboard, over a stream that the caller owns.
+"""One HTTP/1.1 or websocket exchange with a user's dashboard or scheduler, over a stream that the caller owns.
 
 h11 and wsproto know the grammar; here are only the loops between them and a
 stream. Nothing is kept between exchanges: no pool, no cookies, so that nothing
@@ -62,9 +62,9 @@ class HttpExchange:
                 elif isinstance(event, h11.Response | h11.Data | h11.EndOfMessage):
                     return event
                 elif not isinstance(event, h11.InformationalResponse):
-                    raise UpstreamError("the dashboard closed the connection before its answer was complete")
+                    raise UpstreamError("it disconnected before its answer was complete")
             except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
-                raise UpstreamError(f"the dashboard broke off: {error}") from error
+                raise UpstreamError(f"it disconnected in the middle of its answer: {error}") from error
 
 
 class WebsocketExchange:
