@@ -84,11 +84,15 @@ async def test_a_page_with_its_query_and_what_the_dashboard_is_told() -> None:
         )
         response, body = await ask(address, request)
     assert (response.status_code, body) == (200, b"ok")
-    assert recorder.asked == [
-        b"GET /a%2Fb?x=1%20 HTTP/1.1\r\nhost: hpc.example\r\ncookie: a=1\r\nx-forwarded-for: 127.0.0.1\r\n"
+    (asked,) = recorder.asked
+    via = next(line for line in asked.split(b"\r\n") if line.startswith(b"via: 1.1 gateway-"))
+    assert asked == (
+        b"GET /a%2Fb?x=1%20 HTTP/1.1\r\nhost: hpc.example\r\ncookie: a=1\r\n"
+        + via
+        + b"\r\nx-forwarded-for: 127.0.0.1\r\n"
         b"x-forwarded-host: hpc.example\r\nx-forwarded-proto: http\r\nx-forwarded-prefix: /clusters/abc\r\n"
         b"connection: close\r\n\r\n"
-    ]
+    )
 
 
 async def test_redirects_and_cookies_stay_below_the_cluster() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.headers import Origin, below, request_headers, response_headers
+from gateway.proxy.headers import Origin, below, has_passed, request_headers, response_headers
 
 ORIGIN = Origin(client="192.0.2.7", scheme="https", host=b"hpc.example", prefix="/gw/clusters/abc", cluster="abc")
 UPSTREAM = b"10.0.0.1:8787"
@@ -42,6 +42,7 @@ def test_where_a_request_came_from_is_ours_to_say() -> None:
     assert passed == {
         b"host": b"hpc.example",
         b"accept": b"text/html",
+        b"via": b"1.1 gateway",
         b"x-forwarded-for": b"192.0.2.7",
         b"x-forwarded-host": b"hpc.example",
         b"x-forwarded-proto": b"https",
@@ -68,6 +69,14 @@ def test_a_cookie_comes_back_as_it_was_set() -> None:
         assert to_dashboard((b"Cookie", b"other=1; " + kept))[b"cookie"] == pair
     ((_, nameless),) = to_browser((b"Set-Cookie", b"dask-gateway-user; Path=/"))
     assert nameless == OURS + b"=dask-gateway-user; Path=/gw/clusters/abc/"
+
+
+def test_a_request_names_the_servers_that_it_has_passed() -> None:
+    assert to_dashboard((b"Via", b"1.0 a"), (b"via", b"2 b (c)"))[b"via"] == b"1.0 a, 2 b (c), 1.1 gateway"
+    for passed in (b"1.1 us", b"1.0 a, 1.1 us (x)", b"HTTP/2  us"):
+        assert has_passed([(b"x", b"1.1 us"), (b"Via", passed)], b"us")
+    for other in (b"", b"us", b"1.1 us2", b"1.1 them (1.1 us)", b","):
+        assert not has_passed([(b"Via", other)], b"us")
 
 
 def test_hop_by_hop_headers_end_here() -> None:

@@ -8,6 +8,7 @@ it fails is a page that says so. Whatever is answered here, by whomever, runs
 in a sandbox.
 """
 
+import secrets
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Reje
 
 from gateway.proxy import pages
 from gateway.proxy.connector import Connector, RefusedDestination
-from gateway.proxy.headers import SANDBOX, Headers, Origin, header, request_headers, response_headers
+from gateway.proxy.headers import SANDBOX, Headers, Origin, has_passed, header, request_headers, response_headers
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.routes import Address, Route, Routes
@@ -57,13 +58,18 @@ class Dashboard:
     def __init__(self, routes: Routes, *, limits: Limits | None = None, connector: Connector | None = None) -> None:
         self._routes = routes
         self._connector = connector or Connector()
+        self._via = f"gateway-{secrets.token_hex(8)}".encode()  # nobody else's, after a restart neither
         self._limits = limits or Limits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
         send = _in_sandbox(send)
-        request = _Request(scope)
+        request = _Request(scope, self._via)
         try:
+            if has_passed(request.headers, self._via):
+                # A cluster's dashboard that leads back here by way of another server, once for each part of the path.
+                log.warning("a dashboard leads back to this gateway", cluster=request.cluster)
+                raise _Refusal(508, pages.dashboard_elsewhere(request.cluster))
             address = self._routes.dashboard(request.cluster)
             if address is None:
                 raise _Refusal(404, pages.unknown_cluster(request.cluster))
@@ -216,7 +222,7 @@ class Dashboard:
 class _Request:
     """A scope, taken apart: for which cluster, what the dashboard shall see, and where it came from."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, via: bytes) -> None:
         self.scope = scope
         self.answered = False
         self.headers: Headers = list(scope["headers"])
@@ -238,6 +244,7 @@ class _Request:
             host=header(self.headers, b"host") or header(self.headers, b":authority") or b"localhost",
             prefix=f"{root}{_ROOT}{self.cluster}",
             cluster=self.cluster,
+            via=via,
         )
 
     def is_chunked(self) -> bool:

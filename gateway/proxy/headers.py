@@ -33,7 +33,7 @@ _HOP_BY_HOP = frozenset(
     b"upgrade".split()
 )
 _NOT_FOR_DASHBOARDS = frozenset(
-    (b"authorization", b"cookie", b"expect", b"forwarded", b"host", b"x-real-ip", b"true-client-ip", b"x-client-ip")
+    b"authorization cookie expect forwarded host via x-real-ip true-client-ip x-client-ip".split()
 )
 #: Written anew by the server that answers, or (from the third on) an attempt to speak for the whole origin, up to
 #: asking for the gateway's own password. The last two are set for all dashboards.
@@ -63,6 +63,8 @@ class Origin:
     prefix: str
     #: The cluster whose dashboard it is.
     cluster: str
+    #: What this gateway is called among the servers that a request has passed (RFC 9110, 7.6.3); a token of its own.
+    via: bytes = b"gateway"
 
     @property
     def cookies(self) -> bytes:
@@ -73,6 +75,12 @@ class Origin:
 def header(headers: RawHeaders, name: bytes) -> bytes | None:
     """The first value of a header, None when there is none; `name` is lower case."""
     return next((value for key, value in headers if key.lower() == name), None)
+
+
+def has_passed(headers: RawHeaders, via: bytes) -> bool:
+    """Whether a request has passed the server of that name before."""
+    entries = (entry.split() for key, value in headers if key.lower() == b"via" for entry in value.split(b","))
+    return any(len(entry) > 1 and entry[1] == via for entry in entries)
 
 
 def _passing(headers: RawHeaders, dropped: frozenset[bytes]) -> Headers:
@@ -95,11 +103,13 @@ def request_headers(headers: RawHeaders, origin: Origin) -> Headers:
         # Some servers read x_forwarded_for as x-forwarded-for: an underscore could say what a dash must not.
         if b"_" not in key and not key.startswith((b"x-forwarded-", b"sec-websocket-", b":"))
     ]
+    passed_by = [value for key, value in headers if key.lower() == b"via"]
     cookies = _cookies_of((value for key, value in headers if key.lower() == b"cookie"), origin.cookies)
     return [
         (b"host", origin.host),
         *passed,
         *([(b"cookie", cookies)] if cookies else []),
+        (b"via", b", ".join((*passed_by, b"1.1 " + origin.via))),
         (b"x-forwarded-for", origin.client.encode()),
         (b"x-forwarded-host", origin.host),
         (b"x-forwarded-proto", origin.scheme.encode()),
