@@ -56,11 +56,15 @@ def heartbeat_app(manager: Manager, refusal: Callable[[str, int], str] = lambda 
 
 
 def _check_addresses(cluster: Cluster, heartbeat: Heartbeat, refusal: Callable[[str, int], str]) -> None:
-    """Raises `InvalidRequest` for an address that is not connected to."""
+    """Raises `InvalidRequest` for an address that is not connected to, when it is news."""
+    record = cluster.record
+    known = (record.scheduler_address, record.dashboard_address, record.api_address)
     for address in (heartbeat.scheduler_address, heartbeat.dashboard_address, heartbeat.api_address):
+        if address in known:
+            continue
         parts = urlsplit(address)
         if parts.hostname and parts.port and (reason := refusal(parts.hostname, parts.port)):
             text = f"The scheduler's address {address} is not connected to: {reason}"
-            _log.warning("a heartbeat was refused", cluster=cluster.name, user=cluster.record.username, reason=reason)
+            _log.warning("a heartbeat was refused", cluster=cluster.name, user=record.username, reason=reason)
             cluster.events.tell(text)
             raise InvalidRequest(text)

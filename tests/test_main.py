@@ -349,3 +349,13 @@ async def test_the_second_signal_does_not_wait():
         assert not scope.cancel_called
         await send.send(signal.SIGINT)
     assert scope.cancel_called
+
+
+def test_a_kernel_that_cannot_be_asked_for_addresses(configure, monkeypatch):
+    def unsupported(address):
+        raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr("gateway.main.is_this_host", unsupported)
+    with capture_logs() as logs:
+        assert run(configure()) == 1
+    assert "AF_NETLINK" in said(logs)
