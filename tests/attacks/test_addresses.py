@@ -99,13 +99,16 @@ async def check_nothing_is_connected_to(gateway: Attacked, address: str) -> None
     assert hello[-1:] == INTERNAL_ERROR
 
 
-@pytest.mark.parametrize("host", LOOPBACK)
-@pytest.mark.parametrize("listens_at", ["127.0.0.1:0", ":0"])
+@pytest.mark.parametrize(
+    ("listens_at", "host"),
+    [
+        *((":0", host) for host in LOOPBACK),
+        *(("127.0.0.1:0", host) for host in LOOPBACK if host not in ("127.9.9.9", "[::1]", "[::]")),
+    ],
+)
 async def test_our_own_port_is_never_connected_to(listens_at: str, host: str, tmp_path: Path) -> None:
     """Even where jobs are on this host. One hello would become as many as there may be, one GET as long as its path."""
     lines = [f"c.Proxy.address = {listens_at!r}", "c.Proxy.max_connections = 60", "c.Proxy.connect_timeout = 5"]
-    if listens_at != ":0" and host in ("127.9.9.9", "[::1]", "[::]"):
-        pytest.skip("nobody listens there")
     async with open_attacked(tmp_path, *lines) as gateway:
         await check_nothing_is_connected_to(gateway, f"{host}:{gateway.port}")
         assert await gateway.clusters() == []  # the probe beside it
