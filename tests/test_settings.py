@@ -223,3 +223,19 @@ def test_what_is_no_key(key: Any) -> None:
 def test_times_below_one_second(option: str) -> None:
     backend = DBBackendBase(cluster_heartbeat_period=0.1, **{option: 0.25})
     assert getattr(backend, option) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("option", "good", "bad"),
+    [
+        ("scheduler_networks", ["10.0.0.0/8", "fd00::/8", "127.0.0.1"], "10.0.0.5/8"),
+        ("scheduler_networks", [], "compute-nodes"),
+        ("host_names", ["gateway", "gateway.example.org."], "gateway:8000"),
+        ("host_names", [], "https://gateway"),
+        ("host_names", [], ""),
+    ],
+)
+def test_networks_and_names(option, good, bad):
+    assert getattr(Proxy(**{option: tuple(good)}), option) == tuple(good)
+    with pytest.raises(SettingError, match=option):
+        Proxy(**{option: (*good, bad)})

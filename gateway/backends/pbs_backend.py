@@ -9,6 +9,7 @@ from gateway.backends.base import Driver
 from gateway.backends.batch import open_batch_driver
 from gateway.backends.impersonation import own_account
 from gateway.backends.jobqueue import JobQueueBackend
+from gateway.backends.node_daemon import runs_here
 from gateway.backends.pbs import PBS
 from gateway.backends.pbs_config import PBSClusterConfig
 from gateway.backends.site_commands import find_mistakes, own_commands, site_settings
@@ -34,6 +35,11 @@ class PBSBackend(JobQueueBackend):
         the cluster fails at once and says why. Otherwise they wait, with PBS's comment as their reason: nodes may be
         down for a while only.""",
     )
+
+    @property
+    def jobs_run_here(self) -> bool:
+        """Whether this host is a node as well: its daemon runs here."""
+        return runs_here("pbs_mom")
 
     def open_driver(self) -> AbstractAsyncContextManager[Driver]:
         """The driver at work, for as long as the context lasts."""

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from gateway.backends.base import Driver
 from gateway.backends.batch import open_batch_driver
 from gateway.backends.jobqueue import JobQueueBackend
+from gateway.backends.node_daemon import runs_here
 from gateway.backends.site_commands import find_mistakes, own_commands, site_settings
 from gateway.backends.slurm import Slurm
 from gateway.backends.slurm_config import SlurmClusterConfig
@@ -21,6 +22,11 @@ class SlurmBackend(JobQueueBackend):
     """Clusters whose scheduler and workers are jobs of Slurm."""
 
     cluster_config_class: type[ClusterConfig] = setting(default=SlurmClusterConfig)
+
+    @property
+    def jobs_run_here(self) -> bool:
+        """Whether this host is a node as well: its daemon runs here."""
+        return runs_here("slurmd")
 
     def open_driver(self) -> AbstractAsyncContextManager[Driver]:
         """The driver at work, for as long as the context lasts."""

@@ -51,6 +51,16 @@ c.ClusterConfig.worker_memory = "512 M"
 """
 
 
+def schedulers_here():
+    """The line of configuration for a gateway whose host runs batch jobs as well, but no node daemon to be seen by.
+
+    So it is with a simulated batch system.
+    """
+    own = subprocess.run(["hostname", "--all-ip-addresses"], check=True, capture_output=True, text=True).stdout.split()
+    addresses = [f"{address}/{128 if ':' in address else 32}" for address in own]
+    return f"\nc.Proxy.scheduler_networks = {['127.0.0.0/8', '::1/128', *addresses]!r}\n"
+
+
 class ClientFailed(AssertionError):
     """A client script raised; the text is what it printed."""
 
