@@ -154,7 +154,7 @@ class Player:
             check=False,
         )
         return (
-            done.returncode,
+            done.returncode if done.returncode >= 0 else 128 - done.returncode,  # as a shell says it
             done.stdout.decode(errors="surrogateescape"),
             done.stderr.decode(errors="surrogateescape"),
         )

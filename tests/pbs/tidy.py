@@ -28,19 +28,28 @@ def no_jobs_left(commands: Path, names: str) -> Iterator[None]:
     All are awaited, those as well that were on their way out. (The users may have jobs of another gateway.)
     """
     before = set(jobs_named(commands, names))
-
-    def new(states: str = LIVING + "E") -> list[str]:
-        return [job for job in jobs_named(commands, names, states) if job not in before]
-
     left: list[str] = []
     try:
         yield
     finally:
-        left = new(LIVING)
-        for job in left:  # one by one: qdel of several has its traps
-            subprocess.run([commands / "qdel", job], check=False, capture_output=True)
-        _wait("the jobs of a test to end", lambda: not new())
+        left = end_jobs(commands, names, before)
     assert not left, f"jobs are left: {left}"
+
+
+def end_jobs(commands: Path, names: str, spared: Collection[str] = ()) -> list[str]:
+    """Delete the jobs with names like this, wait until they have ended, and return which they were.
+
+    Those that are on their way out are awaited as well, and not returned.
+    """
+
+    def jobs(states: str) -> list[str]:
+        return [job for job in jobs_named(commands, names, states) if job not in spared]
+
+    left = jobs(LIVING)
+    for job in left:  # one by one: qdel of several has its traps
+        subprocess.run([commands / "qdel", job], check=False, capture_output=True)
+    _wait("the jobs of a test to end", lambda: not jobs(LIVING + "E"))
+    return left
 
 
 @contextmanager
