@@ -23,7 +23,7 @@ TIMING = {"delete": 0.2, "start": 0.01, "session": 0.1, "kill": 1.0, "back": 0.3
 @contextmanager
 def a_pbs(**settings):
     with Simulation.start(timing=TIMING, **settings) as simulation:
-        simulation.fault(qstat_pause=0.0)
+        simulation.fault(qstat_pause=0.0, ports=1_000_000)
         yield simulation
 
 
@@ -324,7 +324,7 @@ async def test_hostile_jobs_of_others(pbs, cluster):
 
 
 async def test_no_ports_left_for_qstat(pbs, cluster):
-    pbs.fault(ports=0, ports_each=1, linger=600.0)
+    pbs.fault(ports=0, ports_each=1, ports_other=0, linger=600.0)
     async with open_driver(pbs, command_timeout=2) as driver:
         jobs = await driver.submit(a_spec(cluster, count=5))
         with watching(driver, cluster, *jobs) as watch:
@@ -332,6 +332,19 @@ async def test_no_ports_left_for_qstat(pbs, cluster):
             await driver.cancel(cluster, jobs)
             await until(watch, jobs, JobState.GONE)  # missed often enough by qselect
         await driver.clean(cluster, keep_logs=False)
+
+
+async def test_many_jobs_cost_one_port(pbs, cluster):
+    """Where commands have used up the reserved ports, the next one waits for a minute."""
+    pbs.fault(linger=0.0)
+    async with open_driver(pbs, command_timeout=2) as driver:
+        jobs = [job for group in ("w1", "w2", "w3") for job in await driver.submit(a_spec(cluster, group=group))]
+        pbs.fault(ports=1, linger=600.0)
+        await driver.cancel(cluster, jobs)
+        with pytest.raises(BackendUnavailable, match="did not answer"):
+            await driver.cancel(cluster, jobs)
+        pbs.fault(ports=1_000_000)
+        await end(driver, cluster, jobs)
 
 
 async def test_a_cancel_without_effect_is_repeated(pbs, cluster, monkeypatch):
