@@ -16,7 +16,7 @@ from tests import original_guide
 from tests.e2e.house import ClientFailed, open_gateway
 from tests.e2e.test_slurm import compute, connect_fails, create, events, scale_when_running, status, wait_until
 from tests.pbs.simulation import jobs_named, some_pbs
-from tests.pbs.tidy import end_jobs, no_directories_left, queue
+from tests.pbs.tidy import end_jobs, queue, remove_directories
 from tests.slurm.real import allow_dask, folder_of_dask, installation
 from tests.users import ensure_dask, ensure_users, is_root
 
@@ -83,7 +83,8 @@ def open_house(folder, commands, config=""):
             finally:
                 made = re.findall(r'event="cluster created" cluster=(\w+)', house.log)
     finally:
-        left = end_jobs(commands, f"dask-gateway-({'|'.join(made)})-.*") if made else []
+        left = end_jobs(commands, f"dask-gateway-(?:{'|'.join(made)})-.*") if made else []
+        remove_directories("|".join(made) or "-")
     assert not left, f"jobs are left: {left}"
 
 
@@ -96,7 +97,6 @@ def pbs():
         miniconda(),
         some_pbs() as commands,
         queue(commands, "dask"),
-        no_directories_left(),
     ):
         yield commands
 

@@ -29,7 +29,7 @@ def a_pbs(**settings):
 
 @pytest.fixture(autouse=True)
 def tidy(users):
-    with no_directories_left():
+    with no_directories_left(r"p\d+"):
         yield
 
 

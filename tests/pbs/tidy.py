@@ -5,6 +5,7 @@ queue or a directory, can be removed only then.
 """
 
 import pwd
+import re
 import shutil
 import subprocess
 import time
@@ -70,19 +71,21 @@ def queue(commands: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def no_directories_left(users: Collection[str] = USERS) -> Iterator[None]:
-    """Clusters' directories in the users' homes that are new afterwards are removed."""
-    tops = [Path(pwd.getpwnam(user).pw_dir, ".dask-gateway") for user in users]
-
-    def there() -> set[Path]:
-        return {path for top in tops if top.is_dir() for path in top.iterdir()}
-
-    before = there()
+def no_directories_left(names: str) -> Iterator[None]:
+    """The directories of clusters with names like this are removed from the users' homes in the end."""
     try:
         yield
     finally:
-        for path in there() - before:
-            shutil.rmtree(path, ignore_errors=True)
+        remove_directories(names)
+
+
+def remove_directories(names: str) -> None:
+    """Remove the directories of clusters with names like this from the users' homes; those of others stay."""
+    for user in USERS:
+        top = Path(pwd.getpwnam(user).pw_dir, ".dask-gateway")
+        for path in top.iterdir() if top.is_dir() else ():
+            if re.fullmatch(names, path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _wait(what: str, reached: Callable[[], bool]) -> None:
