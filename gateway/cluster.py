@@ -47,6 +47,9 @@ from gateway.workers import Workers
 
 _log = structlog.get_logger()
 
+#: How often a scheduler is submitted whose job is given an id and then is never in the queue.
+MOST_ATTEMPTS = 3
+
 #: Seconds until a cancel is repeated for jobs that are still there.
 CANCEL_AGAIN = 30.0
 
@@ -83,6 +86,7 @@ class Cluster:
         )
         self._keeper.adopt(submissions)
         self._scheduler_job: JobId | None = None
+        self._attempts = 0  # how often the scheduler was submitted by this process
         self._clock = SchedulerClock(trio.current_time())
         self._asked_when_late: float | None = None
         self._heard_of = False
@@ -279,6 +283,7 @@ class Cluster:
             while not jobs:
                 try:
                     jobs = await self._submissions.submit(spec)
+                    self._attempts += 1
                 except QueueFull as error:
                     self.events.tell(f"The scheduler cannot be submitted yet; trying again: {error}")
                     await trio.sleep(QUEUE_RETRY)
@@ -342,7 +347,7 @@ class Cluster:
                 job = self._scheduler_job
                 if job is not None and job in self._watch.jobs:
                     self._clock = self._clock.reported(self._watch.jobs[job], trio.current_time())
-                if self._clock.deadline(limits)[0] <= trio.current_time():
+                if self._clock.deadline(limits)[0] <= trio.current_time() and not await self._submit_again(clock):
                     await self._silent(clock)
                     return
                 continue
@@ -353,6 +358,25 @@ class Cluster:
             wake = min(deadline, late if late > now else inf, await self._keeper.give_up_overdue())
             with trio.move_on_at(wake):
                 seen = await self.changes.wait(seen)
+
+    async def _submit_again(self, clock: Clock) -> bool:
+        """Submit the scheduler once more when its job was given an id but never came into the queue.
+
+        So it is with a batch server that crashed before it had stored the job. False when that is not the case.
+        """
+        job, seen = self._scheduler_job, self._clock.seen or self._clock.last_heartbeat is not None
+        if clock is not Clock.MISSED or job is None or seen or not 0 < self._attempts < MOST_ATTEMPTS:
+            return False
+        self.events.tell(f"The scheduler's job {job} was never in the queue; submitting it again")
+        try:
+            await self._driver.cancel(self.ref, [job])  # in case it is there after all
+        except JobError as error:
+            self.events.tell(f"Job {job} could not be cancelled: {error}")
+        self._watch.discard(job)
+        self._scheduler_job, self._clock = None, SchedulerClock(trio.current_time())
+        await self._submissions.forget(SCHEDULER_GROUP)
+        await self._start()
+        return True
 
     async def _silent(self, clock: Clock) -> None:
         limits = self._rules.limits

@@ -355,6 +355,22 @@ def test_one_failed_question_and_nothing_is_known(dialect, answers):
         dialect.parse_status({}, answers)
 
 
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        "pbs_iff: cannot connect to host\nauth: Unable to authenticate connection (pbs:15001)\n",
+        "qselect: Premature end of message\n",
+        AWAY,
+    ],
+)
+def test_an_empty_answer_of_a_qselect_that_broke_off_is_none(dialect, stderr):
+    """As qdel was seen to end with 0: nobody may be believed to be gone."""
+    with pytest.raises(StatusFailed):
+        dialect.parse_status({}, [ok(stderr=stderr), ok(), ok()])
+    with pytest.raises(StatusFailed):
+        dialect.parse_found(a_spec().cluster, Role.WORKER, "w1", 2, [ok(), ok(stderr=stderr)])
+
+
 @given(st.text())
 def test_whatever_qselect_prints(text):
     for job in PBS().parse_status({}, [ok(text), ok(text)]).reports:
