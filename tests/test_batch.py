@@ -332,7 +332,7 @@ async def test_where_ids_cannot_be_asked_for_what_is_found_by_its_name_is_ours(l
     await driver.cancel(cluster, [JobId("4711_0")])
     assert launcher.requests[-1]["arguments"] == ("4711_[0]",)
     await driver.submit(a_spec(cluster, group="w2"))
-    driver._ours.clear()
+    driver._ids._ours.clear()
     for _ in range(2):  # something else is found, or nothing can be
         with pytest.raises(BackendUnavailable, match="slurmctld is away"):
             await driver.cancel(cluster, [JobId("4711")])

@@ -124,6 +124,7 @@ io      gateway.supervise
 io      gateway.tls
 
 trees   gateway.backends.batch
+trees   gateway.backends.job_names
 trees   gateway.backends.local
 trees   gateway.backends.local_driver
 trees   gateway.backends.pbs_backend

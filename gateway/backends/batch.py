@@ -21,11 +21,12 @@ import structlog
 import trio
 from attrs import evolve
 
-from gateway.backends.base import ClusterRef, JobSpec, submission_name
+from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.dialect import Answer, Dialect, Refusal, Site, StatusFailed
 from gateway.backends.endings import Endings
 from gateway.backends.evidence import alive
 from gateway.backends.impersonation import Launcher, own_account
+from gateway.backends.job_names import JobNames
 from gateway.backends.jobqueue import JobQueueBackend, JobQueueClusterConfig
 from gateway.backends.launcher_settings import Settings
 from gateway.backends.log_tail import READ_BYTES, explain_end
@@ -60,9 +61,7 @@ class BatchDriver:
         self._board = WatchBoard()
         self._site = Site()
         self._secrets: dict[str, tuple[str, ...]] = {}
-        # By cluster: what was submitted, by the id that was answered, and the ids that are known to bear our name.
-        self._submitted: dict[str, dict[JobId, JobSpec]] = {}
-        self._ours: dict[str, set[JobId]] = {}
+        self._ids = JobNames(queue, self.find)
         self._submitting = trio.CapacityLimiter(backend.parallelism)
         self._kept: dict[tuple[str, str], ClusterRef] = {}  # by user and directory: a cluster whose logs are kept
         self._endings = Endings()
@@ -93,7 +92,7 @@ class BatchDriver:
             jobs = self._dialect.parse_submitted(spec, answer.stdout)
         except ValueError as error:
             raise AnswerLost(f"{error}.") from None
-        self._submitted.setdefault(spec.cluster.name, {})[self._submission_of(jobs[0])] = spec
+        self._ids.submitted(spec, jobs)
         log.info("submitted", cluster=spec.cluster.name, group=spec.group, count=spec.count, first_job=jobs[0])
         return jobs
 
@@ -118,7 +117,7 @@ class BatchDriver:
                 commands = self._dialect.find_commands(cluster, role, group, thorough=thorough)
                 jobs = self._dialect.parse_found(cluster, role, group, count, await self._queue.answers(commands))
                 if jobs:
-                    self._ours.setdefault(cluster.name, set()).add(self._submission_of(jobs[0]))
+                    self._ids.found(cluster, jobs)
                     return jobs
                 if not thorough:
                     await trio.sleep(SECOND_LOOK)
@@ -128,7 +127,7 @@ class BatchDriver:
 
     async def cancel(self, cluster: ClusterRef, jobs: Collection[JobId]) -> None:
         """One call of the cancel command for a thousand jobs or arrays, as the user, of ids that bear our name."""
-        jobs = await self._known_as_ours(cluster, jobs)
+        jobs = await self._ids.known_as_ours(cluster, jobs)
         whole = self._with_whole_arrays(cluster, jobs)
         # Arrays go by their own ids only where that saves calls: those with gaps.
         for arguments in min(map(self._dialect.cancel_arguments, (jobs, whole)), key=len):
@@ -151,54 +150,6 @@ class BatchDriver:
         self._endings.cancelled(cluster, jobs, trio.current_time())
         self._ending.set()
         self._board.ask()
-
-    async def _known_as_ours(self, cluster: ClusterRef, jobs: Collection[JobId]) -> Collection[JobId]:
-        """The jobs whose ids bear our cluster's name, as far as the batch system knows them.
-
-        An id is what a site's submit command has printed, and might be another job of the same user's. Each submission
-        is asked for once. Where its id turns out to be somebody else's, what has our name is taken in its place. Raises
-        BackendUnavailable when names cannot be told.
-        """
-        ours = self._ours.setdefault(cluster.name, set())
-        asked = sorted({self._submission_of(job) for job in jobs} - ours)
-        if not asked:
-            return jobs
-        try:
-            answers = await self._queue.answers(self._dialect.name_commands(asked))
-            names = self._dialect.parse_names(asked, answers)
-        except StatusFailed as failure:
-            names = {job: await self._name_by_search(cluster, job, failure) for job in asked}
-        foreign = {
-            job for job, name in names.items() if name and not name.startswith(submission_name(cluster.name, ""))
-        }
-        ours.update(job for job, name in names.items() if name and job not in foreign)
-        instead: list[JobId] = []
-        for job in foreign:
-            log.error("a job id is not ours and is left alone", cluster=cluster.name, job=job, name=names[job])
-            if spec := self._submitted.get(cluster.name, {}).get(job):
-                instead += await self.find(cluster, spec.role, spec.group, spec.count)
-        return [*(job for job in jobs if self._submission_of(job) not in foreign), *instead]
-
-    async def _name_by_search(self, cluster: ClusterRef, job: JobId, failure: StatusFailed) -> str:
-        """The name of a job that cannot be asked for by its id, if it is found by the name that it was submitted under.
-
-        Raises BackendUnavailable with the `failure` otherwise.
-        """
-        spec = self._submitted.get(cluster.name, {}).get(job)
-        if spec is not None:
-            commands = self._dialect.find_commands(cluster, spec.role, spec.group)
-            try:
-                found = await self._queue.answers(commands)
-                jobs = self._dialect.parse_found(cluster, spec.role, spec.group, spec.count, found)
-            except StatusFailed:
-                jobs = ()
-            if job in map(self._submission_of, jobs):
-                return spec.submission
-        raise BackendUnavailable(f"{self._dialect.name} does not answer: {failure}") from None
-
-    def _submission_of(self, job: JobId) -> JobId:
-        """The id of the whole submission that a job belongs to."""
-        return self._dialect.array_of(job) or job
 
     def _with_whole_arrays(self, cluster: ClusterRef, jobs: Collection[JobId]) -> frozenset[JobId]:
         """The same jobs, but arrays of which nothing else is known to live by their own ids."""
@@ -235,8 +186,8 @@ class BatchDriver:
 
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
         """The cluster's directory goes, and older ones of the user whose time is up."""
-        for memory in (self._secrets, self._submitted, self._ours):
-            memory.pop(cluster.name, None)
+        self._secrets.pop(cluster.name, None)
+        self._ids.forget(cluster)
         request = {"action": "clean", "keep_logs": keep_logs, "retention": self._backend.log_retention}
         place = cluster.username, _directory(cluster)
         try:
