@@ -311,6 +311,29 @@ async def test_an_id_is_asked_for_once(launcher, cluster, monkeypatch):
     assert len(asked) == 3
 
 
+async def test_an_id_is_asked_for_soon_after_its_submission(launcher, cluster, monkeypatch):
+    driver = a_driver(launcher)
+    async with open_played(driver, monkeypatch) as played:
+        jobs = await driver.submit(a_spec(cluster, count=2))
+        await trio.testing.wait_all_tasks_blocked()
+        assert played.asked.count(("scontrol", "show", "job", "4711")) == 1
+        await driver.cancel(cluster, jobs)
+        assert played.asked.count(("scontrol", "show", "job", "4711")) == 1
+
+
+async def test_a_name_that_cannot_be_told_now_is_asked_for_before_the_cancel(launcher, cluster, monkeypatch):
+    away = [True]
+    driver = a_driver(launcher)
+    async with open_played(driver, monkeypatch, scontrol=lambda command: None if away else named(command), squeue=None):
+        jobs = await driver.submit(a_spec(cluster))
+        await driver.submit(a_spec(evolve(cluster, name="c2")))
+        await driver.clean(evolve(cluster, name="c2"), keep_logs=False)
+        await trio.testing.wait_all_tasks_blocked()
+        away.clear()
+        await driver.cancel(cluster, jobs)
+    assert launcher.requests[-1]["arguments"] == ("4711",)
+
+
 async def test_an_id_that_nobody_knows_is_cancelled_all_the_same(launcher, cluster, monkeypatch):
     play_queue(monkeypatch, scontrol=lambda command: UNKNOWN_ID)
     await a_driver(launcher).cancel(cluster, [JobId("7")])  # it may be there in a moment

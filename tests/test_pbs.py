@@ -264,7 +264,9 @@ def test_names_are_asked_for_by_id(dialect):
 def test_refusals_and_accidents_of_qsub(dialect):
     assert dialect.refusal(Answer(162, "", AWAY)) is Refusal.AWAY
     assert dialect.refusal(Answer(183, "", "qsub: End of File\n")) is Refusal.LOST
-    assert dialect.refusal(Answer(170, "", "qsub: Unknown queue\n")) is Refusal.REFUSED
+    refused = Answer(170, "", "qsub: Unknown queue\n")
+    assert dialect.refusal(refused) is Refusal.REFUSED
+    assert dialect.advice(refused) == "What helps may be queue."
 
 
 # --- cancel ---------------------------------------------------------------------------------------------------------

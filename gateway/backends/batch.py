@@ -2,6 +2,7 @@
 
     open_batch_driver ─ nursery ┬ poller: one look at the queue for all jobs
                                 ├ site: asks for the batch system's limits until it answers
+                ├ names: asks whether the ids of submissions are ours
                                 ├ insist: cancels again what is still there long after a cancel
                                 └ sweep: removes logs that were kept for long enough
 
@@ -242,6 +243,7 @@ class BatchDriver:
             for name, run in (
                 ("poller", poller.run),
                 ("site", self._learn_site),
+                ("names", self._ids.run),
                 ("insist", self._insist),
                 ("sweep", self._sweep),
             ):

@@ -4,11 +4,16 @@ An id is what a site's submit command has printed. It can be wrong: a number of
 a banner, or that of another job of the same user, who would lose that job when
 the cluster ends. So each submission's id is asked for once, and what bears
 another name is left alone; what was submitted is looked for by its name.
+
+`run` asks soon after each submission, so that a cancel has no need to: it may
+come when commands are slow, or when PBS is short of ports.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 
 import structlog
+import trio
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
 from gateway.backends.dialect import StatusFailed
@@ -32,10 +37,29 @@ class JobNames:
         self._find = find
         self._submitted: dict[str, dict[JobId, JobSpec]] = {}  # by cluster and the id that was answered
         self._ours: dict[str, set[JobId]] = {}  # by cluster
+        self._new: deque[tuple[ClusterRef, JobId]] = deque()
+        self._wakeup = trio.Event()
+
+    async def run(self) -> None:
+        """Ask for the name of each submission soon after it was made, until cancelled."""
+        while True:
+            while self._new:
+                cluster, job = self._new[0]
+                if cluster.name in self._submitted:  # else it has ended meanwhile
+                    try:
+                        await self.known_as_ours(cluster, [job])
+                    except BackendUnavailable as error:
+                        log.info("a job's name is asked for again before it is cancelled", job=job, reason=str(error))
+                self._new.popleft()
+            self._wakeup = trio.Event()
+            await self._wakeup.wait()
 
     def submitted(self, spec: JobSpec, jobs: Collection[JobId]) -> None:
         """The submit command has answered with these ids."""
-        self._submitted.setdefault(spec.cluster.name, {})[self._submission_of(next(iter(jobs)))] = spec
+        job = self._submission_of(next(iter(jobs)))
+        self._submitted.setdefault(spec.cluster.name, {})[job] = spec
+        self._new.append((spec.cluster, job))
+        self._wakeup.set()
 
     def found(self, cluster: ClusterRef, jobs: Collection[JobId]) -> None:
         """These ids were found by their name."""

@@ -339,6 +339,7 @@ async def test_many_jobs_cost_one_port(pbs, cluster):
     pbs.fault(linger=0.0)
     async with open_driver(pbs, command_timeout=2) as driver:
         jobs = [job for group in ("w1", "w2", "w3") for job in await driver.submit(a_spec(cluster, group=group))]
+        await driver._ids.known_as_ours(cluster, jobs)  # as it is asked soon after each submission
         pbs.fault(ports=1, linger=600.0)
         await driver.cancel(cluster, jobs)
         with pytest.raises(BackendUnavailable, match="did not answer"):
