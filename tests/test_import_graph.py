@@ -85,6 +85,7 @@ io      gateway.backends.local_process
 io      gateway.backends.local_sessions
 io      gateway.backends.processes
 io      gateway.backends.site_commands
+io      gateway.backends.user_slots
 io      gateway.backends.watch
 io      gateway.changes
 io      gateway.config_file

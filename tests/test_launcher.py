@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.backends import launcher, launcher_settings
+from gateway.backends import impersonation, launcher, launcher_settings
 
 # A batch command that tells how it was called.
 TELL = """#!{python}
@@ -123,6 +123,19 @@ def test_a_percent_sign_in_the_directory_is_no_pattern_of_sbatch(batch, home):
     call = told(submit(staging_directory="{home}/100%j/{username}"))
     assert call["argv"][-1] == f"--output={home}/100%%j/alice/c1/w1-%a.log"
     assert (home / "100%j" / "alice" / "c1").is_dir()
+
+
+@pytest.mark.parametrize("noise", ["x" * 79, "\\x00" * 20, "\\xff" * 20])
+def test_of_much_output_the_first_and_the_last_lines_are_passed_on(batch, home, noise):
+    script = f"import os; os.write(%d, b'first\\n' + b'{noise}\\n' * 20000 + b'4711\\n')"
+    (batch / "sbatch").write_text(f"#!{sys.executable}\n{script % 1}\n{script % 2}\n")
+    answer = submit()
+    for stream in ("stdout", "stderr"):
+        assert answer[stream].startswith("first\n")
+        assert answer[stream].endswith("\n4711\n")
+        lines = set(answer[stream].splitlines())
+        assert len(lines) == 3, "no line is cut"
+    assert len(json.dumps(answer)) < impersonation.MAX_ANSWER
 
 
 def test_cancel_needs_no_directory(batch, home):

@@ -49,6 +49,7 @@ from gateway.backends.launcher_settings import SETTINGS, Settings, SettingsError
 
 MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
 MAX_TAIL = 64 * 2**10  # bytes
+MAX_WORDS = 80 * 2**10  # bytes of each stream of a batch command; as JSON at most six times as many, of 1 MiB
 MAX_SECONDS = 600.0  # that a batch command may take
 
 _ACTIONS = {"submit": ("sbatch", "qsub"), "cancel": ("scancel", "qdel")}
@@ -161,9 +162,17 @@ def run(
     return {
         "ok": True,
         "returncode": process.returncode,
-        "stdout": stdout.decode("utf-8", "replace"),
-        "stderr": stderr.decode("utf-8", "replace"),
+        "stdout": shortened(stdout),
+        "stderr": shortened(stderr),
     }
+
+
+def shortened(output: bytes) -> str:
+    """A command's output as text; of one that is too long, the first lines and the last ones."""
+    if len(output) > MAX_WORDS:
+        half = MAX_WORDS // 2
+        output = output[:half].rpartition(b"\n")[0] + b"\n" + output[-half:].partition(b"\n")[2]
+    return output.decode("utf-8", "replace")
 
 
 # --- directories -----------------------------------------------------------------------------------------------------
