@@ -84,6 +84,7 @@ io      gateway.backends.local_files
 io      gateway.backends.local_process
 io      gateway.backends.local_sessions
 io      gateway.backends.processes
+io      gateway.backends.removal
 io      gateway.backends.site_commands
 io      gateway.backends.user_slots
 io      gateway.backends.watch

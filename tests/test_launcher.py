@@ -314,7 +314,7 @@ def test_a_removal_that_fails_can_be_tried_again(directory, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", fail)
-        assert clean()["error"].endswith("cannot be removed: Permission denied")
+        assert clean()["error"].endswith("cannot be removed: 'w1-0.log': Permission denied")
     assert clean() == {"ok": True, "kept": 0}
     assert not directory.exists()
 
@@ -541,11 +541,38 @@ def test_clean_follows_no_link_and_touches_nothing_foreign(directory, home, tmp_
 
 
 def test_clean_tells_why_it_cannot(directory, monkeypatch):
-    def fail(path, cluster):
+    def fail(path, cluster, deadline):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(launcher.directories, "remove", fail)
     assert clean()["error"].endswith("cannot be removed: Permission denied")
+
+
+def test_what_could_not_be_removed_goes_when_its_time_is_up(directory):
+    (directory / "w1-0.log").write_text("x")
+    assert clean(seconds=0)["error"].endswith("cannot be removed: there was no time for the rest")
+    assert clean(cluster="c2", keep_logs=True) == {"ok": True, "kept": 1}
+    assert clean(cluster="c2", keep_logs=True, retention=0) == {"ok": True, "kept": 0}
+    assert not directory.exists()
+
+
+def test_a_directory_that_cannot_be_removed_keeps_no_other(directory, monkeypatch):
+    submit(cluster="c2")
+    submit(cluster="c3")
+    for cluster in ("c1", "c2", "c3"):
+        assert clean(cluster=cluster, keep_logs=True)["ok"]
+    remove = launcher.directories._remove
+
+    def fail(parent, name, deadline):
+        if name == "c2":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        if name == "c3":
+            raise FileNotFoundError
+        return remove(parent, name, deadline)
+
+    monkeypatch.setattr(launcher.directories, "_remove", fail)
+    assert clean(cluster="other", retention=0) == {"ok": True, "kept": 1}
+    assert not directory.exists()
 
 
 # --- as a program -----------------------------------------------------------------------------------------------------

@@ -263,18 +263,25 @@ def clean(request: dict[str, Any], _: Settings) -> dict[str, Any]:
     """
     parent, cluster = staging(request), text(request, "cluster", CLUSTER)
     oldest = time.time() - number(request, "retention", 7 * 86400.0, 1e12)
+    deadline = time.monotonic() + number(request, "seconds", 60.0, MAX_SECONDS)
+    stays: list[str] = []
     try:
         if request.get("keep_logs") is True:
             directories.end(parent, cluster)
         else:
-            directories.remove(parent, cluster)
-        kept = directories.sweep(parent, oldest)
+            stays = directories.remove(parent, cluster, deadline)
+            if stays:
+                directories.end(parent, cluster)  # so that the rest goes with those whose time is up
+        kept = directories.sweep(parent, oldest, deadline)
     except FileNotFoundError:
         kept = 0  # the staging directory is gone, or something in it went while we looked: that is the aim
     except OSError as error:
         if without_home(text(request, "staging_directory")):
             return {"ok": True, "kept": 1}  # it may be there next time
-        raise Refused(f"the directory of cluster {cluster} in {parent} cannot be removed: {reason(error)}") from None
+        stays = [reason(error)]
+    if stays:
+        problem = f"the directory of cluster {cluster} in {parent} cannot be removed"
+        raise Refused(f"{problem}: {'; '.join(stays)}")
     return {"ok": True, "kept": kept}
 
 
