@@ -63,6 +63,8 @@ def _url(url: str) -> str:
 class Backend:
     """What every backend has: where its clusters' options come from, and how they reach the gateway."""
 
+    #: Whether this process starts others as its users, so that whoever can be anybody can run anything as anybody.
+    starts_as_users: ClassVar[bool] = False
     #: The host under which jobs reach a gateway that listens on all interfaces; empty: this host's own name.
     default_host: ClassVar[str] = ""
 
