@@ -73,6 +73,11 @@ class Authenticator:
         help="How long a user is known by the cookie before they have to authenticate again; 0: each time.",
     )
 
+    @property
+    def believes_anybody(self) -> bool:
+        """Whether whoever can send a request can be whoever they like."""
+        return False
+
     async def setup(self, app: "Quart") -> None:
         """Called before the first request is served; `app` is the Quart application."""
 
@@ -106,6 +111,11 @@ class SimpleAuthenticator(Authenticator):
         secret=True,
         help="The password of all users. Unset or empty: whoever names themselves is believed.",
     )
+
+    @property
+    def believes_anybody(self) -> bool:
+        """Without a password, unless a subclass has a way of its own to tell."""
+        return not self.password and type(self).authenticate is SimpleAuthenticator.authenticate
 
     async def authenticate(self, request: "Request") -> User:
         """The user named in the Authorization header, when the password is right."""

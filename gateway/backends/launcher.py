@@ -16,7 +16,9 @@ in an error says that the command may have had its effect.
 **What this program guards, and what it cannot.** A request comes from the
 gateway's account, which may have been taken over. Submitting a job is running
 code of the gateway's choice as the user *on the compute nodes*: that is what a
-gateway is for, and it cannot be had with less. Beyond it a request gets
+gateway is for, and it cannot be had with less. Such code can end any job of the
+user, so it makes no difference that a cancel does the same: that an id is of a
+job of ours is seen to by the gateway (batch.py), not here. Beyond it a request gets
 nothing: no command but the four above, found where root alone can put them,
 with arguments that each match an allow-list, and none in the script; no
 environment that could change those commands, other than what root has written

@@ -92,7 +92,7 @@ def unsafe(
     folders, where only its owner can replace an entry. For a `folder` the question is whether others could put
     something into it, for which it must not be a sticky one either.
     """
-    others = "root" if tuple(owners) == (0,) else "root and the gateway's user"
+    others = "root" if set(owners) == {0} else "root and the gateway's user"
     writers = 0o002 if group_may_write else 0o022
     here, links = "/", 0
     waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
