@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
 from gateway.backends import local_files
 from gateway.backends.accounts import own_account
@@ -34,6 +36,35 @@ async def test_a_chain_of_folders_in_a_local_cluster(tmp_path, keep_logs):
         await driver.clean(cluster, keep_logs=keep_logs)
         left = os.listdir(folder) if keep_logs else os.listdir(folder.parent)
         assert left == (["logs"] if keep_logs else [".lock"])
+
+
+async def test_removals_that_take_long_hold_up_nobody_else(tmp_path, nursery):
+    """A hundred folders of alice's that are slow to remove; bob's goes meanwhile, and threads are left for the rest."""
+    backend = UnsafeLocalBackend(clusters_directory=str(tmp_path / "clusters"))
+    slow = threading.Event()
+    async with backend.open_driver() as driver:
+        remove = driver._directory.remove
+
+        def remove_slowly(cluster, *, keep_logs):
+            if cluster.startswith("alice"):
+                slow.wait(100)
+            return remove(cluster, keep_logs=keep_logs)
+
+        driver._directory.remove = remove_slowly
+
+        async def clean(name, username):
+            ref = ClusterRef(name=name, username=username, config=LocalClusterConfig())
+            await driver.clean(ref, keep_logs=False)
+
+        try:
+            for number in range(100):
+                nursery.start_soon(clean, f"alice{number}", "alice")
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            with trio.fail_after(60):
+                await clean("bob", "bob")
+                await trio.to_thread.run_sync(os.getpid)
+        finally:
+            slow.set()
 
 
 @pytest.mark.root
