@@ -190,7 +190,10 @@ class DBBackendBase(Backend):
         minimum=1,
     )
     parallelism: int = setting(
-        default=20, help="Submissions and cancellations that may be under way at once.", minimum=1
+        default=20,
+        help="""Submissions that may be under way at once, and cancellations. One user has a quarter of them at most, so
+        that nobody waits for others whose commands hang.""",
+        minimum=1,
     )
     backoff_base_delay: float = setting(
         default=0.1,
