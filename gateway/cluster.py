@@ -409,6 +409,8 @@ class Cluster:
             await self._driver.clean(self.ref, keep_logs=failed)
         except JobError as error:
             self._log.warning("cannot clean up after a cluster", error=str(error))
+        except Exception:  # noqa: BLE001 - what jobs have left behind never keeps a cluster from ending
+            self._log.exception("cannot clean up after a cluster")
         await self._submissions.forget(*self._submissions.groups)
         gone = ClusterEvent.FAILED_JOBS_GONE if failed else ClusterEvent.STOPPED_JOBS_GONE
         self.events.tell("Ended")

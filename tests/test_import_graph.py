@@ -91,7 +91,9 @@ io      gateway.backends.local_process
 io      gateway.backends.local_sessions
 io      gateway.backends.node_daemon
 io      gateway.backends.processes
+io      gateway.backends.removal
 io      gateway.backends.site_commands
+io      gateway.backends.user_slots
 io      gateway.backends.watch
 io      gateway.changes
 io      gateway.config_file

@@ -13,7 +13,7 @@ cancelled when the driver is closed: jobs outlive the gateway.
 
 import os
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ from gateway.backends.launcher_settings import Settings
 from gateway.backends.log_tail import READ_BYTES, explain_end
 from gateway.backends.poller import Poller, Queue
 from gateway.backends.script import profile_hint
+from gateway.backends.user_slots import UserSlots
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
@@ -63,11 +64,13 @@ class BatchDriver:
         self._site = Site()
         self._secrets: dict[str, tuple[str, ...]] = {}
         self._ids = JobNames(queue, self.find)
-        self._submitting = trio.CapacityLimiter(backend.parallelism)
+        # No user holds all the slots of any kind, and ending never waits for starting.
+        slots = partial(UserSlots, backend.parallelism, one_user=backend.impersonation == "none")
+        self._submitting, self._cancelling = slots(), slots()
+        self._tidying = slots()  # the ends of logs, directories that are removed
         self._kept: dict[tuple[str, str], ClusterRef] = {}  # by user and directory: a cluster whose logs are kept
         self._endings = Endings()
         self._ending = trio.Event()  # set when something was added to the endings
-        self._cancelling = trio.CapacityLimiter(backend.parallelism)  # its own, so that ending never waits for starting
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
         """One call of the submit command, as the user."""
@@ -85,7 +88,7 @@ class BatchDriver:
             "environment": dict(submission.environment),
             "log": submission.log,
         }
-        async with self._submitting:
+        async with self._submitting.held(spec.cluster.username):
             answer = await self._command(spec.cluster, request)
         if answer.returncode != 0:
             raise self._refusal(answer)
@@ -139,7 +142,7 @@ class BatchDriver:
                 "arguments": arguments,
             }
             try:
-                async with self._cancelling:
+                async with self._cancelling.held(cluster.username):
                     answer = await self._command(cluster, request)
             except AnswerLost as error:
                 raise BackendUnavailable(str(error)) from None
@@ -192,7 +195,8 @@ class BatchDriver:
         request = {"action": "clean", "keep_logs": keep_logs, "retention": self._backend.log_retention}
         place = cluster.username, _directory(cluster)
         try:
-            kept = (await self._ask(cluster, request))["kept"]
+            async with self._tidying.held(cluster.username):
+                kept = (await self._ask(cluster, request)).get("kept")
         except JobError as error:
             log.warning("a directory was not cleaned", cluster=cluster.name, reason=str(error))
             return
@@ -275,17 +279,32 @@ class BatchDriver:
         self._ending.set()
 
     async def _insist(self) -> None:
-        """Cancel again what should have gone long ago."""
-        while True:
-            with trio.move_on_at(self._endings.next_due):
-                await self._ending.wait()
-            self._ending = trio.Event()
-            for cluster, jobs in self._endings.take_due(trio.current_time(), self._board.jobs):
+        """Cancel again what should have gone long ago; a user whose launcher takes its time delays nobody else."""
+        under_way: set[str] = set()
+        async with trio.open_nursery() as nursery:
+            while True:
+                with trio.move_on_at(self._endings.next_due):
+                    await self._ending.wait()
+                self._ending = trio.Event()
+                due: dict[str, list[tuple[ClusterRef, list[JobId]]]] = {}
+                for cluster, jobs in self._endings.take_due(trio.current_time(), self._board.jobs):
+                    due.setdefault(cluster.username, []).append((cluster, jobs))
+                for username in due.keys() - under_way:  # the others' jobs come again
+                    under_way.add(username)
+                    nursery.start_soon(self._cancel_again, username, due[username], under_way)
+
+    async def _cancel_again(
+        self, username: str, due: Sequence[tuple[ClusterRef, Collection[JobId]]], under_way: set[str]
+    ) -> None:
+        try:
+            for cluster, jobs in due:
                 log.info("cancelling what is still there", cluster=cluster.name, jobs=len(jobs))
                 try:
                     await self.cancel(cluster, jobs)
                 except JobError as error:
                     log.warning("jobs cannot be cancelled", cluster=cluster.name, reason=str(error))
+        finally:
+            under_way.discard(username)
 
     async def _learn_site(self) -> None:
         while True:
@@ -319,7 +338,12 @@ class BatchDriver:
     async def _command(self, cluster: ClusterRef, request: Mapping[str, Any]) -> Answer:
         """Run a batch command through the launcher."""
         result = await self._ask(cluster, request)
-        return Answer(int(result["returncode"]), str(result["stdout"]), str(result["stderr"]))
+        code, stdout, stderr = result.get("returncode"), result.get("stdout"), result.get("stderr")
+        if type(code) is not int or not isinstance(stdout, str) or not isinstance(stderr, str):
+            raise AnswerLost(
+                f"The launcher's answer for {cluster.username} makes no sense."
+            )  # it is the user's process
+        return Answer(code, stdout, stderr)
 
     async def _ask(self, cluster: ClusterRef, request: Mapping[str, Any]) -> dict[str, Any]:
         where = {"cluster": cluster.name, "staging_directory": _directory(cluster)}
@@ -344,11 +368,12 @@ class BatchDriver:
         """The end of a job's log, and whether that is all of it."""
         request = {"action": "tail", "log": self._dialect.log_name(name), "size": READ_BYTES}
         try:
-            answer = await self._ask(cluster, request)
+            async with self._tidying.held(cluster.username):
+                answer = await self._ask(cluster, request)
         except JobError as error:
             log.info("a log cannot be read", cluster=cluster.name, job=name, reason=str(error))
             return "", False
-        text = str(answer["text"])
+        text = str(answer.get("text", ""))
         return text, answer.get("found") is True and len(text.encode()) < READ_BYTES
 
 

@@ -65,6 +65,8 @@ def _url(url: str) -> str:
 class Backend:
     """What every backend has: where its clusters' options come from, and how they reach the gateway."""
 
+    #: Whether this process starts others as its users, so that whoever can be anybody can run anything as anybody.
+    starts_as_users: ClassVar[bool] = False
     #: The host under which jobs reach a gateway that listens on all interfaces; empty: this host's own name.
     default_host: ClassVar[str] = ""
 
@@ -198,7 +200,10 @@ class DBBackendBase(Backend):
         minimum=1,
     )
     parallelism: int = setting(
-        default=20, help="Submissions and cancellations that may be under way at once.", minimum=1
+        default=20,
+        help="""Submissions that may be under way at once, and cancellations. One user has a quarter of them at most, so
+        that nobody waits for others whose commands hang.""",
+        minimum=1,
     )
     backoff_base_delay: float = setting(
         default=0.1,
