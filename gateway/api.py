@@ -19,10 +19,11 @@ from werkzeug.routing import RequestRedirect
 from gateway import __version__
 from gateway.auth import Authenticator, Sessions, identify
 from gateway.cluster import Cluster
-from gateway.errors import BadRequest, Forbidden, GatewayError, InvalidRequest, NotFound
+from gateway.errors import BadRequest, Forbidden, GatewayError, InvalidRequest, NotFound, NotJson
 from gateway.manager import Manager
 from gateway.models import MOST_WORKERS, ClusterRecord, ClusterStatus, User
 from gateway.proxy.traffic import Traffic
+from gateway.request_origin import may_change
 from gateway.store import Store
 from gateway.strict import shown
 
@@ -232,6 +233,11 @@ def _add_error_handlers(app: Quart) -> None:
     async def exact_paths() -> None:
         if isinstance(request.routing_exception, RequestRedirect):  # to the same path with or without a slash
             raise NotFound(f"There is nothing at {request.path}")
+
+    @app.before_request
+    async def declared_as_json() -> None:
+        if request.routing_exception is None and not may_change(request.method, request.scope["headers"]):
+            raise NotJson("Changes are taken as JSON: send the header Content-Type: application/json")
 
     @app.errorhandler(GatewayError)
     async def told(error: GatewayError) -> Response:

@@ -5,6 +5,11 @@
     {prefix}/api/v1/clusters/                       list_route.py, when a cookie says who asks: no web framework
     {prefix}/...                                    the API (Quart)
 
+The API is for programs, and for pages of its own: what another page has made
+a browser send is refused (request_origin.py says why). Its answers are for
+whoever asked, and kept by nobody. Dashboards are other people's code on the
+same host: see proxy/dashboard.py.
+
 With TLS on the public port, jobs still reach it over plain HTTP: a site's
 own certificate authority is seldom known on compute nodes. What they may say
 in the clear is what they prove with their cluster's own token, and nothing
@@ -18,7 +23,11 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from gateway.errors import BadRequest, GatewayError, TooLarge
+from gateway.errors import BadRequest, Forbidden, GatewayError, Misdirected, TooLarge
+from gateway.proxy.hushed_log import HushedLog
+from gateway.request_origin import HostNames, other_page
+
+_log = HushedLog()  # a log that strangers cannot flood
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -29,6 +38,8 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 _CLUSTER = re.compile("/api/v1/clusters/[^/]+")
 _HEARTBEAT = re.compile("/api/v1/clusters/[^/]+/heartbeat")
+#: With every answer but dashboards' (which have headers of their own): some hold keys, none is anything but JSON.
+_FOR_THE_ASKER = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
 class Lists(Protocol):
@@ -46,7 +57,7 @@ class Front:
     """Dispatches by path.
 
     `dashboards` is None where only the API is served; `secure` is True where plain HTTP is the exception. Without
-    `lists`, the API answers all of them.
+    `lists`, the API answers all of them. `hosts` are the names under which people may ask; None: any.
     """
 
     def __init__(
@@ -58,6 +69,7 @@ class Front:
         lists: Lists | None = None,
         prefix: str = "",
         secure: bool = False,
+        hosts: HostNames | None = None,
     ):
         self._api = api
         self._heartbeats = heartbeats
@@ -65,6 +77,7 @@ class Front:
         self._dashboards = dashboards
         self._prefix = prefix
         self._secure = secure
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or websocket."""
@@ -72,23 +85,29 @@ class Front:
             scope = _in_origin_form(scope)
         path: str = scope["path"]
         if not path:  # "GET ?a=b HTTP/1.1"; Quart takes it for granted that there is one
-            await refuse(scope, send, 400, "The request's target has no path")
+            await refuse(scope, for_the_asker(send), 400, "The request's target has no path")
             return
         if self._prefix and not (path == self._prefix or path.startswith(f"{self._prefix}/")):
-            await refuse(scope, send, 404, f"Nothing here: this gateway serves below {self._prefix}/")
+            text = f"Nothing here: this gateway serves below {self._prefix}/"
+            await refuse(scope, for_the_asker(send), 404, text)
             return
         below = strip_prefix(scope, self._prefix) if self._prefix else scope
         path = below["path"]
-        if self._secure and scope["scheme"] in ("http", "ws") and not _is_from_job(below):
+        from_job = _is_from_job(below)
+        if self._hosts is not None and not from_job and (host := self._hosts.foreign(scope["headers"])):
+            await _answer_misdirected(scope, send, host)
+        elif self._secure and scope["scheme"] in ("http", "ws") and not from_job:
             await _send_to_https(scope, send)
         elif self._dashboards is not None and path.startswith("/clusters/"):
             await self._dashboards(below, receive, send)
+        elif page := other_page(scope["headers"], "https" if scope["scheme"] in ("https", "wss") else "http"):
+            await _refuse_page(scope, send, page)
         elif scope["type"] == "http" and _HEARTBEAT.fullmatch(path):
-            await self._heartbeats(below, receive, send)
+            await self._heartbeats(below, receive, for_the_asker(send))
         elif scope["type"] == "http" and self._lists is not None and self._lists.takes(below):
-            await self._lists(below, receive, send)
+            await self._lists(below, receive, for_the_asker(send))
         else:  # Quart takes the prefix off by itself
-            await self._api({**scope, "root_path": self._prefix}, receive, send)
+            await self._api({**scope, "root_path": self._prefix}, receive, for_the_asker(send))
 
     def at_once(self, scope: Scope) -> bool:
         """True for an HTTP request whose answer comes in one piece, without asking anybody who may take long."""
@@ -99,6 +118,17 @@ class Front:
         if scope["method"] == "POST":
             return _HEARTBEAT.fullmatch(below["path"]) is not None
         return self._lists is not None and self._lists.takes(below)
+
+
+def for_the_asker(send: Send) -> Send:
+    """A `send` whose answers are kept by no browser or proxy, and are taken for nothing but what they say they are."""
+
+    async def send_private(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *_FOR_THE_ASKER]}
+        await send(message)
+
+    return send_private
 
 
 def _in_origin_form(scope: Scope) -> Scope:
@@ -175,6 +205,22 @@ def _is_from_job(scope: Scope) -> bool:
         return False
     said = {"POST": _HEARTBEAT, "DELETE": _CLUSTER}.get(scope["method"])
     return said is not None and said.fullmatch(scope["path"]) is not None
+
+
+async def _refuse_page(scope: Scope, send: Send, page: str) -> None:
+    """Turn down what a page that is not ours has made a browser send."""
+    text = f"This request comes from a page that is not the gateway's own ({page}), for which the API does nothing"
+    _log.warning("a request from another page was refused", path=scope["path"][:100], shown_by=page)
+    await refuse(scope, for_the_asker(send), Forbidden.status, text)
+
+
+async def _answer_misdirected(scope: Scope, send: Send, host: str) -> None:
+    text = (
+        f"This gateway does not go by the name {host[:200]!r}. Ask for it by its address; or its administrator adds "
+        "the name to c.Proxy.host_names, or sets a password (c.SimpleAuthenticator.password)"
+    )
+    _log.warning("a request for another host was refused", host=host[:200], path=scope["path"][:100])
+    await refuse(scope, for_the_asker(send), Misdirected.status, text)
 
 
 async def _send_to_https(scope: Scope, send: Send) -> None:

@@ -73,6 +73,11 @@ class Authenticator:
         help="How long a user is known by the cookie before they have to authenticate again; 0: each time.",
     )
 
+    @property
+    def believes_anybody(self) -> bool:
+        """True when users need nothing that a page in their browser does not have as well, such as a password."""
+        return False
+
     async def setup(self, app: "Quart") -> None:
         """Called before the first request is served; `app` is the Quart application."""
 
@@ -106,6 +111,11 @@ class SimpleAuthenticator(Authenticator):
         secret=True,
         help="The password of all users. Unset or empty: whoever names themselves is believed.",
     )
+
+    @property
+    def believes_anybody(self) -> bool:
+        """True without a password; a subclass that asks in a way of its own is taken at its word."""
+        return not self.password and type(self).authenticate is SimpleAuthenticator.authenticate
 
     async def authenticate(self, request: "Request") -> User:
         """The user named in the Authorization header, when the password is right."""
@@ -154,9 +164,13 @@ class Identity:
 class Sessions:
     """Makes and opens the cookies of authenticated users; all that is needed to open one is in it."""
 
-    def __init__(self, cookie_name: str, max_age: int) -> None:
-        """`cookie_name` may be empty, for a random one; `max_age` is in seconds, 0 for no cookies."""
+    def __init__(self, cookie_name: str, max_age: int, prefix: str = "") -> None:
+        """`cookie_name` may be empty, for a random one; `max_age` is in seconds, 0 for no cookies.
+
+        Cookies are for the API below `prefix` alone: dashboards are programs of others.
+        """
         self.cookie_name = cookie_name or f"dask-gateway-{secrets.token_hex(16)}"
+        self._path = f"{prefix}/api"
         self._max_age = max_age
         self._fernet = Fernet(Fernet.generate_key())
         # Opening a cookie costs as much as the rest of answering a list. Only genuine ones come in here.
@@ -168,7 +182,7 @@ class Sessions:
         value = self._fernet.encrypt_at_time(content.encode(), self._now()).decode()
         if not self._max_age or len(value) > _LONGEST:
             return None
-        attributes = f"{self.cookie_name}={value}; Max-Age={self._max_age}; Path=/; HttpOnly; SameSite=Lax"
+        attributes = f"{self.cookie_name}={value}; Max-Age={self._max_age}; Path={self._path}; HttpOnly; SameSite=Lax"
         return f"{attributes}; Secure" if secure else attributes
 
     def user(self, value: str) -> User | None:

@@ -72,6 +72,18 @@ class TooLarge(GatewayError):
     status = 413
 
 
+class NotJson(GatewayError):
+    """A change whose body is not declared as JSON, as any page could make a browser send it."""
+
+    status = 415
+
+
+class Misdirected(GatewayError):
+    """The request was meant for a server of another name."""
+
+    status = 421
+
+
 class Unauthorized(GatewayError):
     """Nobody has been identified. `challenge` is what WWW-Authenticate says."""
 
@@ -88,7 +100,7 @@ class Unauthorized(GatewayError):
 
 
 class Forbidden(GatewayError):
-    """The user is known, the cluster belongs to somebody else."""
+    """The user is known, the cluster belongs to somebody else; or the request comes from somebody else's page."""
 
     status = 403
 

@@ -10,9 +10,10 @@ ones are stopped where the configuration wants that, and the tree unwinds.
 
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
+from urllib.parse import urlsplit
 
 import structlog
 import trio
@@ -35,15 +36,20 @@ from gateway.list_route import ListRoute
 from gateway.manager import Manager, open_manager
 from gateway.notify import notify
 from gateway.proxy.certificate import ReloadingContext
+from gateway.proxy.connector import Connector
 from gateway.proxy.dashboard import Dashboard
+from gateway.proxy.destinations import Destinations
 from gateway.proxy.farewell import Farewell
 from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.limits import Limits as PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import PublicPort, serve_public
+from gateway.proxy.this_host import is_this_host
 from gateway.proxy.traffic import Traffic
 from gateway.reasons import not_running
+from gateway.request_origin import HostNames
+from gateway.scheduler_client import used_for_messages
 from gateway.services import Rules, Services
 from gateway.settings import Proxy
 from gateway.store import Store, open_store
@@ -134,6 +140,9 @@ async def serve(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(spare_survivors())
         ports = await _open_ports(config, stack)
+        destinations = _destinations(config, ports)
+        connector = Connector(destinations)
+        stack.enter_context(used_for_messages(connector))
         store = await stack.enter_async_context(
             open_store(backend.db_url, keys=backend.db_encrypt_keys, debug=backend.db_debug)
         )
@@ -143,7 +152,7 @@ async def serve(
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
         stack.enter_context(routes.on_refused(manager.ask_about))
-        async with _edges(config, context, ports, manager, routes, store):
+        async with _edges(config, context, ports, manager, routes, store, connector):
             task_status.started(ports)
             _log.info(
                 "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
@@ -159,24 +168,32 @@ async def serve(
 
 @asynccontextmanager
 async def _edges(
-    config: Config, context: ReloadingContext | None, ports: Ports, manager: Manager, routes: Routes, store: Store
+    config: Config,
+    context: ReloadingContext | None,
+    ports: Ports,
+    manager: Manager,
+    routes: Routes,
+    store: Store,
+    connector: Connector,
 ) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     limits = PortLimits(**{field.name: getattr(config.proxy, field.name) for field in _PORT_LIMITS})
-    sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age)
+    sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age, config.proxy.prefix)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     api = create_api(manager, config.authenticator, sessions, store, partial(_traffic, relaying))
-    heartbeats, lists = heartbeat_app(manager), ListRoute(manager, sessions)
+    heartbeats, lists = heartbeat_app(manager, connector.refusal), ListRoute(manager, sessions)
+    hosts = HostNames(_host_names(config)) if config.authenticator.believes_anybody else None
     await config.authenticator.setup(api)
     front = Front(
         api=api,
         heartbeats=heartbeats,
         lists=lists,
-        dashboards=Dashboard(routes, limits=limits, private_cookies=("dask-gateway-", sessions.cookie_name)),
+        dashboards=Dashboard(routes, limits=limits, connector=connector),
         prefix=config.proxy.prefix,
         secure=context is not None,
+        hosts=hosts,
     )
-    inside = Front(api=api, heartbeats=heartbeats, lists=lists, dashboards=None)
+    inside = Front(api=api, heartbeats=heartbeats, lists=lists, dashboards=None, hosts=hosts)
     public = HttpServer(
         front,
         at_once=front.at_once,
@@ -190,6 +207,7 @@ async def _edges(
         limits=limits,
         trusted_proxies=config.proxy.trusted_proxies,
         farewell=partial(_farewell, manager),
+        connector=connector,
     )
     try:
         async with trio.open_nursery() as nursery:
@@ -245,9 +263,40 @@ async def _open_ports(config: Config, stack: AsyncExitStack) -> Ports:
     )
 
 
+def _destinations(config: Config, ports: Ports) -> Destinations:
+    """Which of the addresses that heartbeats name are connected to."""
+    try:
+        is_this_host("127.0.0.1")
+    except OSError as error:
+        raise StartError(
+            f"The kernel cannot be asked which addresses are this host's own ({error}). Under systemd, "
+            "RestrictAddressFamilies= has to include AF_NETLINK"
+        ) from error
+    return Destinations(
+        is_this_host,
+        listeners=[
+            listener.getsockname()[:2]
+            for listener in (*ports.public, *ports.schedulers, *ports.private)
+            if listener.family != socket.AF_UNIX
+        ],
+        networks=config.proxy.scheduler_networks,
+        jobs_here=config.backend.jobs_run_here,
+    )
+
+
 def _name(listener: socket.socket) -> str:
     name = listener.getsockname()
     return str(Address(*name[:2])) if isinstance(name, tuple) else f"unix:{name}"
+
+
+def _host_names(config: Config) -> Iterator[str]:
+    """The names of this gateway that the configuration knows, and the one that jobs are told."""
+    yield from config.proxy.host_names
+    yield socket.gethostname()
+    yield urlsplit(config.backend.api_url).hostname or ""
+    for listener in (config.proxy.address, config.gateway.address):
+        with suppress(ValueError):  # a Unix socket has no name, and some have no address
+            yield parse_address(listener).host
 
 
 def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:

@@ -1,10 +1,13 @@
 """Options of the server itself and of its public port."""
 
+import re
 from ipaddress import ip_network
 
 from gateway.addresses import check_listener
 from gateway.backends.settings import DBBackendBase
 from gateway.configurable import SettingError, configurable, setting
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -25,6 +28,17 @@ def _networks(trusted: tuple[str, ...]) -> None:
     for text in trusted:
         if text != "unix":
             ip_network(text)
+
+
+def _scheduler_networks(networks: tuple[str, ...]) -> None:
+    for text in networks:
+        ip_network(text)
+
+
+def _host_names(names: tuple[str, ...]) -> None:
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(f"must be host names without a port, such as gateway.example.org, not {name!r}")
 
 
 def _log_level(level: int | str) -> str:
@@ -93,6 +107,22 @@ class Proxy:
         default="", help="The certificate, with its chain (a PEM file), for HTTPS; set tls_key as well."
     )
 
+    scheduler_networks: tuple[str, ...] = setting(
+        default=(),
+        help="""The networks (10.0.0.0/8, fd00::/8) in which schedulers and their dashboards may be. Empty: any, but for
+        loopback, link-local and this host's own addresses where jobs run on other hosts. A wide network does not stand
+        for those: if schedulers of batch jobs run on this host, list 127.0.0.0/8 and its own addresses (10.0.0.5/32)
+        beside it. The gateway's own ports are never connected to.""",
+        validator=_scheduler_networks,
+    )
+    host_names: tuple[str, ...] = setting(
+        default=(),
+        help="""Names of this gateway that people use. Only asked for where users need no password: there, whoever owns
+        any other name could give it this gateway's address, and ask in the name of those who visit a page of theirs.
+        Addresses, localhost, this host's own name, and the names in addresses and URLs of the configuration are always
+        among them.""",
+        validator=_host_names,
+    )
     trusted_proxies: tuple[str, ...] = setting(
         default=(),
         help="""Addresses and networks (10.0.0.5, 10.1.0.0/16, or "unix" for a Unix socket) of proxies in front of

@@ -149,6 +149,8 @@ class House:
             headers.append(("Authorization", basic(user, password)))
         if body is not None:
             more["data"] = orjson.dumps(body)
+        if ("data" in more or method == "POST") and not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", "application/json"))
         path, _, query = path.partition("?")
         return await ask_app(self.app, method, path, headers=headers, query=query, **more)
 
@@ -181,6 +183,7 @@ async def open_house(
     dashboards=None,
     prefix="",
     secure=False,
+    hosts=None,
     **backend_options,
 ):
     """A gateway with these parts; the rest are the usual ones."""
@@ -197,7 +200,7 @@ async def open_house(
     )
     services = Services(driver=driver, store=store, routes=routes, rules=rules)
     authenticator = authenticator or SimpleAuthenticator()
-    sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age)
+    sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age, prefix)
     async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
         api = create_api(manager, authenticator, sessions, store)
         front = Front(
@@ -207,5 +210,6 @@ async def open_house(
             dashboards=dashboards,
             prefix=prefix,
             secure=secure,
+            hosts=hosts,
         )
         yield House(front, manager, driver, store, routes)

@@ -173,7 +173,7 @@ async def test_cookie_attributes(sessions: Sessions) -> None:
         assert identity.new_cookie is not None
         pair, *attributes = identity.new_cookie.split("; ")
         assert pair.startswith("dask-gateway-test=")
-        assert set(attributes) == {"Max-Age=300", "Path=/", "HttpOnly", "SameSite=Lax"} | secure
+        assert set(attributes) == {"Max-Age=300", "Path=/api", "HttpOnly", "SameSite=Lax"} | secure
         assert "alice" not in pair
 
 
@@ -354,3 +354,25 @@ async def test_opened_cookies_are_remembered_and_forgotten(
         assert sessions.user(values[3]) == users[3]
     await trio.sleep(301)
     assert [sessions.user(value) for value in values] == [None] * 4
+
+
+def test_whom_an_authenticator_believes() -> None:
+    class OfASite(SimpleAuthenticator):
+        async def authenticate(self, request: Any) -> User:
+            raise unauthorized("Negotiate")
+
+    class WithMore(SimpleAuthenticator):
+        async def setup(self, app: Any) -> None:
+            """Opens something."""
+
+    for anybody in (SimpleAuthenticator(), SimpleAuthenticator(password=""), WithMore()):
+        assert anybody.believes_anybody
+    for careful in (SimpleAuthenticator(password="p"), OfASite(), Authenticator()):
+        assert not careful.believes_anybody
+
+
+async def test_cookies_are_for_the_api_below_the_prefix() -> None:
+    for prefix, path in (("", "Path=/api"), ("/a/b", "Path=/a/b/api")):
+        cookie = Sessions("c", 300, prefix).cookie(User("root"), secure=False)
+        assert cookie is not None
+        assert path in cookie.split("; ")

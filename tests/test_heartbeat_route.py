@@ -146,3 +146,26 @@ async def test_hosts_that_no_resolver_takes(host):
 async def test_hosts_that_may_be(host):
     async with open_house() as house:
         assert (await house.beat(await house.create(), host=host)).status == 200
+
+
+async def test_addresses_that_are_not_connected_to_are_refused_when_they_are_news():
+    asked = []
+
+    def refusal(host, port):
+        asked.append((host, port))
+        return "it is ours" if host == "10.0.0.9" else ""
+
+    async with open_house() as house:
+        house.app._heartbeats = heartbeat_route.heartbeat_app(house.manager, refusal)
+        name = await house.create()
+        for _ in range(3):
+            assert (await house.beat(name)).status == 200
+        assert asked == [("10.0.0.1", 8786), ("10.0.0.1", 8787), ("10.0.0.1", 9000)]
+        for _ in range(2):
+            answer = await house.beat(name, host="10.0.0.9")
+            assert answer.status == 422
+            assert "tls://10.0.0.9:8786 is not connected to: it is ours" in answer.error
+        messages = [event.message for event in house.manager.find(name).events]
+        assert messages.count(answer.error) == 1
+        assert house.routes.routes == {name: ("tls://10.0.0.1:8786", "http://10.0.0.1:8787")}
+        assert (await house.beat(name, dashboard_address="")).status == 200

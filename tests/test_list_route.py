@@ -36,7 +36,12 @@ async def test_the_same_list_by_either_way(authenticator):
         assert quick.body == slow.body
         assert (quick.status, quick.headers) == (
             200,
-            {"content-type": ["application/json"], "content-length": slow.headers["content-length"]},
+            {
+                "content-type": ["application/json"],
+                "content-length": slow.headers["content-length"],
+                "cache-control": ["no-store"],
+                "x-content-type-options": ["nosniff"],
+            },
         )
         assert (await by_cookie(house, await cookie_of(house, "bob"))).json == {}
 

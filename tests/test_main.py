@@ -65,7 +65,8 @@ async def open_server(config):
 
 async def request(url, method="GET", *, body=b"", headers=(), context=None):
     async with httpcore.AsyncConnectionPool(ssl_context=context) as pool:
-        headers = [("Connection", "close"), ("Authorization", basic("alice")), *headers]
+        usual = [("Connection", "close"), ("Authorization", basic("alice")), ("Content-Type", "application/json")]
+        headers = [*usual, *headers]
         response = await pool.request(method, url, headers=headers, content=body)
         return response.status, {name.lower(): value for name, value in response.headers}, response.content
 
@@ -330,9 +331,9 @@ async def test_a_unix_socket(configure, tmp_path):
     async with open_server(config) as ports:
         assert ports.name == f"unix:{path}"
         async with httpcore.AsyncConnectionPool(uds=str(path)) as pool:
-            assert (await pool.request("GET", "http://gateway/api/health")).status == 200
-            headers = [("Authorization", basic("alice"))]
-            created = await pool.request("POST", "http://gateway/api/v1/clusters/", headers=headers, content=b"{}")
+            assert (await pool.request("GET", "http://gateway.site/api/health")).status == 200
+            headers = [("Authorization", basic("alice")), ("Content-Type", "application/json")]
+            created = await pool.request("POST", "http://gateway.site/api/v1/clusters/", headers=headers, content=b"{}")
             assert created.status == 201
         (spec,) = await config.backend.driver.wait_submissions(1)
         assert spec.environment["DASK_GATEWAY_API_URL"] == "http://gateway.site/api"
@@ -348,3 +349,13 @@ async def test_the_second_signal_does_not_wait():
         assert not scope.cancel_called
         await send.send(signal.SIGINT)
     assert scope.cancel_called
+
+
+def test_a_kernel_that_cannot_be_asked_for_addresses(configure, monkeypatch):
+    def unsupported(address):
+        raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr("gateway.main.is_this_host", unsupported)
+    with capture_logs() as logs:
+        assert run(configure()) == 1
+    assert "AF_NETLINK" in said(logs)

@@ -77,15 +77,22 @@ async def test_a_page_with_its_query_and_what_the_dashboard_is_told() -> None:
     recorder = Recorder()
     async with dashboard(recorder) as address:
         request = get(
-            "/clusters/abc/a%2Fb?x=1%20", "Cookie: a=1; dask-gateway-u=2", "Authorization: x", "X-Forwarded-For: 9"
+            "/clusters/abc/a%2Fb?x=1%20",
+            "Cookie: dask-dashboard-abc.a=1; dask-gateway-u=2; b=3",
+            "Authorization: x",
+            "X-Forwarded-For: 9",
         )
         response, body = await ask(address, request)
     assert (response.status_code, body) == (200, b"ok")
-    assert recorder.asked == [
-        b"GET /a%2Fb?x=1%20 HTTP/1.1\r\nhost: hpc.example\r\ncookie: a=1\r\nx-forwarded-for: 127.0.0.1\r\n"
+    (asked,) = recorder.asked
+    via = next(line for line in asked.split(b"\r\n") if line.startswith(b"via: 1.1 gateway-"))
+    assert asked == (
+        b"GET /a%2Fb?x=1%20 HTTP/1.1\r\nhost: hpc.example\r\ncookie: a=1\r\n"
+        + via
+        + b"\r\nx-forwarded-for: 127.0.0.1\r\n"
         b"x-forwarded-host: hpc.example\r\nx-forwarded-proto: http\r\nx-forwarded-prefix: /clusters/abc\r\n"
         b"connection: close\r\n\r\n"
-    ]
+    )
 
 
 async def test_redirects_and_cookies_stay_below_the_cluster() -> None:
@@ -96,7 +103,7 @@ async def test_redirects_and_cookies_stay_below_the_cluster() -> None:
         response, _ = await ask(address, get("/clusters/abc/"))
     assert response.status_code == 302
     assert dict(response.headers)[b"location"] == b"/gw/clusters/abc/status"
-    assert dict(response.headers)[b"set-cookie"] == b"a=1; Path=/gw/clusters/abc/"
+    assert dict(response.headers)[b"set-cookie"] == b"dask-dashboard-abc.a=1; Path=/gw/clusters/abc/"
 
 
 async def test_the_bare_path_gets_its_slash() -> None:
@@ -242,7 +249,7 @@ async def browser(address: Any, path: str, **options: Any) -> AsyncIterator[WebS
 async def test_a_websocket_with_subprotocol_and_cookies() -> None:
     serve = http_server(websocket_echo)
     async with dashboard(serve) as address:
-        headers = [(b"cookie", b"dask-gateway-x=1; a=1")]
+        headers = [(b"cookie", b"dask-gateway-x=1; dask-dashboard-abc.a=1; b=2")]
         async with browser(address, "/clusters/abc/ws?x", subprotocols=["bokeh", "token"], extra_headers=headers) as ws:
             assert ws.subprotocol == "token"
             assert await ws.get_message() == f"/ws b'a=1' b'{LOCAL}:{address[1]}'"

@@ -4,19 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.headers import Origin, below, request_headers, response_headers
+from gateway.proxy.headers import Origin, below, has_passed, request_headers, response_headers
 
-ORIGIN = Origin(client="192.0.2.7", scheme="https", host=b"hpc.example", prefix="/gw/clusters/abc")
+ORIGIN = Origin(client="192.0.2.7", scheme="https", host=b"hpc.example", prefix="/gw/clusters/abc", cluster="abc")
 UPSTREAM = b"10.0.0.1:8787"
-PRIVATE = ("dask-gateway-",)
+#: How the names of this cluster's cookies begin.
+OURS = b"dask-dashboard-abc."
 
 
 def to_dashboard(*headers: tuple[bytes, bytes]) -> dict[bytes, bytes]:
-    return dict(request_headers(headers, ORIGIN, PRIVATE))
+    return dict(request_headers(headers, ORIGIN))
 
 
 def to_browser(*headers: tuple[bytes, bytes], framed: bool = True) -> list[tuple[bytes, bytes]]:
-    return response_headers(headers, ORIGIN, UPSTREAM, PRIVATE, framed=framed)
+    return response_headers(headers, ORIGIN, UPSTREAM, framed=framed)
 
 
 def check_cookie_is_below(prefix: bytes, set_cookie: bytes) -> None:
@@ -41,6 +42,7 @@ def test_where_a_request_came_from_is_ours_to_say() -> None:
     assert passed == {
         b"host": b"hpc.example",
         b"accept": b"text/html",
+        b"via": b"1.1 gateway",
         b"x-forwarded-for": b"192.0.2.7",
         b"x-forwarded-host": b"hpc.example",
         b"x-forwarded-proto": b"https",
@@ -51,12 +53,30 @@ def test_where_a_request_came_from_is_ours_to_say() -> None:
 def test_what_is_meant_for_the_gateway_stays_here() -> None:
     passed = to_dashboard(
         (b"Authorization", b"Basic secret"),
-        (b"Cookie", b"a=1; dask-gateway-user=secret; b=2"),
-        (b"cookie", b"Dask-Gateway-Other=secret"),
+        (b"Cookie", b"dask-dashboard-abc.a=1; dask-gateway-user=secret;dask-dashboard-abc.b=2;=;"),
+        (b"cookie", b"Dask-Gateway-Other=secret; grafana=secret; dask-dashboard-abcd.a=3; dask-dashboard-abc.c"),
     )
     assert passed[b"cookie"] == b"a=1; b=2"
     assert b"authorization" not in passed
-    assert b"cookie" not in to_dashboard((b"Cookie", b"dask-gateway-user=secret"))
+    assert b"cookie" not in to_dashboard((b"Cookie", b"dask-gateway-user=secret; a=1; x=dask-dashboard-abc.b=2"))
+
+
+def test_a_cookie_comes_back_as_it_was_set() -> None:
+    for pair in (b"a=1", b"a=", b"=1", b"dask-gateway-user=mine", b'__Host-a="x=y"', b"dask-dashboard-b.a=1"):
+        ((_, value),) = to_browser((b"Set-Cookie", pair))
+        kept = value.partition(b";")[0]
+        assert kept.startswith(OURS)
+        assert to_dashboard((b"Cookie", b"other=1; " + kept))[b"cookie"] == pair
+    ((_, nameless),) = to_browser((b"Set-Cookie", b"dask-gateway-user; Path=/"))
+    assert nameless == OURS + b"=dask-gateway-user; Path=/gw/clusters/abc/"
+
+
+def test_a_request_names_the_servers_that_it_has_passed() -> None:
+    assert to_dashboard((b"Via", b"1.0 a"), (b"via", b"2 b (c)"))[b"via"] == b"1.0 a, 2 b (c), 1.1 gateway"
+    for passed in (b"1.1 us", b"1.0 a, 1.1 us (x)", b"HTTP/2  us"):
+        assert has_passed([(b"x", b"1.1 us"), (b"Via", passed)], b"us")
+    for other in (b"", b"us", b"1.1 us2", b"1.1 them (1.1 us)", b","):
+        assert not has_passed([(b"Via", other)], b"us")
 
 
 def test_hop_by_hop_headers_end_here() -> None:
@@ -76,7 +96,10 @@ def test_a_dashboard_does_not_speak_for_the_origin() -> None:
         (b"Reporting-Endpoints", b"x"),
         (b"Service-Worker-Allowed", b"/"),
         (b"Strict-Transport-Security", b"max-age=1"),
-        (b"Set-Cookie", b"dask-gateway-user=mine"),
+        (b"WWW-Authenticate", b"Basic"),
+        (b"Accept-CH", b"Device-Memory"),
+        (b"Referrer-Policy", b"unsafe-url"),
+        (b"X-Content-Type-Options", b"sniff"),
         (b"Content-Type", b"text/html"),
     ) == [(b"content-type", b"text/html")]
 
@@ -125,7 +148,7 @@ def test_redirects_stay_below_the_prefix(location: bytes, seen: bytes) -> None:
     ],
 )
 def test_cookies_stay_below_the_prefix(cookie: bytes, seen: bytes) -> None:
-    assert to_browser((b"Set-Cookie", cookie)) == [(b"set-cookie", seen)]
+    assert to_browser((b"Set-Cookie", cookie)) == [(b"set-cookie", OURS + seen)]
 
 
 @given(st.binary(max_size=60))

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import trio
 
 from gateway.http_server import HttpServer
+from gateway.proxy import resolver
 from gateway.proxy.limits import Limits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
@@ -134,10 +136,10 @@ async def test_a_scheduler_known_by_name() -> None:
 def known_at(monkeypatch: pytest.MonkeyPatch, *entries: tuple[int, str]) -> None:
     """Every name has these addresses."""
 
-    async def look_up(_: str, port: int, **__: Any) -> list[Any]:
+    def look_up(_: str, port: int, **__: Any) -> list[Any]:
         return [(family, socket.SOCK_STREAM, 6, "", (host, port)) for family, host in entries]
 
-    monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(resolver.socket, "getaddrinfo", look_up)
 
 
 async def test_a_scheduler_at_one_of_the_addresses_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +171,11 @@ async def test_a_name_with_addresses_at_which_nobody_answers(monkeypatch: pytest
 
 
 async def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def unknown(*_: Any, **__: Any) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     async with public_port(route_to(1, "nowhere.invalid")) as address, await connect(address) as client:
-        monkeypatch.setattr(trio.socket, "getaddrinfo", unknown)
+        monkeypatch.setattr(resolver.socket, "getaddrinfo", unknown)
         await client.send_all(HELLO)
         assert (await receive_all(client))[-1:] == b"\x50"
 
@@ -182,17 +184,18 @@ async def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_a_route_that_goes_away_while_its_name_is_looked_up(
     monkeypatch: pytest.MonkeyPatch, leads_elsewhere: bool
 ) -> None:
-    asked, answered = trio.Event(), trio.Event()
+    asked, answered = trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
 
-    async def look_up(_: str, port: int, **__: Any) -> list[Any]:
-        asked.set()
-        await answered.wait()
+    def look_up(_: str, port: int, **__: Any) -> list[Any]:
+        token.run_sync_soon(asked.set)
+        answered.wait()
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (LOCAL, port))]
 
     async with peer(echo) as port:
         routes = route_to(port, "node.example")
         async with public_port(routes) as address, await connect(address) as client:
-            monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
+            monkeypatch.setattr(resolver.socket, "getaddrinfo", look_up)
             await client.send_all(HELLO)
             await asked.wait()
             if leads_elsewhere:
@@ -204,31 +207,34 @@ async def test_a_route_that_goes_away_while_its_name_is_looked_up(
 
 
 async def test_a_fault_of_ours_in_a_look_up_costs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def faulty(*_: Any, **__: Any) -> None:
+    def faulty(*_: Any, **__: Any) -> None:
         raise RuntimeError("a fault of ours")
 
     async with peer(echo) as port, public_port(route_to(port, "localhost")) as address:
         with monkeypatch.context() as broken:
-            broken.setattr(trio.socket, "getaddrinfo", faulty)
+            broken.setattr(resolver.socket, "getaddrinfo", faulty)
             assert await is_refused(address)
         async with await relayed(address):
             pass
 
 
 async def test_a_stop_during_a_look_up_closes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = trio.Event()
+    asked, stopped = trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
 
-    async def never(*_: Any, **__: Any) -> None:
-        asked.set()
-        await trio.sleep_forever()
+    def never(*_: Any, **__: Any) -> list[Any]:
+        token.run_sync_soon(asked.set)
+        stopped.wait()
+        return []
 
     async with public_port(route_to(1, "node.example")) as address:
         client = await connect(address)
-        monkeypatch.setattr(trio.socket, "getaddrinfo", never)
+        monkeypatch.setattr(resolver.socket, "getaddrinfo", never)
         await client.send_all(HELLO)
         await asked.wait()
     with pytest.raises(CLOSED):
         await receive_exactly(client, 1)
+    stopped.set()
     await client.aclose()
 
 

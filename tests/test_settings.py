@@ -162,3 +162,19 @@ def test_databases_that_cannot_be_opened(url: str, reason: str) -> None:
     with pytest.raises(SettingError, match=reason) as caught:
         DBBackendBase(db_url=url)
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "good", "bad"),
+    [
+        ("scheduler_networks", ["10.0.0.0/8", "fd00::/8", "127.0.0.1"], "10.0.0.5/8"),
+        ("scheduler_networks", [], "compute-nodes"),
+        ("host_names", ["gateway", "gateway.example.org."], "gateway:8000"),
+        ("host_names", [], "https://gateway"),
+        ("host_names", [], ""),
+    ],
+)
+def test_networks_and_names(option, good, bad):
+    assert getattr(Proxy(**{option: tuple(good)}), option) == tuple(good)
+    with pytest.raises(SettingError, match=option):
+        Proxy(**{option: (*good, bad)})

@@ -81,6 +81,11 @@ class Backend:
         convert=_url,
     )
 
+    @property
+    def jobs_run_here(self) -> bool:
+        """Whether jobs are processes of this host, which reach the gateway by its loopback interface."""
+        return self.default_host == "127.0.0.1"
+
     def open_driver(self) -> AbstractAsyncContextManager[Driver]:
         """Bring the backend to life: `async with backend.open_driver() as driver`."""
         raise NotImplementedError

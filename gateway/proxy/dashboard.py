@@ -4,10 +4,12 @@ Pages, assets and websockets are passed through as they come, in pieces, in
 both directions; whoever reads slowly holds back the peer and nobody else. Each
 exchange has a connection of its own to the dashboard and keeps nothing
 (upstream.py); headers.py says what may pass. Everything a user can meet when
-it fails is a page that says so.
+it fails is a page that says so. Whatever is answered here, by whomever, runs
+in a sandbox.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
@@ -17,7 +19,8 @@ import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
 from gateway.proxy import pages
-from gateway.proxy.headers import Headers, Origin, header, request_headers, response_headers
+from gateway.proxy.connector import Connector, RefusedDestination
+from gateway.proxy.headers import SANDBOX, Headers, Origin, has_passed, header, request_headers, response_headers
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.routes import Address, Route, Routes
@@ -49,21 +52,24 @@ class _Refusal(Exception):
 class Dashboard:
     """The ASGI application (http and websocket) for paths `/clusters/{name}[/...]`, without the site's prefix.
 
-    `scope["root_path"]` is that prefix. `private_cookies` are the beginnings of the names of cookies that are
-    neither shown to a dashboard nor set by one.
+    `scope["root_path"]` is that prefix. `connector` says which addresses are connected to; without it all are.
     """
 
-    def __init__(
-        self, routes: Routes, *, limits: Limits | None = None, private_cookies: Sequence[str] = ("dask-gateway-",)
-    ) -> None:
+    def __init__(self, routes: Routes, *, limits: Limits | None = None, connector: Connector | None = None) -> None:
         self._routes = routes
+        self._connector = connector or Connector()
+        self._via = f"gateway-{secrets.token_hex(8)}".encode()  # nobody else's, after a restart neither
         self._limits = limits or Limits()
-        self._private = tuple(private_cookies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
-        request = _Request(scope)
+        send = _in_sandbox(send)
+        request = _Request(scope, self._via)
         try:
+            if has_passed(request.headers, self._via):
+                # A cluster's dashboard that leads back here by way of another server, once for each part of the path.
+                log.warning("a dashboard leads back to this gateway", cluster=request.cluster)
+                raise _Refusal(508, pages.dashboard_elsewhere(request.cluster))
             address = self._routes.dashboard(request.cluster)
             if address is None:
                 raise _Refusal(404, pages.unknown_cluster(request.cluster))
@@ -83,9 +89,11 @@ class Dashboard:
 
     async def _connect(self, request: "_Request", address: Address) -> trio.SocketStream:
         try:
-            with trio.fail_after(self._limits.connect_timeout):
-                stream = await trio.open_tcp_stream(*address)
-        except (OSError, trio.TooSlowError) as error:
+            stream = await self._connector.connect(request.cluster, address, self._limits.connect_timeout)
+        except RefusedDestination as error:
+            log.warning("a dashboard's address is not connected to", cluster=request.cluster, reason=str(error))
+            raise _Refusal(502, pages.dashboard_elsewhere(request.cluster)) from None
+        except OSError as error:
             log.info("dashboard does not answer", cluster=request.cluster, error=str(error))
             self._routes.refused(request.cluster)
             raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
@@ -114,7 +122,7 @@ class Dashboard:
             raise _Refusal(408, pages.bad_request())
         if first["type"] == "http.disconnect":
             return
-        headers = request_headers(request.headers, request.origin, self._private)
+        headers = request_headers(request.headers, request.origin)
         if request.has_body(first) and request.is_chunked():
             # A length beside chunks does not count (RFC 9112, 6.3), and may be a lie.
             headers = [(name, value) for name, value in headers if name != b"content-length"]
@@ -161,7 +169,7 @@ class Dashboard:
             raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
         assert isinstance(head, h11.Response)
         framed = header(head.headers, b"transfer-encoding") is None
-        headers = response_headers(head.headers, request.origin, _netloc(address), self._private, framed=framed)
+        headers = response_headers(head.headers, request.origin, _netloc(address), framed=framed)
         request.answered = True
         await send({"type": "http.response.start", "status": head.status_code, "headers": headers})
         try:
@@ -175,7 +183,7 @@ class Dashboard:
 
     async def _websocket(self, request: "_Request", address: Address, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        headers = request_headers(request.headers, request.origin, self._private)
+        headers = request_headers(request.headers, request.origin)
         async with await self._connect(request, address) as stream:
             exchange = WebsocketExchange(stream, self._limits.websocket_message_size)
             try:
@@ -193,7 +201,6 @@ class Dashboard:
                 answer.extra_headers if isinstance(answer, AcceptConnection) else answer.headers,
                 request.origin,
                 _netloc(address),
-                self._private,
                 framed=False,
             )
             if isinstance(answer, RejectConnection):
@@ -215,7 +222,7 @@ class Dashboard:
 class _Request:
     """A scope, taken apart: for which cluster, what the dashboard shall see, and where it came from."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, via: bytes) -> None:
         self.scope = scope
         self.answered = False
         self.headers: Headers = list(scope["headers"])
@@ -236,6 +243,8 @@ class _Request:
             scheme="https" if scheme in ("https", "wss") else "http",
             host=header(self.headers, b"host") or header(self.headers, b":authority") or b"localhost",
             prefix=f"{root}{_ROOT}{self.cluster}",
+            cluster=self.cluster,
+            via=via,
         )
 
     def is_chunked(self) -> bool:
@@ -302,6 +311,17 @@ async def _dashboard_to_browser(exchange: WebsocketExchange, send: Send, cluster
         log.info("dashboard's websocket ended", cluster=cluster, error=str(error))
         code, reason = _GOING_AWAY, "the dashboard is gone"
     return {"type": "websocket.close", "code": _NORMAL if code in _UNSENDABLE else code, "reason": reason or ""}
+
+
+def _in_sandbox(send: Send) -> Send:
+    """A `send` whose answers cannot act for their visitor (headers.py)."""
+
+    async def send_sandboxed(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            message = {**message, "headers": [*message["headers"], *SANDBOX]}
+        await send(message)
+
+    return send_sandboxed
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: Headers) -> None:

@@ -1,18 +1,14 @@
 """Connections to schedulers while they are made."""
 
-import ipaddress
 import os
 import select
 import socket
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 from gateway.proxy.front import Arrival
+from gateway.proxy.resolver import Target
 from gateway.proxy.routes import Route
-
-Target = tuple[int, Any]
-"""Where to connect to: an address family, and an address as sockets of that family take it."""
 
 
 class Caller(Protocol):
@@ -58,12 +54,3 @@ class Dial:
         """The route has gone, the port closes, or something unforeseen happened: no address is tried any more."""
         self.others = ()
         self.caller.refused(self, "given up")
-
-
-@lru_cache(maxsize=4096)
-def numeric_family(host: str) -> int | None:
-    """The address family of an address written in digits, None for a name that has to be looked up."""
-    try:
-        return socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-    except ValueError:
-        return None

@@ -2,14 +2,25 @@
 
 A dashboard is a program of some user, reached under `<prefix>/clusters/<name>`
 on the gateway's own origin. So in the one direction it must not see what is
-meant for the gateway (its cookies, `Authorization`) nor be lied to about where
-a request came from (`X-Forwarded-*` of the client are dropped, ours are set);
-in the other its cookies and redirects are kept below its own path, and headers
-that would hold for the whole origin are dropped. Hop-by-hop headers (RFC 9110,
-7.6.1) concern one connection and end here in both directions.
+meant for others (the gateway's `Authorization`, the cookies of whatever else
+this host serves) nor be lied to about where a request came from
+(`X-Forwarded-*` of the client are dropped, ours are set); in the other its
+cookies and redirects are kept below its own path, and headers that would hold
+for the whole origin are dropped. Hop-by-hop headers (RFC 9110, 7.6.1) concern
+one connection and end here in both directions.
+
+A browser tells names, paths and hosts of cookies apart, but neither ports nor
+who has set them. So a dashboard's cookies get a name that begins with its
+cluster's, and those that have such a name are the ones that it gets back.
+
+Its pages run in a sandbox: with `Content-Security-Policy: sandbox` a browser
+gives them an origin that is nobody's. Their scripts run, and their plots move,
+but they reach no cookie, no storage and no answer of the gateway, and what
+they send says that it comes from elsewhere (`Origin: null`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Final
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -22,12 +33,22 @@ _HOP_BY_HOP = frozenset(
     b"upgrade".split()
 )
 _NOT_FOR_DASHBOARDS = frozenset(
-    (b"authorization", b"cookie", b"expect", b"forwarded", b"host", b"x-real-ip", b"true-client-ip", b"x-client-ip")
+    b"authorization cookie expect forwarded host via x-real-ip true-client-ip x-client-ip".split()
 )
-#: Written anew by the server that answers, or (from the third on) an attempt to speak for the whole origin.
+#: Written anew by the server that answers, or (from the third on) an attempt to speak for the whole origin, up to
+#: asking for the gateway's own password. The last two are set for all dashboards.
 _NOT_FOR_BROWSERS = frozenset(
-    b"date server alt-svc clear-site-data nel report-to reporting-endpoints service-worker-allowed "
-    b"strict-transport-security".split()
+    b"date server accept-ch alt-svc clear-site-data critical-ch nel origin-agent-cluster report-to reporting-endpoints "
+    b"service-worker-allowed set-cookie2 set-login strict-transport-security www-authenticate "
+    b"referrer-policy x-content-type-options".split()
+)
+#: With whatever is answered below a dashboard's path, so that a browser neither takes it for a page of the gateway, nor
+#: for something else than it says it is, nor tells its address (which opens it) to others. A policy that a dashboard
+#: has of its own holds as well.
+SANDBOX: Final = (
+    (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups allow-downloads"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
 )
 
 
@@ -40,11 +61,26 @@ class Origin:
     host: bytes
     #: Path under which the browser sees the dashboard, without a slash at the end.
     prefix: str
+    #: The cluster whose dashboard it is.
+    cluster: str
+    #: What this gateway is called among the servers that a request has passed (RFC 9110, 7.6.3); a token of its own.
+    via: bytes = b"gateway"
+
+    @property
+    def cookies(self) -> bytes:
+        """How the names of this dashboard's cookies begin in a browser; no cluster's name has a dot."""
+        return b"dask-dashboard-%s." % self.cluster.encode("ascii", "replace")
 
 
 def header(headers: RawHeaders, name: bytes) -> bytes | None:
     """The first value of a header, None when there is none; `name` is lower case."""
     return next((value for key, value in headers if key.lower() == name), None)
+
+
+def has_passed(headers: RawHeaders, via: bytes) -> bool:
+    """Whether a request has passed the server of that name before."""
+    entries = (entry.split() for key, value in headers if key.lower() == b"via" for entry in value.split(b","))
+    return any(len(entry) > 1 and entry[1] == via for entry in entries)
 
 
 def _passing(headers: RawHeaders, dropped: frozenset[bytes]) -> Headers:
@@ -58,8 +94,8 @@ def _passing(headers: RawHeaders, dropped: frozenset[bytes]) -> Headers:
     return [(key, value) for key, value in lowered if key not in gone]
 
 
-def request_headers(headers: RawHeaders, origin: Origin, private_cookies: Sequence[str]) -> Headers:
-    """What a dashboard is told; cookies whose names start with one of `private_cookies` stay here."""
+def request_headers(headers: RawHeaders, origin: Origin) -> Headers:
+    """What a dashboard is told; of the cookies those that it has set."""
     headers = list(headers)
     passed = [
         (key, value)
@@ -67,11 +103,13 @@ def request_headers(headers: RawHeaders, origin: Origin, private_cookies: Sequen
         # Some servers read x_forwarded_for as x-forwarded-for: an underscore could say what a dash must not.
         if b"_" not in key and not key.startswith((b"x-forwarded-", b"sec-websocket-", b":"))
     ]
-    cookies = _public_cookies((value for key, value in headers if key.lower() == b"cookie"), private_cookies)
+    passed_by = [value for key, value in headers if key.lower() == b"via"]
+    cookies = _cookies_of((value for key, value in headers if key.lower() == b"cookie"), origin.cookies)
     return [
         (b"host", origin.host),
         *passed,
         *([(b"cookie", cookies)] if cookies else []),
+        (b"via", b", ".join((*passed_by, b"1.1 " + origin.via))),
         (b"x-forwarded-for", origin.client.encode()),
         (b"x-forwarded-host", origin.host),
         (b"x-forwarded-proto", origin.scheme.encode()),
@@ -79,17 +117,16 @@ def request_headers(headers: RawHeaders, origin: Origin, private_cookies: Sequen
     ]
 
 
-def _public_cookies(values: Iterable[bytes], private: Sequence[str]) -> bytes:
-    hidden = tuple(prefix.lower().encode() for prefix in private)
+def _cookies_of(values: Iterable[bytes], begin: bytes) -> bytes:
+    """The cookies whose names begin like this, by the names that the dashboard has given them."""
     cookies = (cookie.strip() for value in values for cookie in value.split(b";"))
-    return b"; ".join(cookie for cookie in cookies if cookie and not cookie.lower().startswith(hidden))
+    return b"; ".join(cookie[len(begin) :] for cookie in cookies if cookie.startswith(begin) and b"=" in cookie)
 
 
-def response_headers(
-    headers: RawHeaders, origin: Origin, upstream: bytes, private_cookies: Sequence[str], *, framed: bool = True
-) -> Headers:
-    """What a browser is told. `upstream` is the dashboard's own `host:port`.
+def response_headers(headers: RawHeaders, origin: Origin, upstream: bytes, *, framed: bool = True) -> Headers:
+    """What a browser is told, without what all dashboards' answers have (`SANDBOX`).
 
+    `upstream` is the dashboard's own `host:port`.
     Without `framed` the length of the body is not passed on: the answer is no HTTP/1 message with that body.
     """
     passed: Headers = []
@@ -97,8 +134,7 @@ def response_headers(
         if key in (b"location", b"content-location"):
             passed.append((key, _location(value, origin, upstream)))
         elif key == b"set-cookie":
-            if not value.strip().lower().startswith(tuple(prefix.lower().encode() for prefix in private_cookies)):
-                passed.append((key, _set_cookie(value, origin.prefix.encode())))
+            passed.append((key, _set_cookie(value, origin)))
         elif key != b"content-length" or framed:
             passed.append((key, value))
     return passed
@@ -126,9 +162,11 @@ def below(prefix: bytes, path: bytes) -> bytes:
     return prefix + path
 
 
-def _set_cookie(value: bytes, prefix: bytes) -> bytes:
-    """A cookie is for this host alone and for paths below the prefix."""
+def _set_cookie(value: bytes, origin: Origin) -> bytes:
+    """A cookie is for this host alone and for paths below the prefix, and its name says whose it is."""
     pair, *attributes = (part.strip() for part in value.split(b";"))
+    if b"=" not in pair:  # browsers take it for the value of a cookie without a name
+        pair = b"=" + pair
     kept, path = [], b"/"
     for attribute in attributes:
         name, _, content = attribute.partition(b"=")
@@ -136,4 +174,4 @@ def _set_cookie(value: bytes, prefix: bytes) -> bytes:
             path = content.strip().strip(b'"')
         elif name.strip().lower() != b"domain" and attribute:
             kept.append(attribute)
-    return b"; ".join((pair, b"Path=" + below(prefix, path), *kept))
+    return b"; ".join((origin.cookies + pair, b"Path=" + below(origin.prefix.encode(), path), *kept))

@@ -33,6 +33,15 @@ def dashboard_down(name: str) -> bytes:
     )
 
 
+def dashboard_elsewhere(name: str) -> bytes:
+    """For a dashboard that is said to be where the gateway does not connect to."""
+    return render_page(
+        "This address is not connected to",
+        f"The scheduler of cluster “{name}” names an address for its dashboard to which the gateway makes no "
+        "connections. The gateway's log says why; its administrators can list networks in c.Proxy.scheduler_networks.",
+    )
+
+
 def dashboard_slow(name: str) -> bytes:
     """For a dashboard that took the request and did not begin to answer."""
     return render_page(

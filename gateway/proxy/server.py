@@ -23,6 +23,7 @@ from gateway.errors import innermost
 from gateway.proxy.accepting import Acceptor
 from gateway.proxy.admission import Admission
 from gateway.proxy.client_hello import MAX_HELLO
+from gateway.proxy.connector import Connector
 from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.epoll_loop import EpollLoop
 from gateway.proxy.farewell import Farewell, say_farewell
@@ -60,6 +61,7 @@ async def serve_public(
     schedulers: bool = True,
     ssl_context: Context | None = None,
     trusted_proxies: Sequence[str] = (),
+    connector: Connector | None = None,
     limits: Limits = DEFAULT_LIMITS,
     farewell: Callable[[str], Farewell | None] = lambda name: None,
     task_status: trio.TaskStatus["PublicPort"] = trio.TASK_STATUS_IGNORED,
@@ -70,8 +72,9 @@ async def serve_public(
     scheduler traffic is taken. Without `schedulers` no connection is relayed. With `ssl_context` TLS connections
     are taken for HTTP too (a `ReloadingContext` follows renewed files); plain ones are handed to `serve_http` as
     before, which decides what they may ask for. Connections from `trusted_proxies` (addresses, networks, or `unix`)
-    must begin with a PROXY protocol header. `farewell(name)` is what clients of a cluster that has ended are told, None
-    for any other name. `task_status` gets the `PublicPort`.
+    must begin with a PROXY protocol header. `connector` says which addresses of schedulers are connected to; without it
+    all are. `farewell(name)` is what clients of a cluster that has ended are told, None for any other name.
+    `task_status` gets the `PublicPort`.
 
     When cancelled, no more connections are taken, open ones have `limits.shutdown_grace` seconds to end by
     themselves, and then are closed.
@@ -82,8 +85,19 @@ async def serve_public(
         # Shielded, and with a deadline as soon as the cancellation that is waited for outside has come.
         with closing(Pipes()) as pipes, closing(EpollLoop()) as loop, trio.CancelScope(shield=True) as life:
             async with trio.open_nursery() as nursery:
-                trust = Trust(trusted_proxies)
-                port = PublicPort(nursery, loop, pipes, routes, door, schedulers, trust, limits, log, farewell)
+                port = PublicPort(
+                    nursery,
+                    loop,
+                    pipes,
+                    routes,
+                    door,
+                    schedulers,
+                    Trust(trusted_proxies),
+                    connector or Connector(),
+                    limits,
+                    log,
+                    farewell,
+                )
                 with routes.on_gone(port.switchboard.end_route):
                     port.listen(listeners)
                     for run in (loop.run, port.silent.run, port.unclear.run, port.switchboard.dials.run):
@@ -116,6 +130,7 @@ class PublicPort:
         door: WebDoor | None,
         schedulers: bool,
         trust: Trust,
+        connector: Connector,
         limits: Limits,
         log: HushedLog,
         farewell: Callable[[str], Farewell | None],
@@ -124,7 +139,9 @@ class PublicPort:
         self.peek_buffer = memoryview(bytearray(MAX_HELLO))
         self.silent: Deadlines[Arrival] = Deadlines(limits.first_byte_timeout, Arrival.abort)
         self.unclear: Deadlines[Arrival] = Deadlines(limits.hello_timeout, Arrival.abort)
-        self.switchboard = Switchboard(nursery, loop, pipes, routes, limits, log, failed=self._failed, left=self._left)
+        self.switchboard = Switchboard(
+            nursery, loop, pipes, routes, connector, limits, log, failed=self._failed, left=self._left
+        )
         self._nursery = nursery
         self._routes = routes
         self._door = door

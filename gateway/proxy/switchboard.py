@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 import structlog
 import trio
 
+from gateway.proxy.connector import Connector, RefusedDestination, numeric_family
 from gateway.proxy.deadlines import Deadlines
-from gateway.proxy.dialing import Dial, Target, numeric_family
+from gateway.proxy.dialing import Dial
 from gateway.proxy.epoll_loop import EpollLoop
 from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.pipes import Pipes
 from gateway.proxy.relay import Relay
+from gateway.proxy.resolver import Target
 from gateway.proxy.routes import Route, Routes
 from gateway.proxy.tcp_options import expect_life, hurry_within_host
 from gateway.proxy.traffic import Traffic
@@ -36,6 +38,7 @@ class Switchboard:
         loop: EpollLoop,
         pipes: Pipes,
         routes: Routes,
+        connector: Connector,
         limits: Limits,
         log: HushedLog,
         *,
@@ -46,6 +49,7 @@ class Switchboard:
         self._nursery = nursery
         self._loop = loop
         self._routes = routes
+        self._connector = connector
         self._limits = limits
         self._log = log
         self._failed = failed
@@ -75,15 +79,14 @@ class Switchboard:
             raise
 
     async def _dial_by_name(self, arrival: Arrival, route: Route) -> None:
-        host, port = route.scheduler
         try:
             with trio.fail_after(self._limits.connect_timeout):
-                found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError, trio.TooSlowError) as error:
+                targets = await self._connector.look_up(route.name, route.scheduler)
+        except (OSError, trio.TooSlowError) as error:
             self._fail(arrival, route, str(error) or "its name cannot be looked up in time")
             return
         if self._routes.get(route.name) == route:
-            self._dial(arrival, route, [(entry[0], entry[4]) for entry in found])
+            self._dial(arrival, route, targets)
         else:  # `end_route` has come and gone meanwhile, and would not end this connection
             self._failed(arrival)
 
@@ -92,7 +95,12 @@ class Switchboard:
         reason = "it has no address"
         for tried, (family, address) in enumerate(targets, 1):
             try:
+                self._connector.check((family, address))
                 sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            except RefusedDestination as error:
+                reason = str(error)
+                self._log.warning("a scheduler's address is not connected to", cluster=route.name, reason=reason)
+                continue
             except OSError as error:
                 reason = str(error)
                 continue

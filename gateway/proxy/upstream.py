@@ -1,8 +1,13 @@
-"""One HTTP/1.1 or websocket exchange with a dashboard, over a stream that the caller owns.
+"""One HTTP/1.1 or websocket exchange with a user's dashboard or scheduler, over a stream that the caller owns.
 
 h11 and wsproto know the grammar; here are only the loops between them and a
 stream. Nothing is kept between exchanges: no pool, no cookies, so that nothing
 of one user can turn up in another's request.
+
+The peer is a user's program, and may send what costs it two bytes and us a
+hundred microseconds, thousands at once: interim answers, pongs, empty
+fragments. So what is kept is bounded in bytes, whatever the pieces are, and
+between any two events everybody else has a turn.
 """
 
 import h11
@@ -27,6 +32,10 @@ from gateway.proxy.headers import Headers
 
 _CHUNK = 65536
 _MAX_HEAD = 65536
+#: Answers "please wait" (1xx) before the answer. Nobody sends more than a few.
+_MOST_INTERIM = 16
+#: Of a websocket's handshake so much is parsed at once: wsproto does that without a pause.
+_HANDSHAKE_CHUNK = 4096
 
 
 class UpstreamError(Exception):
@@ -39,6 +48,7 @@ class HttpExchange:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        self._interim = 0
 
     async def send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
         """Send a part of the request. A peer that reads no more, or has gone wrong, is no error: `receive` says why.
@@ -55,16 +65,21 @@ class HttpExchange:
     async def receive(self) -> h11.Response | h11.Data | h11.EndOfMessage:
         """The next part of the answer, as soon as it is there; raises `UpstreamError`."""
         while True:
+            await trio.lowlevel.checkpoint()
             try:
                 event = self._connection.next_event()
                 if event is h11.NEED_DATA:
                     self._connection.receive_data(bytes(await self._stream.receive_some(_CHUNK)))
                 elif isinstance(event, h11.Response | h11.Data | h11.EndOfMessage):
                     return event
-                elif not isinstance(event, h11.InformationalResponse):
-                    raise UpstreamError("the dashboard closed the connection before its answer was complete")
+                elif isinstance(event, h11.InformationalResponse):
+                    self._interim += 1
+                    if self._interim > _MOST_INTERIM:
+                        raise UpstreamError(f"it sent more than {_MOST_INTERIM} interim answers")
+                else:
+                    raise UpstreamError("it disconnected before its answer was complete")
             except (h11.RemoteProtocolError, trio.BrokenResourceError) as error:
-                raise UpstreamError(f"the dashboard broke off: {error}") from error
+                raise UpstreamError(f"it disconnected in the middle of its answer: {error}") from error
 
 
 class WebsocketExchange:
@@ -83,7 +98,7 @@ class WebsocketExchange:
         others = [(name, value) for name, value in headers if name != b"host"]
         await self.send(Request(host=host, target=target, extra_headers=others, subprotocols=subprotocols))
         event = await self._next()
-        if isinstance(event, AcceptConnection | RejectConnection):
+        if isinstance(event, AcceptConnection) or (isinstance(event, RejectConnection) and event.status_code >= 200):
             return event
         raise UpstreamError("the dashboard did not answer the websocket handshake")
 
@@ -109,22 +124,16 @@ class WebsocketExchange:
 
     async def receive(self) -> str | bytes | CloseConnection:
         """The next whole message, or how the dashboard closed; raises `UpstreamError`."""
-        texts: list[str] = []
-        pieces: list[bytes] = []
-        size = 0
+        message = bytearray()  # not a list of pieces: there may be any number of small or empty ones
         while True:
             event = await self._next()
             if isinstance(event, TextMessage | BytesMessage):
-                size += len(event.data)
-                if size > self._max_size:
+                message += event.data.encode() if isinstance(event, TextMessage) else event.data
+                if len(message) > self._max_size:
                     await self.send(CloseConnection(code=1009))
                     raise UpstreamError(f"the dashboard sent a websocket message of more than {self._max_size} bytes")
-                if isinstance(event, TextMessage):
-                    texts.append(event.data)
-                else:
-                    pieces.append(bytes(event.data))
                 if event.message_finished:
-                    return "".join(texts) if isinstance(event, TextMessage) else b"".join(pieces)
+                    return message.decode() if isinstance(event, TextMessage) else bytes(message)
             elif isinstance(event, Ping):
                 await self.send(event.response())
             elif isinstance(event, CloseConnection):
@@ -135,12 +144,14 @@ class WebsocketExchange:
                 raise UpstreamError("the dashboard sent something that is no websocket message")
 
     async def _next(self) -> Event:
+        await trio.lowlevel.checkpoint()
         while True:
             try:
                 # One iterator until it is exhausted: wsproto parses as it is iterated.
                 for event in self._events:
                     return event
-                data = await self._stream.receive_some(_CHUNK)
+                opening = self._connection.state in (ConnectionState.CONNECTING, ConnectionState.REJECTING)
+                data = await self._stream.receive_some(_HANDSHAKE_CHUNK if opening else _CHUNK)
                 if not data:
                     raise UpstreamError("the dashboard closed the websocket's connection without a word")
                 self._connection.receive_data(bytes(data))

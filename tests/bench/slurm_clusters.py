@@ -24,6 +24,7 @@ import dask
 from dask_gateway import BasicAuth, Gateway
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.e2e.house import schedulers_here
 from tests.slurm.real import allow_dask, ensure_slurm, folder_of_dask, installation
 
 CONFIG = """
@@ -203,7 +204,7 @@ def open_server(folder, prefix, arguments, calls_folder):
         "python": installation() / "bin",
         "tools": calls_folder,
     }
-    (folder / "config.py").write_text(CONFIG.format(**values))
+    (folder / "config.py").write_text(CONFIG.format(**values) + schedulers_here())
     with open(folder / "log", "w") as log:
         server = subprocess.Popen(
             [prefix / "bin" / "dask-gateway-server", "-f", folder / "config.py"],

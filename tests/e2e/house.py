@@ -7,6 +7,7 @@ in a process of its own, with the asynchronous `dask_gateway.Gateway`, and what
 it returns comes back as JSON.
 """
 
+import contextlib
 import inspect
 import json
 import os
@@ -49,6 +50,15 @@ c.DaskGateway.backend_class = "dask_gateway_server.backends.local.UnsafeLocalBac
 c.LocalBackend.clusters_directory = {directory!r} + "/clusters"
 c.ClusterConfig.worker_memory = "512 M"
 """
+
+
+def schedulers_here():
+    """The line of configuration for a gateway whose host runs the batch jobs as well, as the hosts of tests do."""
+    addresses = ["127.0.0.0/8"]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        sock.connect(("8.8.8.8", 80))  # as distributed finds out where a scheduler is; nothing is sent
+        addresses.append(f"{sock.getsockname()[0]}/32")
+    return f"\nc.Proxy.scheduler_networks = {addresses!r}\n"
 
 
 class ClientFailed(AssertionError):

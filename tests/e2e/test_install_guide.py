@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve, frozen
 
-from tests.e2e.house import open_notify_socket, wait_ready
+from tests.e2e.house import open_notify_socket, schedulers_here, wait_ready
 from tests.slurm.real import ensure_slurm, needs_slurm, queue
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(900)]
@@ -64,7 +64,8 @@ def installed():
         for block in blocks():
             if path := block.get("file"):
                 written.append(Path(path))
-                Path(path).write_text(block.text)
+                here = schedulers_here() if path.endswith("_config.py") else ""
+                Path(path).write_text(block.text + here)
             elif block.language == "sh" and not {"background", "systemd"} & set(block.words):
                 run_block(block if removed else evolve(block, text=re.sub("^adduser .*\n", "", block.text)))
         yield

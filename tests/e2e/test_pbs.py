@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import original_guide
-from tests.e2e.house import ClientFailed, open_gateway
+from tests.e2e.house import ClientFailed, open_gateway, schedulers_here
 from tests.e2e.test_slurm import (
     compute,
     connect_fails,
@@ -81,9 +81,8 @@ def miniconda():
 
 def open_house(folder, commands, config=""):
     paths = PATHS.replace("PBS/", f"{commands}/").replace("PREFIX", str(installation()))
-    return open_gateway(
-        folder, original_guide.PBS + paths + config, base="", user="dask", python=installation() / "bin" / "python"
-    )
+    text = original_guide.PBS + paths + config + schedulers_here()
+    return open_gateway(folder, text, base="", user="dask", python=installation() / "bin" / "python")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import open_gateway
+from tests.e2e.house import open_gateway, schedulers_here
 from tests.e2e.test_pbs import walkthrough
 from tests.pbs.simulation import Simulation
 from tests.slurm.real import allow_dask, folder_of_dask, installation
@@ -66,7 +66,7 @@ def test_the_page_from_its_first_command_to_a_computation(pbs):
     settings = subprocess.run([pbs.bin / "qmgr", "-c", "print server"], check=True, capture_output=True, text=True)
     assert "set server operators = dask@*" in settings.stdout
     assert "set server job_history_enable = True" in settings.stdout
-    config = CONFIGURATIONS[0][1].replace("/opt/dask", str(installation())) + paths(pbs)
+    config = CONFIGURATIONS[0][1].replace("/opt/dask", str(installation())) + paths(pbs) + schedulers_here()
     with (
         folder_of_dask() as folder,
         open_gateway(folder, config, base="", user="dask", python=installation() / "bin" / "python") as house,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests import original_guide
-from tests.e2e.house import open_gateway
+from tests.e2e.house import open_gateway, schedulers_here
 from tests.slurm.real import allow_dask, ensure_slurm, folder_of_dask, installation, needs_slurm
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(300)]
@@ -61,7 +61,7 @@ def slurm():
 @contextmanager
 def open_house(folder, config="", *, base=BASE, user="dask", keeps_jobs=False):
     """A gateway on Slurm, which leaves no jobs (of its own: others may use this Slurm) unless it is to keep them."""
-    text = (base + config).replace("PREFIX", str(installation()))
+    text = (base + config + schedulers_here()).replace("PREFIX", str(installation()))
     python = installation() / "bin" / "python"
     with open_gateway(folder, text, base="", user=user, python=python) as house:
         yield house

@@ -1,0 +1,145 @@
+"""A whole gateway to attack, in this process, on real sockets and a fake batch system."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpcore
+import orjson
+import trio
+from attrs import frozen
+
+from gateway.config import load
+from gateway.main import Ports, serve
+from tests.fakes import FakeDriver
+from tests.houses import basic
+
+CONFIG = """
+from gateway.backends.settings import DBBackendBase
+from tests.fakes import FakeDriver, open_fake_driver
+
+class FakeBackend(DBBackendBase):
+    default_host = {default_host!r}
+    driver = FakeDriver()
+
+    def open_driver(self):
+        return open_fake_driver(self.driver)
+
+c.DaskGateway.backend_class = FakeBackend
+c.DBBackendBase.db_url = "sqlite://"
+c.Proxy.address = "127.0.0.1:0"
+c.Proxy.shutdown_grace = 0
+"""
+CLUSTERS = "/api/v1/clusters/"
+JSON = ("Content-Type", "application/json")
+
+
+@frozen
+class Answer:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    def all(self, name: str) -> list[str]:
+        """The values of a header."""
+        return [value for key, value in self.headers if key == name]
+
+
+@frozen
+class Attacked:
+    """The gateway. `name` is its public host:port."""
+
+    name: str
+    ports: Ports
+    driver: FakeDriver
+
+    @property
+    def port(self) -> int:
+        return int(self.name.rpartition(":")[2])
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        user: str | None = "alice",
+        headers: Any = (),
+        body: bytes = b"",
+        host: str = "",
+    ) -> Answer:
+        """One request, by the public port."""
+        headers = [("Host", host or self.name), ("Connection", "close"), *headers]
+        if user is not None:
+            headers.append(("Authorization", basic(user)))
+        async with httpcore.AsyncConnectionPool() as pool:
+            answer = await pool.request(method, f"http://{self.name}{path}", headers=headers, content=body)
+            names = [(name.decode().lower(), value.decode("latin-1")) for name, value in answer.headers]
+            return Answer(answer.status, names, answer.content)
+
+    async def clusters(self, user: str = "alice") -> list[str]:
+        """The names of a user's clusters."""
+        answer = await self.ask("GET", CLUSTERS, user=user)
+        assert answer.status == 200, answer.body
+        return list(answer.json)
+
+    async def create(self, user: str = "alice") -> "ClusterOfUser":
+        """A new cluster, before its first heartbeat."""
+        answer = await self.ask("POST", CLUSTERS, user=user, headers=[JSON], body=b"{}")
+        assert answer.status == 201, answer.body
+        name = answer.json["name"]
+        while True:
+            for spec in self.driver.submissions:
+                if spec.cluster.name == name:
+                    return ClusterOfUser(self, name, spec.secrets["DASK_GATEWAY_API_TOKEN"], user)
+            await self.driver.wait_submissions(len(self.driver.submissions) + 1)
+
+
+@frozen
+class ClusterOfUser:
+    """A user's cluster, whose scheduler says what a test wants."""
+
+    gateway: Attacked
+    name: str
+    token: str
+    user: str
+
+    @property
+    def dashboard(self) -> str:
+        """The path of its dashboard."""
+        return f"/clusters/{self.name}/"
+
+    async def beat(self, *, scheduler: str = "127.0.0.1:1", dashboard: str = "", api: str = "127.0.0.1:1") -> Answer:
+        """A heartbeat with these addresses (host:port)."""
+        body = {
+            "scheduler_address": f"tls://{scheduler}",
+            "dashboard_address": dashboard and f"http://{dashboard}",
+            "api_address": f"http://{api}",
+            "count": 0,
+            "active_workers": [],
+            "closing_workers": [],
+            "closed_workers": [],
+        }
+        headers = [("Authorization", f"token {self.token}"), JSON]
+        path = f"{CLUSTERS}{self.name}/heartbeat"
+        return await self.gateway.ask("POST", path, user=None, headers=headers, body=orjson.dumps(body))
+
+
+@asynccontextmanager
+async def open_attacked(folder: Path, *lines: str, default_host: str = "127.0.0.1") -> AsyncIterator[Attacked]:
+    """A gateway with these lines of configuration; its jobs are on this host unless `default_host` is another."""
+    file = folder / "config.py"
+    file.write_text("\n".join((CONFIG.format(default_host=default_host), *lines)))
+    config = load(file)
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        ports = await nursery.start(partial(serve, config, wait_stop=stop.wait))
+        try:
+            yield Attacked(ports.name, ports, config.backend.driver)
+        finally:
+            stop.set()
