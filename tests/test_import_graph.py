@@ -57,6 +57,7 @@ pure    gateway.backends.sudo
 pure    gateway.backends.tracebacks
 pure    gateway.config_classes
 pure    gateway.heartbeat
+pure    gateway.heartbeat_body
 pure    gateway.jobs
 pure    gateway.lifecycle
 pure    gateway.options
@@ -94,6 +95,7 @@ io      gateway.events
 io      gateway.garbage
 io      gateway.log
 io      gateway.notify
+io      gateway.pace
 io      gateway.proxy.certificate
 io      gateway.proxy.connector
 io      gateway.proxy.deadlines
