@@ -70,6 +70,7 @@ pure    gateway.proxy.pages
 pure    gateway.proxy.proxy_protocol
 pure    gateway.proxy.routes
 pure    gateway.proxy.trust
+pure    gateway.quota
 pure    gateway.reasons
 pure    gateway.request_origin
 pure    gateway.scaling
