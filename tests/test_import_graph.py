@@ -103,6 +103,7 @@ io      gateway.proxy.deadlines
 io      gateway.proxy.file_limit
 io      gateway.proxy.hushed_log
 io      gateway.proxy.listeners
+io      gateway.proxy.memory_budget
 io      gateway.proxy.pipes
 io      gateway.proxy.resolver
 io      gateway.proxy.tcp_options

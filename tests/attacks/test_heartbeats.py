@@ -14,9 +14,9 @@ from gateway import heartbeat, heartbeat_route
 from gateway.heartbeat_body import WINDOW, HeartbeatBody
 from gateway.heartbeat_route import BODY_LIMIT, KEPT
 from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked
+from tests.attacks.memory import MEGABYTE, memory
 from tests.proxy_peers import connect, receive_all
 
-MEGABYTE = 1024 * 1024
 GOOD: dict[str, Any] = {
     "scheduler_address": "tls://127.0.0.1:1",
     "dashboard_address": "",
@@ -25,11 +25,6 @@ GOOD: dict[str, Any] = {
     "active_workers": [],
     "closing_workers": [],
 }
-
-
-def memory() -> int:
-    """Bytes of this process that are in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def head(cluster: ClusterOfUser, size: int, *, close: bool = False) -> bytes:
