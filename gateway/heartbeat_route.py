@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from gateway.asgi import App, Receive, Scope, Send, answer, answer_error, header
+from gateway.asgi import App, Message, Receive, Scope, Send, answer, answer_error, header
 from gateway.cluster import Cluster
 from gateway.errors import (
     BadRequest,
@@ -33,6 +33,7 @@ from gateway.heartbeat_body import WINDOW, HeartbeatBody
 from gateway.manager import Manager
 from gateway.pace import Pace
 from gateway.proxy.hushed_log import HushedLog
+from gateway.proxy.memory_budget import MemoryBudget
 
 #: Bytes. `closed_workers` grows for as long as a cluster lives: this is room for half a million names.
 BODY_LIMIT = 8 * 1024 * 1024
@@ -55,9 +56,16 @@ PACE, BURST = 1024 * 1024, 2 * BODY_LIMIT
 _log = HushedLog()
 
 
-def heartbeat_app(manager: Manager, refusal: Callable[[str, int], str] = lambda host, port: "") -> App:
-    """The ASGI app of the route. `refusal(host, port)` says why the gateway would not connect to an address."""
-    bodies = _Bodies()
+def heartbeat_app(
+    manager: Manager,
+    refusal: Callable[[str, int], str] = lambda host, port: "",
+    budget: MemoryBudget | None = None,
+) -> App:
+    """The ASGI app of the route. `refusal(host, port)` says why the gateway would not connect to an address.
+
+    `budget` is where long heartbeats have their memory from.
+    """
+    bodies = _Bodies(budget or MemoryBudget())
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -79,7 +87,8 @@ def heartbeat_app(manager: Manager, refusal: Callable[[str, int], str] = lambda 
 class _Bodies:
     """Reads heartbeats, of each cluster one at a time: the newest."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
         self._reading: dict[str, trio.CancelScope] = {}
         self._pace = Pace(PACE, BURST)
 
@@ -109,14 +118,17 @@ class _Bodies:
             and len(part) <= min(SHORT, BODY_LIMIT)
         ):
             return parse_heartbeat(part)
-        workers = cluster.workers
-        awaited = workers.states if workers.coming else ()
-        body = HeartbeatBody(min(KEPT + KEPT_PER_WORKER * len(workers), BODY_LIMIT), awaited)
+        limit = min(KEPT + KEPT_PER_WORKER * len(cluster.workers), BODY_LIMIT)
+        async with self._budget.bodies.reserved(f"user {cluster.record.username}", 2 * limit):
+            return await self._read_parts(cluster, message, receive, limit)
+
+    async def _read_parts(self, cluster: Cluster, message: Message, receive: Receive, limit: int) -> Heartbeat:
+        body = HeartbeatBody(limit, cluster.workers.states if cluster.workers.coming else ())
         size = 0
         while True:
             if message["type"] == "http.disconnect":
                 raise BadRequest("The request ended before its body did")
-            part = message.get("body", b"")
+            part: bytes = message.get("body", b"")
             size += len(part)
             if size > BODY_LIMIT:
                 raise TooLarge(f"The heartbeat is larger than {BODY_LIMIT} bytes")

@@ -24,7 +24,7 @@ import trio
 from attrs import define, field
 
 #: Bytes that are read at once, and held, without asking.
-SMALL = 8 * 1024
+SMALL = 4 * 1024
 #: Bytes that are read at once with a buffer.
 LARGE = 64 * 1024
 #: Something that passes is there as it was read, as it is framed, and as it is encrypted.
