@@ -95,16 +95,26 @@ class HttpServer:
         timed = _Timed(stream, data, self._head_timeout, self._budget)
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
         tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", timed)
+        server = TCPServer(_Emptied(self._app, timed), self._config, self._context, self._state, tls_or_plain)
         try:
-            await TCPServer(_Emptied(self._app, timed), self._config, self._context, self._state, tls_or_plain).run()
+            await server.run()
         finally:
             timed.give_back()
+            _untie(server)
 
     async def drain(self) -> None:
         """Let idle connections go; busy ones finish their request. For a shutdown that is under way."""
         if self._simple:
             self._simple.drain()
         await self._context.terminated.set()
+
+
+def _untie(server: TCPServer) -> None:
+    """Let a connection's objects go at once, which hold each other: garbage.py does not look for them very often."""
+    wrapper = getattr(server, "protocol", None)
+    for knot in (getattr(wrapper, "protocol", None), wrapper, server):
+        if knot is not None:
+            vars(knot).clear()
 
 
 class _Emptied(ASGIWrapper):
