@@ -73,7 +73,7 @@ def heartbeat_app(
                 raise MethodNotAllowed(f"Heartbeats come as POST, not as {scope['method']}", allowed="POST")
             name = scope["path"].split("/")[4]
             cluster = manager.authenticated(name, header(scope, b"authorization"))
-            heartbeat = await bodies.read(cluster, receive)
+            heartbeat = await _read(bodies, cluster, receive)
             _check_addresses(cluster, heartbeat, refusal)
             await cluster.heartbeat(heartbeat)
         except GatewayError as error:
@@ -82,6 +82,17 @@ def heartbeat_app(
             await answer(send, 200)
 
     return app
+
+
+async def _read(bodies: "_Bodies", cluster: Cluster, receive: Receive) -> Heartbeat:
+    try:
+        return await bodies.read(cluster, receive)
+    except (
+        TooLarge
+    ) as error:  # an honest cluster would fail for want of heartbeats; whoever looks for the reason finds it
+        _log.warning("a heartbeat was refused", cluster=cluster.name, user=cluster.record.username, reason=str(error))
+        cluster.events.tell(str(error))
+        raise
 
 
 class _Bodies:

@@ -76,7 +76,11 @@ class Manager:
         self._refuse_when_closed()
         options, config = await self._configure(user, requested)
         size = stored_size(options)
-        self._quota.ask(user.name, size)
+        try:
+            self._quota.ask(user.name, size)
+        except InvalidRequest as error:
+            _log.warning("a cluster was refused", user=user.name, reason=str(error))
+            raise
         try:
             record = await self._make_record(user, options, config)
         except BaseException:
