@@ -22,8 +22,8 @@ from quart import Quart
 
 from gateway import __version__
 from gateway.addresses import Address, parse_address
-from gateway.api import create_api
-from gateway.asgi import Front
+from gateway.api import BODY_LIMIT, create_api
+from gateway.asgi import Front, with_bodies_of
 from gateway.auth import Authenticator, Sessions, finished
 from gateway.backends.settings import DBBackendBase, encryption_keys
 from gateway.config import Config
@@ -44,6 +44,7 @@ from gateway.proxy.farewell import Farewell
 from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.limits import Limits as PortLimits
 from gateway.proxy.listeners import open_listeners
+from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import PublicPort, serve_public
 from gateway.proxy.this_host import is_this_host
@@ -186,26 +187,29 @@ async def _edges(
     sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age, config.proxy.prefix)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     api = create_api(manager, config.authenticator, sessions, store, partial(_traffic, relaying))
-    heartbeats, lists = heartbeat_app(manager, connector.refusal), ListRoute(manager, sessions)
+    budget = MemoryBudget(config.proxy.memory_budget)
+    heartbeats, lists = heartbeat_app(manager, connector.refusal, budget), ListRoute(manager, sessions)
     hosts = HostNames(_host_names(config)) if config.authenticator.believes_anybody else None
     await _set_up(config.authenticator, api)
+    api_within_budget = with_bodies_of(api, budget, 2 * BODY_LIMIT)  # as it came, and as it is understood
     front = Front(
-        api=api,
+        api=api_within_budget,
         heartbeats=heartbeats,
         lists=lists,
-        dashboards=Dashboard(routes, limits=limits, connector=connector),
+        dashboards=Dashboard(routes, limits=limits, connector=connector, budget=budget),
         prefix=config.proxy.prefix,
         secure=context is not None,
         hosts=hosts,
     )
-    inside = Front(api=api, heartbeats=heartbeats, lists=lists, dashboards=None, hosts=hosts)
+    inside = Front(api=api_within_budget, heartbeats=heartbeats, lists=lists, dashboards=None, hosts=hosts)
     public = HttpServer(
         front,
         at_once=front.at_once,
         head_timeout=limits.head_timeout,
         websocket_message_size=limits.websocket_message_size,
+        budget=budget,
     )
-    private = HttpServer(inside, at_once=inside.at_once, head_timeout=limits.head_timeout)
+    private = HttpServer(inside, at_once=inside.at_once, head_timeout=limits.head_timeout, budget=budget)
     serve_listeners = partial(
         serve_public,
         routes=routes,

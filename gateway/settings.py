@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 from gateway.addresses import check_listener
 from gateway.backends.settings import DBBackendBase
-from gateway.configurable import SettingError, configurable, setting
+from gateway.configurable import Memory, SettingError, configurable, setting
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 
@@ -171,6 +171,14 @@ class Proxy:
         minimum=1024,
         unit="bytes",
         help="The largest websocket message to and from a dashboard; the default is Bokeh's own limit.",
+    )
+    memory_budget: Memory = setting(
+        default="256 M",
+        minimum=16 * 1024 * 1024,
+        unit="bytes",
+        help="""What all connections together may make the gateway hold of what they send, besides the first 4 KiB of
+        each: large requests, pages and messages on their way. Beyond it reading waits, or goes on in small pieces. One
+        address or user may have a quarter.""",
     )
     dead_peer_timeout: float = setting(
         default=300.0,

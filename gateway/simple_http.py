@@ -18,11 +18,13 @@ import structlog
 import trio
 
 from gateway.asgi import App, Message, Scope
+from gateway.proxy.memory_budget import SMALL
 from gateway.simple_request import SimpleRequest, parse_simple_request
 
 _log = structlog.get_logger()
 
-_RECEIVE_BYTES = 64 * 1024
+#: Bytes that are read at once: of a request's beginning, and of a body, which is soon forgotten.
+_BEGINNING, _PART = 2 * SMALL, 16 * 1024
 #: Seconds that a client has to take an answer; it is small, so most never wait at all.
 _SEND_DEADLINE = 60.0
 
@@ -72,7 +74,7 @@ class SimpleHttp:
         with trio.move_on_after(0 if self._draining else self._keep_alive) as scope:
             self._idle.add(scope)
             try:
-                return bytes(await stream.receive_some(_RECEIVE_BYTES))
+                return bytes(await stream.receive_some(_BEGINNING))
             finally:
                 self._idle.discard(scope)
         return b""
@@ -100,7 +102,7 @@ class _Exchange:
     async def receive(self) -> Message:
         """The next part of the body."""
         if not self.rest and self._missing:
-            self.rest = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+            self.rest = bytes(await self._stream.receive_some(_PART))
             if not self.rest:
                 return {"type": "http.disconnect"}
         part, self.rest = self.rest[: self._missing], self.rest[self._missing :]

@@ -361,7 +361,7 @@ def test_lines_are_those_of_the_cause(mistakes: Mistakes, tmp_path: Path) -> Non
     (tmp_path / "sub.py").write_text("def helper(c):\n    c.Proxy.a = 1\nx = 1\nimport nothing_at_all\n")
     assert mistakes("load_subconfig('sub.py')\ndef f():\n    return int('x')\nsetattr(c.Proxy, 'b', 2)\nf()\n") == [
         "sub.py:4: ModuleNotFoundError: No module named 'nothing_at_all'",
-        "config.py:4: c.Proxy.b = 2: Proxy has no option 'b' (did you mean 'dashboard_timeout'?)",
+        "config.py:4: c.Proxy.b = 2: Proxy has no option 'b' (did you mean 'memory_budget'?)",
         "config.py:3: ValueError: invalid literal for int() with base 10: 'x'",
     ]
 

@@ -60,6 +60,7 @@ pure    gateway.backends.tracebacks
 pure    gateway.carry
 pure    gateway.config_classes
 pure    gateway.heartbeat
+pure    gateway.heartbeat_body
 pure    gateway.jobs
 pure    gateway.lifecycle
 pure    gateway.options
@@ -73,6 +74,7 @@ pure    gateway.proxy.pages
 pure    gateway.proxy.proxy_protocol
 pure    gateway.proxy.routes
 pure    gateway.proxy.trust
+pure    gateway.quota
 pure    gateway.reasons
 pure    gateway.request_origin
 pure    gateway.scaling
@@ -101,12 +103,14 @@ io      gateway.events
 io      gateway.garbage
 io      gateway.log
 io      gateway.notify
+io      gateway.pace
 io      gateway.proxy.certificate
 io      gateway.proxy.connector
 io      gateway.proxy.deadlines
 io      gateway.proxy.file_limit
 io      gateway.proxy.hushed_log
 io      gateway.proxy.listeners
+io      gateway.proxy.memory_budget
 io      gateway.proxy.pipes
 io      gateway.proxy.resolver
 io      gateway.proxy.tcp_options

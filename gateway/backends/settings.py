@@ -137,6 +137,15 @@ class DBBackendBase(Backend):
     db_cluster_max_age: float = setting(
         default=86400, help="Ended clusters are forgotten after this time.", unit="seconds", minimum=0
     )
+    clusters_per_user: int = setting(
+        default=1000,
+        minimum=1,
+        help="""Clusters that a user may have, counting those that have ended and are not forgotten yet
+        (db_cluster_max_age). Each is held in memory, stored, and told in lists.""",
+    )
+    max_clusters: int = setting(
+        default=20000, minimum=1, help="Clusters that all users may have together, counted in the same way."
+    )
     stop_clusters_on_shutdown: bool | None = setting(
         default=None,
         help="""Whether clusters are stopped when the gateway stops. None: the backend decides; local clusters are

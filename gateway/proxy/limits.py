@@ -17,8 +17,7 @@ class Limits:
     connect_timeout: float = 10.0
     #: A dashboard must begin to answer a request within so long; Bokeh's first page can take seconds to build.
     dashboard_timeout: float = 60.0
-    #: The largest websocket message carried to and from a dashboard: Bokeh's own limit. A few of them may be in memory
-    #: for each connection.
+    #: The largest websocket message carried to and from a dashboard: Bokeh's own limit. It passes in pieces.
     websocket_message_size: int = 20 * 1024 * 1024
     #: A peer that has vanished without a word is given up after so long; so is one that reads nothing.
     dead_peer_timeout: float = 300.0

@@ -42,25 +42,33 @@ class WebDoor:
             with stream.scope:
                 if not tls:
                     await self._serve_http(stream)
-                elif (secure := await self._shake_hands(stream, address)) is not None:
-                    await self._serve_http(secure)
+                else:
+                    await self._serve_tls(stream, address)
         except* Exception as errors:  # noqa: BLE001 (the boundary of a web connection)
             self._log.info("connection failed", client=address, error=repr(innermost(errors)))
         finally:
             self._open.discard(stream)
             stream.abort()
 
-    async def _shake_hands(self, stream: WebStream, address: str) -> trio.SSLStream[WebStream] | None:
+    async def _serve_tls(self, stream: WebStream, address: str) -> None:
         context = self._context() if callable(self._context) else self._context
         assert context is not None
         secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        try:
+            if await self._shake_hands(secure, address):
+                await self._serve_http(secure)
+        finally:
+            # It holds itself by the handshake that it knows how to make; garbage.py does not look for that very often.
+            vars(secure).pop("_handshook", None)
+
+    async def _shake_hands(self, secure: trio.SSLStream[WebStream], address: str) -> bool:
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 await secure.do_handshake()
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
             self._log.info("TLS handshake failed", client=address, error=repr(error.__cause__ or error))
-            return None
-        return secure
+            return False
+        return True
 
     async def abort_when_cancelled(self) -> None:
         """Sleep; when cancelled, cut off those connections that cannot be cancelled because they send in a shield."""

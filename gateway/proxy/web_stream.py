@@ -10,6 +10,9 @@ from typing import Any
 
 import trio
 
+#: Bytes that are read at once for TLS, which does not say how many it wants: as many as it may need.
+_RECORD = 16 * 1024
+
 
 class _Named:
     """The socket's own name, and the client's as it was introduced to us."""
@@ -51,7 +54,7 @@ class WebStream(trio.abc.HalfCloseableStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See trio; the client's end starts the last deadline as well, for HTTP knows no half-close."""
         try:
-            data = await self._stream.receive_some(max_bytes)
+            data = await self._stream.receive_some(max_bytes or _RECORD)
         except trio.BrokenResourceError:
             self._end_soon()
             raise
