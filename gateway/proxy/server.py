@@ -64,6 +64,7 @@ async def serve_public(
     connector: Connector | None = None,
     limits: Limits = DEFAULT_LIMITS,
     farewell: Callable[[str], Farewell | None] = lambda name: None,
+    missed: Callable[[str], None] = lambda reason: None,
     task_status: trio.TaskStatus["PublicPort"] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve connections from `listeners` (which stay the caller's to close) until cancelled.
@@ -74,6 +75,7 @@ async def serve_public(
     before, which decides what they may ask for. Connections from `trusted_proxies` (addresses, networks, or `unix`)
     must begin with a PROXY protocol header. `connector` says which addresses of schedulers are connected to; without it
     all are. `farewell(name)` is what clients of a cluster that has ended are told, None for any other name.
+    `missed(reason)` is called when somebody may have spoken in vain: a connection was turned away.
     `task_status` gets the `PublicPort`.
 
     When cancelled, no more connections are taken, open ones have `limits.shutdown_grace` seconds to end by
@@ -97,6 +99,7 @@ async def serve_public(
                     limits,
                     log,
                     farewell,
+                    missed,
                 )
                 with routes.on_gone(port.switchboard.end_route):
                     port.listen(listeners)
@@ -134,6 +137,7 @@ class PublicPort:
         limits: Limits,
         log: HushedLog,
         farewell: Callable[[str], Farewell | None],
+        missed: Callable[[str], None],
     ) -> None:
         self.loop = loop
         self.peek_buffer = memoryview(bytearray(MAX_HELLO))
@@ -151,6 +155,7 @@ class PublicPort:
         self._log = log
         self._farewell = farewell
         self._farewells = 0
+        self._missed = missed
         self._admission = Admission(limits)
         self._acceptors: set[Acceptor] = set()
         self._life: trio.CancelScope | None = None
@@ -188,6 +193,7 @@ class PublicPort:
     def pause(self, acceptor: Acceptor, reason: OSError) -> None:
         """File descriptors or memory are used up: let some be given back first."""
         self._log.warning("cannot accept connections", error=str(reason), open=self._admission.total)
+        self._missed("connections could not be accepted")
         self.loop.remove(acceptor.listener)
         self._acceptors.discard(acceptor)
         self._nursery.start_soon(self._resume, acceptor)
@@ -206,6 +212,7 @@ class PublicPort:
         address = name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "unix"
         if reason := self._admission.refusal(address):
             self._log.warning("connection refused", client=address, reason=reason)
+            self._missed("connections were refused")
             sock.close()
             return
         sock.setblocking(False)
@@ -236,6 +243,7 @@ class PublicPort:
         arrival.client = arrival.address = client
         if reason:
             self._log.warning("connection refused", client=client, reason=reason)
+            self._missed("connections were refused")
             self.gave_up(arrival)
         return not reason
 
