@@ -2,7 +2,8 @@
 
 `POST /api/v1/clusters/{name}/heartbeat`, authenticated with the cluster's own
 token. The token is checked before the body is read, so only a job can make
-the gateway hold one.
+the gateway hold one. From there on the connection is known to be a job's, and
+is not given up for others (proxy/admission.py).
 
 Addresses to which the gateway would not connect are refused at once, so that
 whoever has configured the wrong networks learns of it where it happens. What
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from gateway.asgi import App, Receive, Scope, Send, answer, answer_error, header, read_body
+from gateway.asgi import KNOWN, App, Receive, Scope, Send, answer, answer_error, header, read_body
 from gateway.cluster import Cluster
 from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, RequestTooSlow
 from gateway.heartbeat import Heartbeat, parse_heartbeat
@@ -40,6 +41,8 @@ def heartbeat_app(manager: Manager, refusal: Callable[[str, int], str] = lambda 
                 raise MethodNotAllowed(f"Heartbeats come as POST, not as {scope['method']}", allowed="POST")
             name = scope["path"].split("/")[4]
             cluster = manager.authenticated(name, header(scope, b"authorization"))
+            if KNOWN in scope:
+                scope[KNOWN]()
             with trio.fail_after(BODY_DEADLINE):
                 body = await read_body(receive, BODY_LIMIT)
             heartbeat = parse_heartbeat(body)
