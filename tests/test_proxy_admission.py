@@ -185,6 +185,19 @@ def test_a_port_full_of_known_ones_takes_nobody_who_has_as_many() -> None:
     assert third.gone
 
 
+def test_when_something_else_is_used_up_those_that_are_not_known_go() -> None:
+    house = House()
+    house.known("a")
+    silent, idle = [house.silent("a") for _ in range(3)], house.idle("b")
+    busy = [house.busy("c") for _ in range(2)]
+    assert house.admission.spare(2) == 2
+    assert house.gone == silent[:2]
+    assert house.admission.spare(10) == 3
+    assert house.gone[2:] == [silent[2], idle, busy[1]]
+    assert house.admission.spare(10) == 0
+    assert set(house.reasons) == {"file descriptors or memory are used up"}
+
+
 def test_an_introduced_client_counts_and_its_proxy_no_longer() -> None:
     house = House(max_connections_per_address=2)
     proxied = house.silent("proxy")

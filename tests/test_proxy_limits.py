@@ -230,6 +230,27 @@ async def test_without_file_descriptors_the_port_waits(monkeypatch: pytest.Monke
         assert not failures
 
 
+async def test_without_file_descriptors_the_silent_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[OSError] = []
+    accept = socket.socket.accept
+
+    def scarce(self: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return accept(self)
+
+    monkeypatch.setattr("gateway.proxy.server._PAUSE", 1000)
+    monkeypatch.setattr(socket.socket, "accept", scarce)
+    missed: list[str] = []
+    async with peer(echo) as port, public_port(route_to(port), missed=missed.append) as address:
+        silent = await connect(address)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        failures.append(OSError(errno.EMFILE, "Too many open files"))
+        async with await relayed(address):
+            assert await is_ended(silent)
+    assert "connections could not be accepted" in missed
+
+
 async def test_without_file_descriptors_for_a_scheduler_the_client_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def scarce(*_: Any) -> None:
         raise OSError(errno.EMFILE, "Too many open files")

@@ -98,8 +98,9 @@ class Crowd:
         self.total += 1
         if size > 1:
             self._leave_groups(group, size - 1)
-        self._groups.setdefault(size, {})[group] = None
-        self.most = max(self.most, size)
+        self._join_groups(group, size)
+        if size > self.most:
+            self.most = size
 
     def remove(self, guest: Guest) -> None:
         """One less."""
@@ -110,7 +111,7 @@ class Crowd:
         self.total -= 1
         self._leave_groups(group, size + 1)
         if size:
-            self._groups.setdefault(size, {})[group] = None
+            self._join_groups(group, size)
         else:
             del self._members[group]
         if self.most not in self._groups:
@@ -144,11 +145,19 @@ class Crowd:
     def _largest(self) -> str:
         return next(iter(self._groups[self.most]))
 
+    def _join_groups(self, group: str, size: int) -> None:
+        groups = self._groups.get(size)
+        if groups is None:
+            self._groups[size] = {group: None}
+        else:
+            groups[group] = None
+
     def _leave_groups(self, group: str, size: int) -> None:
         groups = self._groups[size]
-        del groups[group]
-        if not groups:
+        if len(groups) == 1:
             del self._groups[size]
+        else:
+            del groups[group]
 
 
 class Admission:
@@ -164,6 +173,7 @@ class Admission:
         self._by_group: dict[str, int] = {}
         self._silent, self._idle, self._busy, self._known = Crowd(), Crowd(), Crowd(), Crowd()
         self.total = 0
+        self._scarce = "file descriptors or memory are used up"
         allowed = "the most that are allowed"
         self._too_many = f"{limits.max_connections} connections are open, the most that max_connections allows"
         self._too_many_of_one = f"{limits.max_connections_per_address} connections of one address, {allowed}"
@@ -183,6 +193,13 @@ class Admission:
         if self.total >= limits.max_connections and not (self._end_unknown(group) or self._end_known(group)):
             return self._too_many
         return ""
+
+    def spare(self, count: int) -> int:
+        """End at most so many, since something else is used up; returns how many there were that may be ended."""
+        ended = 0
+        while ended < count and self._end_unknown("", self._scarce):
+            ended += 1
+        return ended
 
     def enter(self, address: str) -> Guest:
         """A connection has been taken."""
@@ -247,13 +264,13 @@ class Admission:
             self._end(guest, self._too_many_of_one)
         return guest is not None
 
-    def _end_unknown(self, group: str) -> bool:
+    def _end_unknown(self, group: str, reason: str = "") -> bool:
         if self._idle.most > self._silent.most:
-            self._end(self._idle.oldest, self._too_many)
+            self._end(self._idle.oldest, reason or self._too_many)
         elif self._silent.most:
-            self._end(self._silent.oldest, self._too_many)
+            self._end(self._silent.oldest, reason or self._too_many)
         elif self._busy.most > self._busy.size_of(group) + 1:
-            self._end(self._busy.newest, self._too_many)
+            self._end(self._busy.newest, reason or self._too_many)
         else:
             return False
         return True

@@ -49,7 +49,10 @@ _INTERNAL_ERROR = b"\x15\x03\x01\x00\x02\x02\x50"
 #: So many clients of ended clusters are told so at once; others try again.
 MAX_FAREWELLS = 32
 
-#: How long a listener rests when file descriptors or memory are used up, in seconds.
+#: So many connections are ended when file descriptors or memory are used up: others need some as well.
+_SPARED = 16
+
+#: How long a listener rests when they are used up and nobody is left to be ended, in seconds.
 _PAUSE = 0.1
 
 
@@ -194,6 +197,8 @@ class PublicPort:
         """File descriptors or memory are used up: let some be given back first."""
         self._log.warning("cannot accept connections", error=str(reason), open=self._admission.total)
         self._missed("connections could not be accepted")
+        if self._admission.spare(_SPARED):
+            return  # in the next turn those are closed
         self.loop.remove(acceptor.listener)
         self._acceptors.discard(acceptor)
         self._nursery.start_soon(self._resume, acceptor)

@@ -64,7 +64,6 @@ class Switchboard:
 
     def connect(self, arrival: Arrival, route: Route) -> None:
         """Begin to connect an arrival with the scheduler of a route."""
-        arrival.guest.end = partial(self._give_up, arrival)
         family = numeric_family(route.scheduler[0])
         if family is None:
             self._nursery.start_soon(self._look_up, arrival, route)
@@ -114,6 +113,7 @@ class Switchboard:
                 self._relay(arrival, route, sock)
                 return
             if code == errno.EINPROGRESS:
+                arrival.guest.end = partial(self._give_up, arrival)
                 dial = arrival.dial = Dial(self, arrival, route, sock, targets[tried:])
                 self._loop.add(sock, dial)
                 self.dials.add(dial)
