@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from time import perf_counter
 
 import orjson
 import pytest
 import trio
 from attrs import define, field
 
+from gateway.hearing import STALL
 from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, open_attacked
 from tests.hellos import openssl_hello
 from tests.proxy_peers import connect, echo, peer, receive_exactly
@@ -85,6 +87,18 @@ async def test_silence_alone_ends_no_cluster(tmp_path: Path) -> None:
         assert await status_of(gateway, cluster) == "RUNNING"
         assert any("but it answers when it is asked" in event for event in await told(gateway, cluster))
         assert gateway.driver.cancelled == []
+
+
+async def test_nor_does_a_loop_that_stood_still(tmp_path: Path) -> None:
+    """Heartbeats wait in the kernel while the gateway is busy, for longer than they may be missing."""
+    async with open_attacked(tmp_path, *IMPATIENT) as gateway, running_cluster(gateway) as (cluster, scheduler):
+        end = perf_counter() + STALL + 0.2
+        while perf_counter() < end:
+            pass
+        await scheduler.wait_asked(1)
+        excuses = [event for event in await told(gateway, cluster) if "the gateway was busy for" in event]
+        assert excuses
+        assert await status_of(gateway, cluster) == "RUNNING"
 
 
 @pytest.mark.parametrize("hangs", [True, False])
