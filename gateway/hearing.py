@@ -13,8 +13,8 @@ from math import inf
 
 import trio
 
-#: Seconds for which the loop may be busy with one round, or wait for longer than it wanted to. Less delays heartbeats, but
-#: hides none: there is more time than that between when they are due and when they are missing.
+#: Seconds for which the loop may be busy with one round, or wait for longer than it wanted to. Less delays heartbeats,
+#: but hides none: there is more time than that between when they are due and when they are missing.
 STALL = 2.0
 
 
