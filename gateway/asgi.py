@@ -37,6 +37,9 @@ Send = Callable[[Message], Awaitable[None]]
 #: Each library spells the types of ASGI in its own way; what they share is the call.
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
+#: In a scope: what to call when a request has proved to be a job's.
+KNOWN = "gateway.known"
+
 _CLUSTER = re.compile("/api/v1/clusters/[^/]+")
 _HEARTBEAT = re.compile("/api/v1/clusters/[^/]+/heartbeat")
 #: With every answer but dashboards' (which have headers of their own): some hold keys, none is anything but JSON.

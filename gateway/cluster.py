@@ -41,7 +41,7 @@ from gateway.scheduler_client import tell_scheduler
 from gateway.services import Services
 from gateway.submissions import Submissions
 from gateway.supervise import FOR_EVER, describe, supervise
-from gateway.timeouts import Clock, SchedulerClock
+from gateway.timeouts import Answer, Clock, SchedulerClock
 from gateway.worker_keeper import QUEUE_RETRY, TOO_MANY_WAIT, WorkerKeeper
 from gateway.workers import Workers
 
@@ -336,21 +336,28 @@ class Cluster:
 
     async def _watch_clocks(self) -> None:
         """Act when the scheduler or a worker has been silent for too long."""
-        limits = self._rules.limits
+        limits, hearing = self._rules.limits, self._services.hearing
         seen = -1
         while True:
             now = trio.current_time()
-            deadline, clock = self._clock.deadline(limits)
+            deadline, clock = self._clock.deadline(limits, hearing.deaf_at)
             if deadline <= now:
                 # A question that is open (a controller that hangs) may end with nothing being known at the moment.
                 await self._watch.wait_answered()
                 job = self._scheduler_job
                 if job is not None and job in self._watch.jobs:
                     self._clock = self._clock.reported(self._watch.jobs[job], trio.current_time())
-                if self._clock.deadline(limits)[0] <= trio.current_time() and not await self._submit_again(clock):
-                    await self._silent(clock)
+                deadline, clock = self._clock.deadline(limits, hearing.deaf_at)
+                if deadline > trio.current_time() or await self._submit_again(clock):
+                    continue
+                if await self._silent(clock):
                     return
                 continue
+            if self._clock.is_excused(limits, now, hearing.deaf_at):
+                self.events.tell(
+                    f"No heartbeat of the scheduler for {limits.heartbeat:g} s, in which the gateway may have missed "
+                    f"some ({hearing.reason}); waiting"
+                )
             late = self._clock.late(limits)
             if late <= now and self._asked_when_late != self._clock.last_heartbeat:
                 self._asked_when_late = self._clock.last_heartbeat
@@ -378,20 +385,48 @@ class Cluster:
         await self._start()
         return True
 
-    async def _silent(self, clock: Clock) -> None:
+    async def _silent(self, clock: Clock) -> bool:
+        """A clock has run out; False when that does not show that the cluster has failed, and it was set anew."""
         limits = self._rules.limits
         job = self._scheduler_job
         if clock is Clock.QUEUE:
             reason = self._watch.jobs[job].reason if job is not None and job in self._watch.jobs else ""
             self._fail(f"the scheduler's job waited in the queue for more than {limits.queue:g} s{_because(reason)}")
-            return
+            return True
+        words = ""
+        if self._clock.last_heartbeat is not None and not (words := await self._ask_scheduler(clock)):
+            return False
         log = await self._explain(job) if job is not None else ""
         if clock is Clock.MISSED:
             self._fail(f"the scheduler's job ended: {log}")
         elif clock is Clock.START:
             self._fail(f"the scheduler did not report within {limits.start:g} s after its job had started\n{log}")
         else:
-            self._fail(f"the scheduler has not been heard of for {limits.heartbeat:g} s\n{log}")
+            self._fail(f"the scheduler has not been heard of for {limits.heartbeat:g} s, and {words}\n{log}")
+        return True
+
+    async def _ask_scheduler(self, clock: Clock) -> str:
+        """Ask a scheduler whose heartbeat is missing; returns what shows that it has ended, else an empty text."""
+        limits, hearing = self._rules.limits, self._services.hearing
+        before, began = self._clock, trio.current_time()
+        asked = await self._services.ask(self._draft.api_address, self._draft.token)
+        if self._clock is not before:
+            return ""  # something was heard meanwhile, of it or of its job
+        answer = asked.answer
+        if hearing.deaf_at >= began and answer is not Answer.HERE:
+            answer = Answer.NOT_ASKED  # whatever kept us from hearing others may have kept us from hearing the answer
+        self._clock = self._clock.told(answer, trio.current_time(), hearing.deaf_at)
+        because = f" ({asked.words})" if asked.words else ""
+        if self._clock.is_over(clock, answer, limits):
+            return f"its port refuses{because}" if answer is Answer.REFUSED else f"it does not answer{because}"
+        silence = f"No heartbeat of the scheduler for {limits.heartbeat:g} s"
+        if answer is Answer.HERE:
+            self.events.tell(f"{silence}, but it answers when it is asked; waiting")
+        elif answer is Answer.SILENT:
+            self.events.tell(f"{silence}, and it does not answer{because}; it will be asked again")
+        else:
+            self.events.tell(f"{silence}, and it cannot be asked{because}; trying again")
+        return ""
 
     # ---- the end -----------------------------------------------------------
 

@@ -2,10 +2,11 @@
 
 `POST /api/v1/clusters/{name}/heartbeat`, authenticated with the cluster's own
 token. The token is checked before the body is read, so only a job can make
-the gateway hold one. It is read in parts that are soon forgotten
-(heartbeat_body.py), one of a cluster at a time, and at a pace: an honest
-cluster sends next to nothing four times a minute, and megabytes only when it
-has had hundreds of thousands of workers.
+the gateway hold one. From there on the connection is known to be a job's, and
+is not given up for others (proxy/admission.py). The body is read in parts that
+are soon forgotten (heartbeat_body.py), one of a cluster at a time, and at a
+pace: an honest cluster sends next to nothing four times a minute, and megabytes
+only when it has had hundreds of thousands of workers.
 
 Addresses to which the gateway would not connect are refused at once, so that
 whoever has configured the wrong networks learns of it where it happens. What
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from gateway.asgi import App, Message, Receive, Scope, Send, answer, answer_error, header
+from gateway.asgi import KNOWN, App, Message, Receive, Scope, Send, answer, answer_error, header
 from gateway.cluster import Cluster
 from gateway.errors import (
     BadRequest,
@@ -73,6 +74,8 @@ def heartbeat_app(
                 raise MethodNotAllowed(f"Heartbeats come as POST, not as {scope['method']}", allowed="POST")
             name = scope["path"].split("/")[4]
             cluster = manager.authenticated(name, header(scope, b"authorization"))
+            if KNOWN in scope:
+                scope[KNOWN]()
             heartbeat = await _read(bodies, cluster, receive)
             _check_addresses(cluster, heartbeat, refusal)
             await cluster.heartbeat(heartbeat)

@@ -27,12 +27,13 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 
 import gateway.hypercorn_fixes  # noqa: F401 (before anything is served)
-from gateway.asgi import App, Message, Receive, Scope, Send, refuse
+from gateway.asgi import KNOWN, App, Message, Receive, Scope, Send, refuse
 from gateway.errors import innermost
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.proxy.memory_budget import SMALL, MemoryBudget, ReadSize
 from gateway.proxy.web import HttpStream
+from gateway.proxy.web_stream import Presence, presence_of
 from gateway.simple_http import SimpleHttp
 
 _log = logging.getLogger("hypercorn.error")
@@ -87,12 +88,14 @@ class HttpServer:
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""
         data: bytes = b""
+        presence = presence_of(stream)
         if self._simple:
-            unread = await self._simple.serve(stream, "https" if isinstance(stream, trio.SSLStream) else "http")
+            scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
+            unread = await self._simple.serve(stream, scheme, presence)
             if unread is None:
                 return
             data = unread
-        timed = _Timed(stream, data, self._head_timeout, self._budget)
+        timed = _Timed(stream, data, self._head_timeout, self._budget, presence)
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
         tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", timed)
         server = TCPServer(_Emptied(self._app, timed), self._config, self._context, self._state, tls_or_plain)
@@ -130,6 +133,7 @@ class _Emptied(ASGIWrapper):
 
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         """See hypercorn."""
+        scope[KNOWN] = self._stream.presence.is_known
         try:
             with self._stream.exchange(scope["http_version"]):
                 await super().__call__(scope, receive, send, sync_spawn, call_soon)
@@ -209,7 +213,10 @@ class _Timed:
     which is kept until it has been answered.
     """
 
-    def __init__(self, stream: HttpStream, data: bytes, head_timeout: float, budget: MemoryBudget) -> None:
+    def __init__(
+        self, stream: HttpStream, data: bytes, head_timeout: float, budget: MemoryBudget, presence: Presence
+    ) -> None:
+        self.presence = presence
         self._owner = f"address {_client(stream)}"
         self._pool = budget.bodies
         self._size = ReadSize(budget, self._owner)
@@ -270,6 +277,8 @@ class _Timed:
     def exchange(self, http_version: str) -> Iterator[None]:
         """While entered, a request is being answered: its head is complete."""
         self._exchanges += 1
+        if self._exchanges == 1:
+            self.presence.works()
         self._deadline = self._waiting.deadline = inf
         self._timed = http_version < "2"
         try:
@@ -277,6 +286,7 @@ class _Timed:
         finally:
             self._exchanges -= 1
             if not self._exchanges:
+                self.presence.waits()
                 self._forget_head()
 
 

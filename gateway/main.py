@@ -30,6 +30,7 @@ from gateway.config import Config
 from gateway.configurable import settings_of
 from gateway.errors import GatewayError, StartError, innermost
 from gateway.garbage import spare_survivors
+from gateway.hearing import Hearing, noting_stalls
 from gateway.heartbeat_route import heartbeat_app
 from gateway.http_server import HttpServer
 from gateway.lifecycle import is_active
@@ -154,11 +155,14 @@ async def serve(
         )
         driver = await stack.enter_async_context(backend.open_driver())
         routes = Routes()
-        services = Services(driver=driver, store=store, routes=routes, rules=_rules(config, backend, ports))
+        hearing = Hearing()
+        stack.enter_context(noting_stalls(hearing))
+        rules = _rules(config, backend, ports)
+        services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing)
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
         stack.enter_context(routes.on_refused(manager.ask_about))
-        async with _edges(config, context, ports, manager, routes, store, connector):
+        async with _edges(config, context, ports, manager, routes, store, connector, hearing):
             task_status.started(ports)
             _log.info(
                 "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
@@ -181,6 +185,7 @@ async def _edges(
     routes: Routes,
     store: Store,
     connector: Connector,
+    hearing: Hearing,
 ) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     limits = PortLimits(**{field.name: getattr(config.proxy, field.name) for field in _PORT_LIMITS})
@@ -217,6 +222,7 @@ async def _edges(
         trusted_proxies=config.proxy.trusted_proxies,
         farewell=partial(_farewell, manager),
         connector=connector,
+        missed=hearing.missed,
     )
     try:
         async with trio.open_nursery() as nursery:
@@ -344,6 +350,7 @@ def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
             heartbeat=backend.heartbeat_timeout,
             heartbeat_period=backend.cluster_heartbeat_period,
             worker_start=backend.worker_start_timeout,
+            unreachable=backend.cluster_unreachable_timeout,
         ),
         worker_start_failure_limit=backend.worker_start_failure_limit,
         backoff_base_delay=backend.backoff_base_delay,

@@ -63,8 +63,9 @@ class DaskGateway:
     address: str = setting(
         default="",
         help="""A further address that serves the API alone, over plain HTTP: for jobs, or for a check from
-        inside. Empty: none, everything goes through Proxy.address. (In the original server, the private API
-        server behind its proxy.)""",
+        inside. Recommended, open to compute nodes only: whoever floods the public port does not reach this one. Empty:
+        none, everything goes through Proxy.address. (In the original server, the private API server behind its
+        proxy.)""",
         unit="host:port",
         validator=_optional_listener,
     )
@@ -135,15 +136,22 @@ class Proxy:
         validator=_networks,
     )
     max_connections: int = setting(
-        default=16384, minimum=1, help="Connections open at the same time at each port, of all clients and kinds."
+        default=16384,
+        minimum=1,
+        help="""Connections open at the same time at each port, of all clients and kinds. When there are as many, silent
+        and idle ones are ended for new ones, first those of the address that has most. An eighth is kept for relays and
+        jobs, another for everybody else.""",
     )
     max_connections_per_address: int = setting(
         default=8192,
         minimum=1,
-        help="Connections of one client address. (A hub for notebooks is one address with hundreds of users.)",
+        help="""Connections of one client address (or IPv6 /64). A hub for notebooks is one address with hundreds of
+        users.""",
     )
     max_undecided: int = setting(
-        default=1024, minimum=1, help="Connections that have not asked for anything yet, of all clients."
+        default=1024,
+        minimum=1,
+        help="Connections that have not asked for anything yet, of all clients; the oldest goes.",
     )
     first_byte_timeout: float = setting(
         default=20.0, minimum=0.1, unit="seconds", help="A connection that says nothing for so long is closed."

@@ -17,8 +17,9 @@ from time import time
 import structlog
 import trio
 
-from gateway.asgi import App, Message, Scope
+from gateway.asgi import KNOWN, App, Message, Scope
 from gateway.proxy.memory_budget import SMALL
+from gateway.proxy.web_stream import NOBODY, Presence
 from gateway.simple_request import SimpleRequest, parse_simple_request
 
 _log = structlog.get_logger()
@@ -42,7 +43,7 @@ class SimpleHttp:
         self._idle: set[trio.CancelScope] = set()
         self._draining = False
 
-    async def serve(self, stream: trio.abc.Stream, scheme: str) -> bytes | None:
+    async def serve(self, stream: trio.abc.Stream, scheme: str, presence: Presence = NOBODY) -> bytes | None:
         """Serve a connection to its end, and return None; or until a request is not for us: its bytes, read so far."""
         data = b""
         try:
@@ -52,6 +53,7 @@ class SimpleHttp:
                 request = parse_simple_request(data)
                 if request is None or not self._wanted(scope := _scope(request, scheme)):
                     return data
+                scope[KNOWN] = presence.is_known
                 exchange = _Exchange(stream, request, data)
                 await self._answer(exchange, scope)
                 with trio.fail_after(_SEND_DEADLINE):
@@ -59,6 +61,7 @@ class SimpleHttp:
                 if exchange.closes or self._draining:
                     await stream.aclose()
                     return None
+                presence.waits()
                 data = exchange.rest
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             return None  # the client has gone, or takes nothing

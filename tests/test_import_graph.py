@@ -101,6 +101,7 @@ io      gateway.changes
 io      gateway.config_file
 io      gateway.events
 io      gateway.garbage
+io      gateway.hearing
 io      gateway.log
 io      gateway.notify
 io      gateway.pace

@@ -170,10 +170,19 @@ class DBBackendBase(Backend):
     )
     cluster_heartbeat_timeout: float | None = setting(
         default=None,
-        help="""A cluster whose scheduler sends no heartbeat for this time has failed. More than
-        cluster_heartbeat_period; None: twice of it.""",
+        help="""A scheduler that sends no heartbeat for this time is asked whether it is there. When its port refuses,
+        its cluster has failed; when it answers, the gateway waits on. More than cluster_heartbeat_period; None: twice
+        of it.""",
         unit="seconds",
         minimum=0.1,
+    )
+    cluster_unreachable_timeout: float = setting(
+        default=30,
+        help="""A cluster has failed whose scheduler sends no heartbeat and gives no answer, in this time after
+        cluster_heartbeat_timeout, when it is asked again and again (three times at least). Time in which the gateway
+        could not hear everybody does not count.""",
+        unit="seconds",
+        minimum=1,
     )
     cluster_start_timeout: float = setting(
         default=60,
@@ -235,7 +244,7 @@ class DBBackendBase(Backend):
 
     @property
     def heartbeat_timeout(self) -> float:
-        """Seconds without a heartbeat after which a cluster has failed."""
+        """Seconds without a heartbeat after which a scheduler is asked whether it is there."""
         return self.cluster_heartbeat_timeout or 2 * self.cluster_heartbeat_period
 
     @property

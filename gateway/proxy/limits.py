@@ -23,8 +23,9 @@ class Limits:
     dead_peer_timeout: float = 300.0
     #: At a stop, open connections have so long to end by themselves.
     shutdown_grace: float = 5.0
-    #: Connections open at the same time at one port: of all clients, of one address, and of those that have not yet
-    #: asked for anything. A hub for notebooks is one address with hundreds of users behind it.
+    #: Connections open at the same time at one port: of all clients, of one address (or IPv6 /64), and of those that
+    #: have not yet asked for anything. A hub for notebooks is one address with hundreds of users behind it. Who has to
+    #: go when there are as many: admission.py.
     max_connections: int = 16384
     max_connections_per_address: int = 8192
     max_undecided: int = 1024

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from gateway.errors import innermost
+from gateway.proxy.admission import Guest
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.web_stream import WebStream
@@ -34,18 +35,19 @@ class WebDoor:
         """True when TLS connections can be served."""
         return self._context is not None
 
-    async def serve(self, sock: socket.socket, address: str, client: str, *, tls: bool) -> None:
+    async def serve(self, sock: socket.socket, guest: Guest, client: str, *, tls: bool) -> None:
         """Serve one connection to its end. `client` is who it comes from, when that is not the socket's peer."""
-        stream = WebStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), client, _LINGER)
+        stream = WebStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), client, _LINGER, guest)
+        guest.end = stream.abort
         self._open.add(stream)
         try:
             with stream.scope:
                 if not tls:
                     await self._serve_http(stream)
                 else:
-                    await self._serve_tls(stream, address)
+                    await self._serve_tls(stream, guest.address)
         except* Exception as errors:  # noqa: BLE001 (the boundary of a web connection)
-            self._log.info("connection failed", client=address, error=repr(innermost(errors)))
+            self._log.info("connection failed", client=guest.address, error=repr(innermost(errors)))
         finally:
             self._open.discard(stream)
             stream.abort()

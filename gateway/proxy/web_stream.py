@@ -6,12 +6,41 @@ ever. So the end of the stream, by either side, starts a last deadline for
 whoever still works on it, and `abort` makes a blocked send fail.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 #: Bytes that are read at once for TLS, which does not say how many it wants: as many as it may need.
 _RECORD = 16 * 1024
+
+
+class Presence(Protocol):
+    """What becomes known of a connection while it is served, for when somebody has to go (admission.py)."""
+
+    def waits(self) -> None:
+        """A request of its was answered, and none is at the moment."""
+
+    def works(self) -> None:
+        """A request of its is being answered."""
+
+    def is_known(self) -> None:
+        """It has proved to be a job's."""
+
+
+class _Nobody:
+    """A connection of which nobody keeps count."""
+
+    def waits(self) -> None:
+        """Nothing."""
+
+    def works(self) -> None:
+        """Nothing."""
+
+    def is_known(self) -> None:
+        """Nothing."""
+
+
+NOBODY: Presence = _Nobody()
 
 
 class _Named:
@@ -33,9 +62,10 @@ class _Named:
 class WebStream(trio.abc.HalfCloseableStream):
     """A `trio.SocketStream` in all that an HTTP server uses. `client` replaces the peer's name unless it is empty."""
 
-    def __init__(self, stream: trio.SocketStream, client: str, linger: float) -> None:
+    def __init__(self, stream: trio.SocketStream, client: str, linger: float, presence: Presence = NOBODY) -> None:
         self._stream = stream
         self._linger = linger
+        self.presence = presence
         self.socket: Any = _Named(stream.socket, client) if client else stream.socket
         #: Around everything that works on this stream.
         self.scope = trio.CancelScope()
@@ -78,3 +108,9 @@ class WebStream(trio.abc.HalfCloseableStream):
         """Close at once, without waiting; sends and receives that wait fail."""
         self._stream.socket.close()
         self.scope.cancel()
+
+
+def presence_of(stream: Any) -> Presence:
+    """That of a `WebStream`, with TLS around it or without; `NOBODY` for any other stream."""
+    inner = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    return inner.presence if isinstance(inner, WebStream) else NOBODY
