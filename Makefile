@@ -31,7 +31,7 @@ types: $(VENV)/.test
 
 pytest: $(VENV)/.test                     ## ARGS="tests/test_api.py -k name" chooses
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(if $(ARGS),$(BIN)/coverage run -m pytest $(ARGS),tests/side_by_side.sh $(BIN)/coverage run -m pytest)
 	$(if $(ARGS),,$(BIN)/python -m tests.check_coverage)
 
 test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Two halves of the suite at once: what waits for daemons, batch systems and browsers, and what computes.
+#
+#   tests/side_by_side.sh COMMAND...    the command that runs pytest; the paths of each half follow it
+#
+# What the second half prints is shown when the first has ended. The exit code is that of whichever failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+waiting=(tests/attacks tests/contract tests/e2e tests/slurm)
+computing=(tests/pbs tests/test_*.py)
+
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+"$@" -o cache_dir=.pytest_cache/computing "${computing[@]}" >"$output" 2>&1 &
+second=$!
+first_code=0 second_code=0
+"$@" "${waiting[@]}" || first_code=$?
+wait "$second" || second_code=$?
+cat "$output"
+exit $((first_code ? first_code : second_code))
