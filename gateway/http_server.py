@@ -29,9 +29,11 @@ from hypercorn.typing import ConnectionState, LifespanState
 import gateway.hypercorn_fixes  # noqa: F401 (before anything is served)
 from gateway.asgi import App, Message, Receive, Scope, Send, refuse
 from gateway.errors import innermost
+from gateway.http_budget import REFUSAL, Budget, SharedBudget
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.proxy.web import HttpStream
+from gateway.proxy.web_stream import linger
 from gateway.simple_http import SimpleHttp
 
 _log = logging.getLogger("hypercorn.error")
@@ -76,6 +78,7 @@ class HttpServer:
         self._app = _guarded(app)
         self._head_timeout = head_timeout
         self._state = ConnectionState(LifespanState())
+        self._budget = SharedBudget()
         self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
 
     async def serve(self, stream: HttpStream) -> None:
@@ -86,10 +89,13 @@ class HttpServer:
             if unread is None:
                 return
             data = unread
-        timed = _Timed(stream, data, self._head_timeout)
+        budget = Budget(self._budget)
+        timed = _Timed(stream, data, self._head_timeout, budget)
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
         tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", timed)
-        await TCPServer(_Emptied(self._app, timed), self._config, self._context, self._state, tls_or_plain).run()
+        await TCPServer(
+            _Emptied(self._app, timed, budget), self._config, self._context, self._state, tls_or_plain
+        ).run()
 
     async def drain(self) -> None:
         """Let idle connections go; busy ones finish their request. For a shutdown that is under way."""
@@ -105,15 +111,23 @@ class _Emptied(ASGIWrapper):
     it, and the connection would stay open for ever.
     """
 
-    def __init__(self, app: App, stream: "_Timed") -> None:
+    def __init__(self, app: App, stream: "_Timed", budget: Budget) -> None:
         super().__init__(cast("Any", app))
         self._stream = stream
+        #: The connection's; hypercorn hands this app to all that works on it.
+        self.budget = budget
 
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         """See hypercorn."""
+
+        async def send_counted(message: Any) -> None:
+            if message.get("status", 0) >= 400 and not self.budget.spend(REFUSAL) and scope["http_version"] < "2":
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
         try:
             with self._stream.exchange(scope["http_version"]):
-                await super().__call__(scope, receive, send, sync_spawn, call_soon)
+                await super().__call__(scope, receive, send_counted, sync_spawn, call_soon)
         except Exception:  # noqa: BLE001 (the boundary of a request)
             _log.exception("Error in ASGI Framework")  # as hypercorn has it, and before the client hears of it
         finally:
@@ -187,8 +201,9 @@ class _Timed:
     In all else it is the stream itself. With HTTP/2, where pings come at any time, only the first head is timed.
     """
 
-    def __init__(self, stream: HttpStream, data: bytes, head_timeout: float) -> None:
+    def __init__(self, stream: HttpStream, data: bytes, head_timeout: float, budget: Budget) -> None:
         self._stream = stream
+        self._budget = budget
         self._data = data
         self._head_timeout = head_timeout
         self._deadline = inf
@@ -213,6 +228,12 @@ class _Timed:
         if self._timed and not self._exchanges and self._deadline == inf:
             self._deadline = trio.current_time() + self._head_timeout
         return data
+
+    async def aclose(self) -> None:
+        """Close. Who is told to calm down is sending, and would lose that word if it were not read meanwhile."""
+        if self._budget.exhausted:
+            await linger(self._stream)
+        await self._stream.aclose()
 
     @contextmanager
     def exchange(self, http_version: str) -> Iterator[None]:

@@ -6,28 +6,21 @@ None of it can be configured, so it is replaced here, in one place (tests/test_h
   compressed in the one thread that carries everybody's bytes, for most of a second.
 - HTTP/2 without TLS, which no browser speaks, has no deadline: hypercorn stops its idle timer at the preface and
   never starts it again. An upgrade to it is ignored; a preface ends the connection.
-- Over HTTP/2, a piece of a body that comes when its request has been answered already is a KeyError, which ends the
-  connection, and with it everything else that a browser does on it. Such pieces are thrown away.
 - Of a websocket's bytes it parses up to 64 KiB without a pause, which are ten thousand empty fragments: a third of a
   second in which nobody else is served. They are parsed in small parts.
-- Whoever asks by HTTP/2 and cancels at once (CVE-2023-44487) has work done for nothing, as often as they like. A
-  connection on which that happens very often is closed.
+- What is done about HTTP/2 is in http2_connection.py.
 """
 
-from collections import deque
 from typing import Any, Final
 
 import hypercorn.protocol
 import trio
-from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, StreamReset
-from hypercorn.events import Closed
 from hypercorn.protocol import events as hypercorn_events
 from hypercorn.protocol import h2, h11, ws_stream
 from hypercorn.protocol.events import Body, Data
 
-#: A browser that leaves a page cancels a few dozen requests.
-CANCELS_PER_SECOND: Final = 100
+from gateway.http2_connection import AnswerBuffer, Http2Connection
+
 #: Bytes of a websocket that are parsed at once.
 WEBSOCKET_PART: Final = 4096
 
@@ -58,34 +51,9 @@ async def _stay(protocol: h11.H11Protocol, event: Any) -> None:
         raise ConnectionAbortedError("HTTP/2 without TLS")
 
 
-class _Http2Protocol(h2.H2Protocol):
-    """One HTTP/2 connection."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._cancelled: deque[float] = deque(maxlen=CANCELS_PER_SECOND)
-
-    async def _handle_events(self, events: list[Event]) -> None:
-        for event in events:
-            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
-                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            elif isinstance(event, StreamReset) and self._cancels_too_often():
-                self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-                await self._flush()
-                await self.send(Closed())
-                return
-            else:
-                await super()._handle_events([event])
-        await self._flush()
-
-    def _cancels_too_often(self) -> bool:
-        now = trio.current_time()
-        self._cancelled.append(now)
-        return len(self._cancelled) == CANCELS_PER_SECOND and now - self._cancelled[0] < 1.0
-
-
-hypercorn.protocol.H2Protocol = _Http2Protocol  # type: ignore[attr-defined]
+hypercorn.protocol.H2Protocol = Http2Connection  # type: ignore[attr-defined]
 ws_stream.Handshake = _PlainHandshake  # type: ignore[misc]
 h11.H11Protocol._check_protocol = _stay  # type: ignore[assignment, method-assign]
 h11.WSStream = _PausingWebsocket  # type: ignore[attr-defined]
 h2.WSStream = _PausingWebsocket  # type: ignore[attr-defined]
+h2.StreamBuffer = AnswerBuffer  # type: ignore[misc]

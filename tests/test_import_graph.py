@@ -60,6 +60,7 @@ pure    gateway.backends.tracebacks
 pure    gateway.carry
 pure    gateway.config_classes
 pure    gateway.heartbeat
+pure    gateway.http2_frames
 pure    gateway.jobs
 pure    gateway.lifecycle
 pure    gateway.options
@@ -97,6 +98,7 @@ io      gateway.changes
 io      gateway.config_file
 io      gateway.events
 io      gateway.garbage
+io      gateway.http_budget
 io      gateway.log
 io      gateway.notify
 io      gateway.proxy.certificate
@@ -140,6 +142,7 @@ edge    gateway.api
 edge    gateway.asgi
 edge    gateway.auth
 edge    gateway.heartbeat_route
+edge    gateway.http2_connection
 edge    gateway.http_server
 edge    gateway.hypercorn_fixes
 edge    gateway.list_route

@@ -6,6 +6,7 @@ ever. So the end of the stream, by either side, starts a last deadline for
 whoever still works on it, and `abort` makes a blocked send fail.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -75,3 +76,21 @@ class WebStream(trio.abc.HalfCloseableStream):
         """Close at once, without waiting; sends and receives that wait fail."""
         self._stream.socket.close()
         self.scope.cancel()
+
+
+#: What is thrown away of a peer's bytes after our last word, and for how many seconds.
+_LINGER_BYTES = 1024 * 1024
+_LINGER_SECONDS = 1.0
+
+
+async def linger(stream: WebStream | trio.SSLStream[WebStream] | trio.SocketStream) -> None:
+    """End our direction and read on for a little: closing with bytes unread would make the peer lose our last ones."""
+    bare = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    left = _LINGER_BYTES
+    with (
+        trio.move_on_after(_LINGER_SECONDS),
+        suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError),
+    ):
+        await bare.send_eof()
+        while left > 0 and (data := await bare.receive_some(64 * 1024)):
+            left -= len(data)
