@@ -55,7 +55,7 @@ async def connected(
 class Peer:
     """One HTTP/2 connection, without a care for what is right."""
 
-    def __init__(self, stream: "trio.SSLStream[trio.SocketStream]") -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
         self.goodbye: int | None = None
         self.resets: dict[int, int] = {}
@@ -67,29 +67,29 @@ class Peer:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self.stream.send_all(data)
 
-    async def frames(self) -> AsyncIterator[tuple[int, int, int, bytes]]:
-        """What the gateway says, to its end: kind, flags, stream and payload of each frame."""
-        while True:
-            while len(self._data) >= 9 and len(self._data) >= (end := 9 + int.from_bytes(self._data[:3], "big")):
-                kind, flags, stream = self._data[3], self._data[4], int.from_bytes(self._data[5:9], "big")
-                payload, self._data = self._data[9:end], self._data[end:]
-                if kind == GOAWAY:
-                    self.goodbye = int.from_bytes(payload[4:8], "big")
-                elif kind == RST_STREAM:
-                    self.resets[stream] = int.from_bytes(payload, "big")
-                yield kind, flags, stream, payload
+    async def next(self) -> tuple[int, int, int, bytes] | None:
+        """What the gateway says: kind, flags, stream and payload of a frame; None at the end of the connection."""
+        while len(self._data) < 9 or len(self._data) < 9 + int.from_bytes(self._data[:3], "big"):
             try:
                 data = await self.stream.receive_some()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
             if not data:
                 self.ended.set()
-                return
+                return None
             self._data += data
+        end = 9 + int.from_bytes(self._data[:3], "big")
+        kind, flags, stream = self._data[3], self._data[4], int.from_bytes(self._data[5:9], "big")
+        payload, self._data = self._data[9:end], self._data[end:]
+        if kind == GOAWAY:
+            self.goodbye = int.from_bytes(payload[4:8], "big")
+        elif kind == RST_STREAM:
+            self.resets[stream] = int.from_bytes(payload, "big")
+        return kind, flags, stream, payload
 
     async def read_to_end(self) -> None:
         """Read until the gateway closes."""
-        async for _ in self.frames():
+        while await self.next():
             pass
 
 

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.http_budget import BURST
+from gateway.http_budget import BURST, REFUSAL
 from tests.attacks.attacked import CLUSTERS, Attacked
 from tests.attacks.http2_peer import (
     ACK,
     CONTINUATION,
     DATA,
     END_HEADERS,
+    END_STREAM,
     ENHANCE_YOUR_CALM,
+    FRAME_SIZE_ERROR,
     GOAWAY,
     HEADERS,
     PADDED,
@@ -115,3 +117,72 @@ async def test_frames_that_lead_to_nothing_have_a_budget(
         assert steps.most <= A_PART
         assert steps.total < CONNECTIONS * 1.5 * BURST
         await probe(gateway)
+
+
+async def test_refused_requests_have_a_budget(tmp_path: Path) -> None:
+    """They cost more than a frame, and their headers may be as small as one."""
+    async with open_secure(tmp_path) as gateway, connected(gateway) as peer:
+        refused = headers("GET", f"{CLUSTERS}x/heartbeat")
+        asked = 0
+        while got := await peer.next():
+            kind, _, stream, _ = got
+            if ((kind, stream) == (SETTINGS, 0) and not asked) or kind == HEADERS:  # one after the other
+                await peer.send(frame(HEADERS, END_HEADERS | END_STREAM, 2 * asked + 1, refused))
+                asked += 1
+        assert peer.goodbye == ENHANCE_YOUR_CALM
+        assert asked >= BURST / REFUSAL
+        await probe(gateway)
+
+
+@pytest.mark.parametrize(
+    ("begun", "end"),
+    [
+        (b"\xff\xff\xff" + bytes((DATA, 0)) + number(1), FRAME_SIZE_ERROR),
+        (b"\x00\x40\x01" + bytes((0x77, 0)) + number(0), FRAME_SIZE_ERROR),
+        (b"\x00\x01\x02" + bytes((SETTINGS, 0)) + number(0), ENHANCE_YOUR_CALM),
+        (
+            b"".join(frame(kind, 0, 1, bytes(16_000)) for kind in (HEADERS, *[CONTINUATION] * 3))
+            + b"\x00\x40\x00"
+            + bytes((CONTINUATION, 0))
+            + number(1),
+            ENHANCE_YOUR_CALM,
+        ),
+    ],
+)
+async def test_what_is_too_large_is_not_waited_for(begun: bytes, end: int, tmp_path: Path) -> None:
+    """A frame that would be kept until it is complete, before anybody looks at its size."""
+    async with open_secure(tmp_path) as gateway, connected(gateway) as peer:
+        await peer.send(begun)
+        await peer.read_to_end()
+        assert peer.goodbye == end
+        await probe(gateway)
+
+
+async def test_settings_without_a_meaning_are_not_collected(tmp_path: Path) -> None:
+    """Slowly, so that they are within the budget of frames."""
+    async with open_secure(tmp_path) as gateway, connected(gateway) as peer:
+        for first in range(1000, 1100, 20):
+            some = b"".join(setting(first + each, 1) for each in range(20))
+            await peer.send(frame(SETTINGS, 0, 0, some))
+        await peer.read_to_end()
+        assert peer.goodbye == ENHANCE_YOUR_CALM
+
+
+async def test_a_long_stay_with_ordinary_frames_is_nothing_special(tmp_path: Path) -> None:
+    """As browsers have them: settings, priorities, a ping now and then, windows for what has come."""
+    async with open_secure(tmp_path) as gateway, connected(gateway) as peer:
+        hello = frame(SETTINGS, 0, 0, b"".join(setting(n, 65536) for n in (1, 4, 6, 0x4A4A)))
+        hello += frame(WINDOW_UPDATE, 0, 0, number(1 << 24))
+        hello += b"".join(frame(PRIORITY, 0, n, number(0) + b"\xc8") for n in (3, 5, 7, 9, 11))
+        await peer.send(hello)
+        asked = 0
+        while got := await peer.next():
+            kind, flags, _, _ = got
+            if (kind, flags) == (SETTINGS, ACK) or (kind == DATA and flags & END_STREAM):
+                if asked == 100:
+                    break
+                asked += 1
+                path = headers("GET", "/api/version")
+                flagged = frame(HEADERS, 0x20 | END_HEADERS | END_STREAM, 2 * asked + 1, number(0) + b"\x10" + path)
+                await peer.send(flagged + frame(PING, 0, 0, bytes(8)) + frame(WINDOW_UPDATE, 0, 0, number(30)))
+        assert (asked, peer.goodbye) == (100, None)
