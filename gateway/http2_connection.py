@@ -20,7 +20,7 @@ Whoever exceeds it is told ENHANCE_YOUR_CALM. In detail:
 from collections import deque
 from contextlib import suppress
 from math import inf
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import hpack
 import trio
@@ -33,7 +33,7 @@ from hypercorn.events import Event as ConnectionEvent
 from hypercorn.protocol import h2
 
 from gateway.http2_frames import FrameCutter, TooLargeFrame, TooMuchOfIt
-from gateway.http_budget import Budget
+from gateway.http_budget import Budgeted
 
 #: A browser that leaves a page cancels a few dozen requests.
 CANCELS_PER_SECOND: Final = 100
@@ -43,12 +43,6 @@ PROGRESS: Final = 16 * 1024
 #: Different settings that a peer may have mentioned.
 _MOST_SETTINGS: Final = 64
 _TABLE_SIZE: Final = 4096
-
-
-class Budgeted(Protocol):
-    """What is called for each request of one connection."""
-
-    budget: Budget
 
 
 class AnswerBuffer(h2.StreamBuffer):

@@ -11,7 +11,7 @@ have sent much of late are not read from (`turn`); who sends little goes on as
 before, and so nobody is delayed by others for what they have not done.
 """
 
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -93,7 +93,17 @@ class Budget:
             bucket.add(sent / _BYTES_PER_UNIT)
 
     async def turn(self) -> None:
-        """Let others have a turn; who has sent much waits for as long as all together have sent too much."""
+        """Let others have a turn, and `pause`."""
         await trio.lowlevel.checkpoint()
+        await self.pause()
+
+    async def pause(self) -> None:
+        """Wait for as long as all together have sent too much, if this connection has sent much. May return at once."""
         while self._light.add(0) < 0 and (seconds := self._all.seconds_to_fill()) > 0:  # noqa: ASYNC110 (time is waited for)
             await trio.sleep(seconds)
+
+
+class Budgeted(Protocol):
+    """What is called for each request of one connection."""
+
+    budget: Budget

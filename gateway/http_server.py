@@ -29,7 +29,7 @@ from hypercorn.typing import ConnectionState, LifespanState
 import gateway.hypercorn_fixes  # noqa: F401 (before anything is served)
 from gateway.asgi import App, Message, Receive, Scope, Send, refuse
 from gateway.errors import innermost
-from gateway.http_budget import REFUSAL, Budget, SharedBudget
+from gateway.http_budget import REFUSAL, SMALL, Budget, SharedBudget
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.proxy.web import HttpStream
@@ -84,12 +84,13 @@ class HttpServer:
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""
         data: bytes = b""
+        budget = Budget(self._budget)
         if self._simple:
-            unread = await self._simple.serve(stream, "https" if isinstance(stream, trio.SSLStream) else "http")
+            scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
+            unread = await self._simple.serve(stream, scheme, budget)
             if unread is None:
                 return
             data = unread
-        budget = Budget(self._budget)
         timed = _Timed(stream, data, self._head_timeout, budget)
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
         tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", timed)
@@ -225,6 +226,8 @@ class _Timed:
             if self._waiting.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)  # hypercorn would let its idle timer do that
                 raise trio.TooSlowError
+        if len(data) < SMALL:
+            self._budget.spend(1)
         if self._timed and not self._exchanges and self._deadline == inf:
             self._deadline = trio.current_time() + self._head_timeout
         return data

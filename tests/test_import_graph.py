@@ -142,6 +142,7 @@ edge    gateway.api
 edge    gateway.asgi
 edge    gateway.auth
 edge    gateway.heartbeat_route
+edge    gateway.http1_connection
 edge    gateway.http2_connection
 edge    gateway.http_server
 edge    gateway.hypercorn_fixes

@@ -83,9 +83,11 @@ _LINGER_BYTES = 1024 * 1024
 _LINGER_SECONDS = 1.0
 
 
-async def linger(stream: WebStream | trio.SSLStream[WebStream] | trio.SocketStream) -> None:
+async def linger(stream: trio.abc.Stream) -> None:
     """End our direction and read on for a little: closing with bytes unread would make the peer lose our last ones."""
     bare = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if not isinstance(bare, trio.abc.HalfCloseableStream):
+        return
     left = _LINGER_BYTES
     with (
         trio.move_on_after(_LINGER_SECONDS),
