@@ -33,7 +33,7 @@ from gateway.http_budget import REFUSAL, SMALL, Budget, SharedBudget
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.proxy.web import HttpStream
-from gateway.proxy.web_stream import linger
+from gateway.proxy.web_stream import SecureStream, linger
 from gateway.simple_http import SimpleHttp
 
 _log = logging.getLogger("hypercorn.error")
@@ -79,6 +79,7 @@ class HttpServer:
         self._head_timeout = head_timeout
         self._state = ConnectionState(LifespanState())
         self._budget = SharedBudget()
+        self._hushed = HushedLog()
         self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
 
     async def serve(self, stream: HttpStream) -> None:
@@ -86,7 +87,7 @@ class HttpServer:
         data: bytes = b""
         budget = Budget(self._budget)
         if self._simple:
-            scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
+            scheme = "https" if isinstance(stream, SecureStream | trio.SSLStream) else "http"
             unread = await self._simple.serve(stream, scheme, budget)
             if unread is None:
                 return

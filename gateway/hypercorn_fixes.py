@@ -18,12 +18,12 @@ import wsproto.connection
 from hypercorn.protocol import events as hypercorn_events
 from hypercorn.protocol import h2, h11, ws_stream
 from hypercorn.protocol.events import Body, Data, StreamClosed
-from wsproto.events import CloseConnection, Event
+from wsproto.events import CloseConnection, Event, Message
 from wsproto.frame_protocol import CloseReason
 
 from gateway.http1_connection import Http1Connection
 from gateway.http2_connection import AnswerBuffer, Http2Connection
-from gateway.http_budget import SMALL, Budgeted
+from gateway.http_budget import SMALL, SMALL_MESSAGE, Budgeted
 
 #: Bytes of a websocket that are parsed at once.
 WEBSOCKET_PART: Final = 4096
@@ -37,15 +37,18 @@ class _PlainHandshake(ws_stream.Handshake):
 
 
 class _CountingWebsocket(wsproto.connection.Connection):
-    """The grammar of a websocket, which counts frames."""
+    """The grammar of a websocket, which counts small frames."""
 
-    #: Frames that carried little, since somebody has asked last.
-    small = 0
+    #: What frames that carried little have cost, since somebody has asked last.
+    cost = 0
 
     def events(self) -> Generator[Event, None, None]:
         """See wsproto."""
         for event in super().events():
-            self.small += len(getattr(event, "data", b"")) < SMALL
+            if not isinstance(event, Message):
+                self.cost += 1
+            elif len(event.data) < SMALL:
+                self.cost += SMALL_MESSAGE if event.message_finished else 1
             yield event
 
 
@@ -65,8 +68,8 @@ class _PausingWebsocket(ws_stream.WSStream):
             if self.closed or not self.handshake.accepted:
                 return
             connection = cast("_CountingWebsocket", self.connection)
-            small, connection.small = connection.small, 0
-            if not budget.spend(small):
+            cost, connection.cost = connection.cost, 0
+            if not budget.spend(cost):
                 await self._send_wsproto_event(CloseConnection(CloseReason.POLICY_VIOLATION, "too many small frames"))
                 await self.send(StreamClosed(stream_id=self.stream_id))
                 return

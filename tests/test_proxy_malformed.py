@@ -181,7 +181,9 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
                     sent = data.replace(b" / HTTP", b" " + target + b" HTTP")
                     answer = await answer_to(address, sent, FRAMES.get(case, b""))
                 assert any(answer.startswith(start) if start else not answer for start in wanted), answer[:200]
-                assert not answer.startswith(b"HTTP/1.1 5") or answer.startswith(b"HTTP/1.1 501"), answer[:200]
+                assert answer[:12] not in (b"HTTP/1.1 500", b"HTTP/1.1 502", b"HTTP/1.1 503", b"HTTP/1.1 504"), answer[
+                    :200
+                ]
                 assert not [line for line in logs if line["log_level"] == "error" or "exc_info" in line]
                 with trio.fail_after(10):
                     good = await answer_to(address, b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n")

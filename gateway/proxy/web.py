@@ -9,9 +9,9 @@ import trio
 from gateway.errors import innermost
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
-from gateway.proxy.web_stream import WebStream
+from gateway.proxy.web_stream import SecureStream, WebStream
 
-HttpStream = WebStream | trio.SSLStream[WebStream]
+HttpStream = WebStream | SecureStream
 ServeHttp = Callable[[HttpStream], Awaitable[None]]
 #: Seconds for whoever still works on a connection that has been closed.
 _LINGER = 1.0
@@ -50,10 +50,10 @@ class WebDoor:
             self._open.discard(stream)
             stream.abort()
 
-    async def _shake_hands(self, stream: WebStream, address: str) -> trio.SSLStream[WebStream] | None:
+    async def _shake_hands(self, stream: WebStream, address: str) -> SecureStream | None:
         context = self._context() if callable(self._context) else self._context
         assert context is not None
-        secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        secure = SecureStream(stream, context)
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 await secure.do_handshake()

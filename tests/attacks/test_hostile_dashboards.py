@@ -26,7 +26,7 @@ MASKED_PONG, MASKED_FIRST, MASKED_EMPTY, MASKED_LAST = (
 )
 MANY = 10_000
 #: Within a browser's budget, when it has sent none before.
-SOME = 1500
+SOME = 900
 
 
 async def read_head(stream: trio.abc.ReceiveStream) -> bytes:
