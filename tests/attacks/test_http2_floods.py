@@ -130,7 +130,7 @@ async def test_refused_requests_have_a_budget(tmp_path: Path) -> None:
                 await peer.send(frame(HEADERS, END_HEADERS | END_STREAM, 2 * asked + 1, refused))
                 asked += 1
         assert peer.goodbye == ENHANCE_YOUR_CALM
-        assert asked >= BURST / REFUSAL
+        assert asked >= BURST / REFUSAL / 2  # what a request costs as a frame comes in addition
         await probe(gateway)
 
 
