@@ -6,6 +6,7 @@ descriptor (`fd://3`) or what systemd hands over (`systemd`, `systemd:NAME`).
 """
 
 import re
+from ipaddress import ip_address
 
 from attrs import frozen
 
@@ -30,6 +31,21 @@ def parse_address(text: str) -> Address:
     if match is None or (port := int(match["port"])) > 65535:
         raise ValueError("must be HOST:PORT, :PORT for all interfaces, or [IPV6]:PORT, with a port up to 65535")
     return Address(match["v6"] or match["host"], port)
+
+
+def is_loopback(text: str) -> bool:
+    """Whether only processes of this machine can reach what listens at an address, as far as the text tells.
+
+    A Unix socket is for a server in front, which may serve anybody, and what another program hands over may be any.
+    """
+    try:
+        host = parse_address(text).host
+    except ValueError:
+        return False
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 def check_listener(text: str) -> None:

@@ -30,8 +30,8 @@ from gateway.strict import shown
 
 _log = structlog.get_logger()
 
-#: Bytes. No honest request of a user comes near it.
-BODY_LIMIT = 1024 * 1024
+#: Bytes. No honest request of a user comes near it; what is stored of one may have a quarter (quota.py).
+BODY_LIMIT = 256 * 1024
 
 #: Seconds that `?wait` waits at most; the published client asks again.
 WAIT_PATIENCE = 20.0

@@ -25,6 +25,7 @@ import orjson
 
 from gateway.errors import BadRequest, Forbidden, GatewayError, Misdirected, TooLarge
 from gateway.proxy.hushed_log import HushedLog
+from gateway.proxy.memory_budget import SMALL, MemoryBudget
 from gateway.request_origin import HostNames, other_page
 
 _log = HushedLog()  # a log that strangers cannot flood
@@ -35,6 +36,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 #: Each library spells the types of ASGI in its own way; what they share is the call.
 App = Callable[[Any, Any, Any], Awaitable[None]]
+
+#: In a scope: what to call when a request has proved to be a job's.
+KNOWN = "gateway.known"
 
 _CLUSTER = re.compile("/api/v1/clusters/[^/]+")
 _HEARTBEAT = re.compile("/api/v1/clusters/[^/]+/heartbeat")
@@ -174,6 +178,32 @@ async def read_body(receive: Receive, limit: int) -> bytes:
             raise TooLarge(f"The request body is larger than {limit} bytes")
         if not message.get("more_body", False):
             return bytes(body)
+
+
+def with_bodies_of(app: App, budget: MemoryBudget, size: int) -> App:
+    """The app with bodies for which there is room: more than a small one is read when `size` bytes are reserved."""
+
+    async def within_budget(scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        owner = f"address {client[0] if client else ''}"
+        read, reserved = 0, False
+
+        async def receive_in_turn() -> Message:
+            nonlocal read, reserved
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > SMALL and not reserved:
+                await budget.bodies.reserve(owner, size)
+                reserved = True
+            return message
+
+        try:
+            await app(scope, receive_in_turn, send)
+        finally:
+            if reserved:
+                budget.bodies.give_back(owner, size)
+
+    return within_budget
 
 
 async def answer(send: Send, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:

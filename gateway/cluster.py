@@ -41,11 +41,14 @@ from gateway.scheduler_client import tell_scheduler
 from gateway.services import Services
 from gateway.submissions import Submissions
 from gateway.supervise import FOR_EVER, describe, supervise
-from gateway.timeouts import Clock, SchedulerClock
+from gateway.timeouts import Answer, Clock, SchedulerClock
 from gateway.worker_keeper import QUEUE_RETRY, TOO_MANY_WAIT, WorkerKeeper
 from gateway.workers import Workers
 
 _log = structlog.get_logger()
+
+#: How often a scheduler is submitted whose job is given an id and then is never in the queue.
+MOST_ATTEMPTS = 3
 
 #: Seconds until a cancel is repeated for jobs that are still there.
 CANCEL_AGAIN = 30.0
@@ -83,6 +86,7 @@ class Cluster:
         )
         self._keeper.adopt(submissions)
         self._scheduler_job: JobId | None = None
+        self._attempts = 0  # how often the scheduler was submitted by this process
         self._clock = SchedulerClock(trio.current_time())
         self._asked_when_late: float | None = None
         self._heard_of = False
@@ -279,6 +283,7 @@ class Cluster:
             while not jobs:
                 try:
                     jobs = await self._submissions.submit(spec)
+                    self._attempts += 1
                 except QueueFull as error:
                     self.events.tell(f"The scheduler cannot be submitted yet; trying again: {error}")
                     await trio.sleep(QUEUE_RETRY)
@@ -331,21 +336,28 @@ class Cluster:
 
     async def _watch_clocks(self) -> None:
         """Act when the scheduler or a worker has been silent for too long."""
-        limits = self._rules.limits
+        limits, hearing = self._rules.limits, self._services.hearing
         seen = -1
         while True:
             now = trio.current_time()
-            deadline, clock = self._clock.deadline(limits)
+            deadline, clock = self._clock.deadline(limits, hearing.deaf_at)
             if deadline <= now:
                 # A question that is open (a controller that hangs) may end with nothing being known at the moment.
                 await self._watch.wait_answered()
                 job = self._scheduler_job
                 if job is not None and job in self._watch.jobs:
                     self._clock = self._clock.reported(self._watch.jobs[job], trio.current_time())
-                if self._clock.deadline(limits)[0] <= trio.current_time():
-                    await self._silent(clock)
+                deadline, clock = self._clock.deadline(limits, hearing.deaf_at)
+                if deadline > trio.current_time() or await self._submit_again(clock):
+                    continue
+                if await self._silent(clock):
                     return
                 continue
+            if self._clock.is_excused(limits, now, hearing.deaf_at):
+                self.events.tell(
+                    f"No heartbeat of the scheduler for {limits.heartbeat:g} s, in which the gateway may have missed "
+                    f"some ({hearing.reason}); waiting"
+                )
             late = self._clock.late(limits)
             if late <= now and self._asked_when_late != self._clock.last_heartbeat:
                 self._asked_when_late = self._clock.last_heartbeat
@@ -354,20 +366,67 @@ class Cluster:
             with trio.move_on_at(wake):
                 seen = await self.changes.wait(seen)
 
-    async def _silent(self, clock: Clock) -> None:
+    async def _submit_again(self, clock: Clock) -> bool:
+        """Submit the scheduler once more when its job was given an id but never came into the queue.
+
+        So it is with a batch server that crashed before it had stored the job. False when that is not the case.
+        """
+        job, seen = self._scheduler_job, self._clock.seen or self._clock.last_heartbeat is not None
+        if clock is not Clock.MISSED or job is None or seen or not 0 < self._attempts < MOST_ATTEMPTS:
+            return False
+        self.events.tell(f"The scheduler's job {job} was never in the queue; submitting it again")
+        try:
+            await self._driver.cancel(self.ref, [job])  # in case it is there after all
+        except JobError as error:
+            self.events.tell(f"Job {job} could not be cancelled: {error}")
+        self._watch.discard(job)
+        self._scheduler_job, self._clock = None, SchedulerClock(trio.current_time())
+        await self._submissions.forget(SCHEDULER_GROUP)
+        await self._start()
+        return True
+
+    async def _silent(self, clock: Clock) -> bool:
+        """A clock has run out; False when that does not show that the cluster has failed, and it was set anew."""
         limits = self._rules.limits
         job = self._scheduler_job
         if clock is Clock.QUEUE:
             reason = self._watch.jobs[job].reason if job is not None and job in self._watch.jobs else ""
             self._fail(f"the scheduler's job waited in the queue for more than {limits.queue:g} s{_because(reason)}")
-            return
+            return True
+        words = ""
+        if self._clock.last_heartbeat is not None and not (words := await self._ask_scheduler(clock)):
+            return False
         log = await self._explain(job) if job is not None else ""
         if clock is Clock.MISSED:
             self._fail(f"the scheduler's job ended: {log}")
         elif clock is Clock.START:
             self._fail(f"the scheduler did not report within {limits.start:g} s after its job had started\n{log}")
         else:
-            self._fail(f"the scheduler has not been heard of for {limits.heartbeat:g} s\n{log}")
+            self._fail(f"the scheduler has not been heard of for {limits.heartbeat:g} s, and {words}\n{log}")
+        return True
+
+    async def _ask_scheduler(self, clock: Clock) -> str:
+        """Ask a scheduler whose heartbeat is missing; returns what shows that it has ended, else an empty text."""
+        limits, hearing = self._rules.limits, self._services.hearing
+        before, began = self._clock, trio.current_time()
+        asked = await self._services.ask(self._draft.api_address, self._draft.token)
+        if self._clock is not before:
+            return ""  # something was heard meanwhile, of it or of its job
+        answer = asked.answer
+        if hearing.deaf_at >= began and answer is not Answer.HERE:
+            answer = Answer.NOT_ASKED  # whatever kept us from hearing others may have kept us from hearing the answer
+        self._clock = self._clock.told(answer, trio.current_time(), hearing.deaf_at)
+        because = f" ({asked.words})" if asked.words else ""
+        if self._clock.is_over(clock, answer, limits):
+            return f"its port refuses{because}" if answer is Answer.REFUSED else f"it does not answer{because}"
+        silence = f"No heartbeat of the scheduler for {limits.heartbeat:g} s"
+        if answer is Answer.HERE:
+            self.events.tell(f"{silence}, but it answers when it is asked; waiting")
+        elif answer is Answer.SILENT:
+            self.events.tell(f"{silence}, and it does not answer{because}; it will be asked again")
+        else:
+            self.events.tell(f"{silence}, and it cannot be asked{because}; trying again")
+        return ""
 
     # ---- the end -----------------------------------------------------------
 
@@ -385,6 +444,8 @@ class Cluster:
             await self._driver.clean(self.ref, keep_logs=failed)
         except JobError as error:
             self._log.warning("cannot clean up after a cluster", error=str(error))
+        except Exception:  # noqa: BLE001 - what jobs have left behind never keeps a cluster from ending
+            self._log.exception("cannot clean up after a cluster")
         await self._submissions.forget(*self._submissions.groups)
         gone = ClusterEvent.FAILED_JOBS_GONE if failed else ClusterEvent.STOPPED_JOBS_GONE
         self.events.tell("Ended")

@@ -14,6 +14,8 @@ def _environment(variables: Mapping[str, str]) -> None:
     for name, value in variables.items():
         if not name or "=" in name or "\0" in name + value:
             raise ValueError(f"must hold names without '=' and values without NUL characters ({name!r} is wrong)")
+        if name.startswith("-"):
+            raise ValueError(f"must hold names that begin with no dash, as options of commands do ({name!r} is wrong)")
 
 
 #: Words that only a shell understands, and the program's place taken by one of its builtins or by a variable's value.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from gateway.addresses import is_loopback
 from gateway.auth import Authenticator
 from gateway.backends.jobqueue import JobQueueBackend
 from gateway.backends.settings import Backend, DBBackendBase
@@ -93,6 +94,9 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     if backend is not None:
         for option, reason in backend.find_mistakes():
             resolution.refuse(type(backend), option, reason)
+    exposure: tuple[str, ...] = ()
+    if gateway is not None and proxy is not None and authenticator is not None and backend is not None:
+        exposure = _exposure(resolution, gateway, proxy, authenticator, backend)
 
     mistakes = sorted((*recording.mistakes, *resolution.mistakes), key=lambda mistake: mistake.order)
     if (
@@ -111,7 +115,13 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         authenticator=authenticator,
         backend=backend,
         cluster_config=cluster_config,
-        warnings=(*resolution.warnings, *cluster_config.warnings()),
+        warnings=(
+            *exposure,
+            *recording.warnings,
+            *_visible_secrets(resolution, assignments),
+            *resolution.warnings,
+            *cluster_config.warnings(),
+        ),
         origins=resolution.origins,
     )
 
@@ -151,6 +161,42 @@ def _unusable(options: object, cluster_config: ClusterConfig) -> str:
                     f" {field.target!r}{nearest(field.target, known)}: name another target, or give Options a handler"
                 )
     return ""
+
+
+def _exposure(
+    resolution: Resolution, gateway: DaskGateway, proxy: Proxy, authenticator: object, backend: DBBackendBase
+) -> tuple[str, ...]:
+    """What to warn of when anybody can be anybody; where that means to run anything as anybody, a mistake."""
+    if not isinstance(authenticator, Authenticator) or not authenticator.believes_anybody:
+        return ()
+    addresses = [address for address in (proxy.address, gateway.address) if address and not is_loopback(address)]
+    name = type(authenticator).__name__
+    where = f"{' and '.join(addresses)}, which other machines may reach" if addresses else "a loopback address"
+    who = f"ANYBODY CAN ACT AS ANYBODY: {name}.password is not set, and the gateway listens at {where}"
+    advice = f"Set c.{name}.password, or c.DaskGateway.authenticator_class to an authenticator of your site"
+    if not addresses:
+        if not backend.starts_as_users:
+            return ()
+        return (f"{who}. Each user of this machine can run anything as each other one. {advice}.",)
+    if backend.starts_as_users:
+        reason = (
+            f"must be set: without it, whoever reaches {' or '.join(addresses)} runs anything as any user of this"
+            " machine. Set it, or c.DaskGateway.authenticator_class to an authenticator of your site, or listen at"
+            " 127.0.0.1 only (c.Proxy.address)"
+        )
+        resolution.refuse(type(authenticator), "password", reason)
+    return (f"{who}. {advice}, or listen at 127.0.0.1 only (c.Proxy.address).",)
+
+
+def _visible_secrets(resolution: Resolution, assignments: Sequence[Assignment]) -> Iterator[str]:
+    """Secrets on the command line, which each user of the machine can read as long as the gateway runs (ps)."""
+    for given in assignments:
+        without = given.option == "db_url" and "@" not in str(given.value)  # a database that needs no password
+        if given.origin == COMMAND_LINE and given.option in resolution.secret_options and not without:
+            yield (
+                f"{given.text} on the command line can be read by each user of this machine: set it in the"
+                " configuration file, and replace the secret"
+            )
 
 
 def _parse_overrides(overrides: Sequence[str]) -> Iterator[Assignment]:

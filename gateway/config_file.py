@@ -13,6 +13,7 @@ many mistakes as possible.
 
 import copy
 import inspect
+import os
 import sys
 import tokenize
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from gateway.backends.launcher_settings import unsafe
 from gateway.compat import SECTION_ALIASES
 from gateway.configurable import default_of, is_configurable, settings_of
 from gateway.site_errors import advice, place_raised
@@ -58,6 +60,7 @@ class Recording:
     def __init__(self, classes: Mapping[str, type]) -> None:
         self.classes = dict(classes)
         self.mistakes: list[Mistake] = []
+        self.warnings: list[str] = []
         self._assignments: dict[tuple[str, str], Assignment] = {}
         self._handed_out: dict[tuple[str, str], tuple[Assignment, Any]] = {}
         self._order = 0
@@ -93,7 +96,21 @@ class Recording:
         except ValueError as error:  # bytes that are no text
             self.mistake(f"{name}:1: not a Python file: {error}")
         else:
-            self._execute(code)
+            if self._is_ours(name):
+                self._execute(code)
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a file may be run: not by root, if somebody else can write to it; by others with a warning."""
+        root = os.geteuid() == 0
+        why = unsafe(name, owners=(0, os.geteuid()))
+        if why and root:
+            self.mistake(
+                f"{name}: is not run as root: {why}, and so could decide what root does. Let root own it and be alone"
+                " in writing to it and its folders (chown root, chmod go-w), or use the account of the gateway instead"
+            )
+        elif why:
+            self.warnings.append(f"{name}: {why}: whoever does decides what the gateway does (chmod go-w)")
+        return not (why and root)
 
     def _execute(self, code: CodeType) -> None:
         name = code.co_filename

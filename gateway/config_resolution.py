@@ -199,14 +199,17 @@ class Resolution:
         else:
             self._wrong(involved[0], f"{error}")
 
+    @property
+    def secret_options(self) -> frozenset[str]:
+        """The names of options whose values are secrets."""
+        fields = [item for cls in self._classes.values() for item in settings_of(cls).items()]
+        return frozenset(name for name, field in fields if setting_of(field).secret)
+
     def _wrong(self, given: Assignment, reason: str) -> None:
-        secrets = {
-            name for cls in self._classes.values() for name, f in settings_of(cls).items() if setting_of(f).secret
-        }
         known = any(given.option in settings_of(cls) for cls in self._classes.values())
         # The value of a misspelt secret is a secret too, and so is that of an option which only the site knows.
-        secret = (not known and is_secret_name(given.option)) or difflib.get_close_matches(given.option, secrets)
-        value = MASK if secret else shown(given.value)
+        close = difflib.get_close_matches(given.option, self.secret_options)
+        value = MASK if close or (not known and is_secret_name(given.option)) else shown(given.value)
         self._mistake(f"{given.origin}: {given.text} = {value}: {reason}", given.order)
 
     def _mistake(self, text: str, order: int = 0) -> None:

@@ -51,11 +51,16 @@ async def _use(gateway: Any, cluster: Any) -> None:
     _say(f"its dashboard, while it runs: {cluster.dashboard_link}")
     _say("scaling to 2 workers: cluster.scale(2)")
     await cluster.scale(2)
-    async with cluster.get_client(set_as_default=False) as client:
-        await _while_it_lives(gateway, cluster.name, client.wait_for_workers(2, timeout=PATIENCE))
-        _say("2 workers are connected; computing the mean of 100 million random numbers")
-        numbers = dask.array.random.random((10_000, 10_000), chunks=(1000, 10_000))
-        mean = float(await _while_it_lives(gateway, cluster.name, client.compute(numbers.mean())))
+    try:
+        async with cluster.get_client(set_as_default=False) as client:
+            await _while_it_lives(gateway, cluster.name, client.wait_for_workers(2, timeout=PATIENCE))
+            _say("2 workers are connected; computing the mean of 100 million random numbers")
+            numbers = dask.array.random.random((10_000, 10_000), chunks=(1000, 10_000))
+            mean = float(await _while_it_lives(gateway, cluster.name, client.compute(numbers.mean())))
+    except Exception:
+        # A client whose scheduler goes raises whatever it was just about; why the cluster went says more.
+        await _raise_if_ended(gateway, cluster.name)
+        raise
     _say(f"the mean is {mean:.6f}")
     _say("shutting the cluster down")
 
@@ -66,11 +71,17 @@ async def _while_it_lives(gateway: Any, name: str, work: Awaitable[Any]) -> Any:
     try:
         while not working.done():
             await asyncio.wait([working], timeout=LOOK)
-            if not working.done() and (await gateway.get_cluster(name)).status.name != "RUNNING":
-                await gateway.connect(name)  # which says why that is impossible
+            if not working.done():
+                await _raise_if_ended(gateway, name)
         return await working
     finally:
         working.cancel()
+
+
+async def _raise_if_ended(gateway: Any, name: str) -> None:
+    """Raise GatewayClusterError with the reason when the cluster does not run any more."""
+    if (await gateway.get_cluster(name)).status.name != "RUNNING":
+        await gateway.connect(name)  # which says why that is impossible
 
 
 async def _show_events(gateway: Any, name: str | None) -> None:

@@ -7,6 +7,7 @@ the workers the gateway knows; names it does not know mean nothing.
 `closed_workers` grows for as long as the cluster lives. It is only looked at
 for workers that have never been seen connected: one that was connected and is
 no longer listed as active or closing has left, whatever the long list says.
+heartbeat_body.py takes a long one apart before it gets here.
 """
 
 import ipaddress
@@ -21,10 +22,13 @@ from attrs import frozen
 from gateway.errors import BadRequest, InvalidRequest
 from gateway.lifecycle import COMING_STATES, WorkerEvent, WorkerState
 from gateway.models import MOST_WORKERS
+from gateway.strict import shown
 
 #: RFC 1123 2.1, and underscores, which some sites have.
 _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DNS_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+#: Characters: a scheme, the longest name of a host, a port. (`urlsplit` remembers what it has been asked.)
+_LONGEST_ADDRESS = 300
 
 
 @frozen
@@ -40,8 +44,11 @@ class Heartbeat:
     closed_workers: Collection[str]
 
 
-def parse_heartbeat(body: bytes) -> Heartbeat:
-    """Read a heartbeat's body. Raises `BadRequest` or `InvalidRequest` naming the field."""
+def parse_heartbeat(body: bytes, closed: Collection[str] = ()) -> Heartbeat:
+    """Read a heartbeat's body; `closed` are names that its list of closed workers had before it was shortened.
+
+    Raises `BadRequest` or `InvalidRequest` naming the field.
+    """
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -56,7 +63,7 @@ def parse_heartbeat(body: bytes) -> Heartbeat:
         raise InvalidRequest(f"The addresses of a heartbeat name different hosts: {', '.join(sorted(map(str, hosts)))}")
     count = message.get("count")
     if type(count) is not int or count < 0:
-        raise InvalidRequest(f"Field 'count' of a heartbeat is {count!r}, expected an integer >= 0")
+        raise InvalidRequest(f"Field 'count' of a heartbeat is {shown(count)}, expected an integer >= 0")
     return Heartbeat(
         scheduler_address=scheduler,
         dashboard_address=dashboard,
@@ -64,7 +71,7 @@ def parse_heartbeat(body: bytes) -> Heartbeat:
         count=min(count, MOST_WORKERS),
         active_workers=frozenset(_names(message, "active_workers")),
         closing_workers=frozenset(_names(message, "closing_workers")),
-        closed_workers=_names(message, "closed_workers"),
+        closed_workers=[*_names(message, "closed_workers"), *closed],
     )
 
 
@@ -94,7 +101,7 @@ def worker_name(reported: str) -> str:
 def _address(message: Mapping[str, Any], field: str, scheme: str) -> str:
     value = message.get(field)
     try:
-        parts = urlsplit(value) if isinstance(value, str) else None
+        parts = urlsplit(value) if isinstance(value, str) and len(value) <= _LONGEST_ADDRESS else None
         good = (
             parts is not None
             and parts.scheme == scheme
@@ -106,7 +113,7 @@ def _address(message: Mapping[str, Any], field: str, scheme: str) -> str:
     except ValueError:  # a port that is no number, a broken IPv6 address
         good = False
     if not good:
-        raise InvalidRequest(f"Field {field!r} of a heartbeat is {value!r}, expected {scheme}://host:port")
+        raise InvalidRequest(f"Field {field!r} of a heartbeat is {shown(value)}, expected {scheme}://host:port")
     assert isinstance(value, str)
     return value
 

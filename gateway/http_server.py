@@ -27,19 +27,23 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 
 import gateway.hypercorn_fixes  # noqa: F401 (before anything is served)
-from gateway.asgi import App, Message, Receive, Scope, Send, refuse
+from gateway.asgi import KNOWN, App, Message, Receive, Scope, Send, refuse
 from gateway.errors import innermost
-from gateway.http_budget import REFUSAL, SMALL, Budget, SharedBudget
+from gateway.http_budget import REFUSAL, Budget, SharedBudget
+from gateway.http_budget import SMALL as SMALL_PIECE
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
+from gateway.proxy.memory_budget import SMALL, MemoryBudget, ReadSize
 from gateway.proxy.web import HttpStream
-from gateway.proxy.web_stream import SecureStream, linger
+from gateway.proxy.web_stream import Presence, SecureStream, linger, presence_of
 from gateway.simple_http import SimpleHttp
 
 _log = logging.getLogger("hypercorn.error")
 
 #: Bytes of a request's target and headers.
 HEAD_LIMIT = 64 * 1024
+#: Bytes that are reserved for a large one: as it came, and taken apart.
+_HEAD_COST = 2 * HEAD_LIMIT
 
 #: What an app's `send` raises when its peer has left the protocol meanwhile.
 PROVOKED = (h11.ProtocolError, h2.exceptions.ProtocolError, wsproto.utilities.ProtocolError)
@@ -57,11 +61,13 @@ class HttpServer:
         read_timeout: int | None = None,
         head_timeout: float = DEFAULT_LIMITS.head_timeout,
         websocket_message_size: int = DEFAULT_LIMITS.websocket_message_size,
+        budget: MemoryBudget | None = None,
     ) -> None:
         """`keep_alive` is how many seconds an idle connection is kept; `read_timeout` how long a pause may be.
 
         `head_timeout` bounds the time from a request's first byte to the end of its head.
-        `at_once` tells requests that the app answers in one piece, without asking anybody who may take long.
+        `budget` is what all connections may hold. `at_once` tells requests that the app answers in one piece, without
+        asking anybody who may take long.
         """
         config = Config()
         config.errorlog = _log
@@ -77,33 +83,46 @@ class HttpServer:
         self._context = WorkerContext(None)
         self._app = _guarded(app)
         self._head_timeout = head_timeout
+        self._memory = budget or MemoryBudget()
         self._state = ConnectionState(LifespanState())
-        self._budget = SharedBudget()
+        self._shared_budget = SharedBudget()
         self._hushed = HushedLog()
         self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
 
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""
         data: bytes = b""
-        budget = Budget(self._budget)
+        budget = Budget(self._shared_budget)
+        presence = presence_of(stream)
         if self._simple:
             scheme = "https" if isinstance(stream, SecureStream | trio.SSLStream) else "http"
-            unread = await self._simple.serve(stream, scheme, budget)
+            unread = await self._simple.serve(stream, scheme, budget, presence)
             if unread is None:
                 return
             data = unread
-        timed = _Timed(stream, data, self._head_timeout, budget)
+        timed = _Timed(stream, data, self._head_timeout, self._memory, budget, presence)
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
         tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", timed)
-        await TCPServer(
-            _Emptied(self._app, timed, budget), self._config, self._context, self._state, tls_or_plain
-        ).run()
+        server = TCPServer(_Emptied(self._app, timed, budget), self._config, self._context, self._state, tls_or_plain)
+        try:
+            await server.run()
+        finally:
+            timed.give_back()
+            _untie(server)
 
     async def drain(self) -> None:
         """Let idle connections go; busy ones finish their request. For a shutdown that is under way."""
         if self._simple:
             self._simple.drain()
         await self._context.terminated.set()
+
+
+def _untie(server: TCPServer) -> None:
+    """Let a connection's objects go at once, which hold each other: garbage.py does not look for them very often."""
+    wrapper = getattr(server, "protocol", None)
+    for knot in (getattr(wrapper, "protocol", None), wrapper, server):
+        if knot is not None:
+            vars(knot).clear()
 
 
 class _Emptied(ASGIWrapper):
@@ -121,6 +140,7 @@ class _Emptied(ASGIWrapper):
 
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         """See hypercorn."""
+        scope[KNOWN] = self._stream.presence.is_known
 
         async def send_counted(message: Any) -> None:
             if message.get("status", 0) >= 400 and not self.budget.spend(REFUSAL) and scope["http_version"] < "2":
@@ -201,9 +221,27 @@ class _Timed:
     hypercorn bounds only how long a connection is idle. Between the first byte of a request and the call of the app
     `receive_some` raises `TooSlowError` after `head_timeout` seconds, which hypercorn takes for the connection's end.
     In all else it is the stream itself. With HTTP/2, where pings come at any time, only the first head is timed.
+
+    What is read stays within the budget: more than the beginning of a head is read when there is room for all of it,
+    which is kept until it has been answered.
     """
 
-    def __init__(self, stream: HttpStream, data: bytes, head_timeout: float, budget: Budget) -> None:
+    def __init__(
+        self,
+        stream: HttpStream,
+        data: bytes,
+        head_timeout: float,
+        memory: MemoryBudget,
+        budget: Budget,
+        presence: Presence,
+    ) -> None:
+        self.presence = presence
+        self._owner = f"address {_client(stream)}"
+        self._pool = memory.bodies
+        self._size = ReadSize(memory, self._owner)
+        self._head = 0  # bytes of the head that is being read
+        self._reserved = False
+        self._cut = False  # the last read took all it could: that little is left is not the peer's doing
         self._stream = stream
         self._budget = budget
         self._data = data
@@ -218,20 +256,48 @@ class _Timed:
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """First what has been read."""
+        cut = self._cut
         if self._data:
             await trio.lowlevel.checkpoint()
             data, self._data = self._data, b""
         else:
             with trio.CancelScope(deadline=self._deadline) as self._waiting:
-                data = bytes(await self._stream.receive_some(max_bytes))
+                data = await self._read(max_bytes)
             if self._waiting.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)  # hypercorn would let its idle timer do that
                 raise trio.TooSlowError
-        if len(data) < SMALL:
+        if len(data) < SMALL_PIECE and not cut:
             self._budget.spend(1)
-        if self._timed and not self._exchanges and self._deadline == inf:
-            self._deadline = trio.current_time() + self._head_timeout
+        if self._in_head:
+            self._head += len(data)
+            if self._deadline == inf:
+                self._deadline = trio.current_time() + self._head_timeout
         return data
+
+    @property
+    def _in_head(self) -> bool:
+        return self._timed and not self._exchanges
+
+    async def _read(self, max_bytes: int | None) -> bytes:
+        if self._in_head and self._head >= SMALL and not self._reserved:
+            await self._pool.reserve(self._owner, _HEAD_COST)
+            self._reserved = True
+        size = min(max_bytes or self._size.now, self._size.now)
+        data = bytes(await self._stream.receive_some(size))
+        self._size.was(len(data))
+        self._cut = len(data) == size
+        return data
+
+    def give_back(self) -> None:
+        """Nothing more is read: give all memory back."""
+        self._size.close()
+        self._forget_head()
+
+    def _forget_head(self) -> None:
+        self._head = 0
+        if self._reserved:
+            self._reserved = False
+            self._pool.give_back(self._owner, _HEAD_COST)
 
     async def aclose(self) -> None:
         """Close. Who is told to calm down is sending, and would lose that word if it were not read meanwhile."""
@@ -243,9 +309,24 @@ class _Timed:
     def exchange(self, http_version: str) -> Iterator[None]:
         """While entered, a request is being answered: its head is complete."""
         self._exchanges += 1
+        if self._exchanges == 1:
+            self.presence.works()
         self._deadline = self._waiting.deadline = inf
         self._timed = http_version < "2"
         try:
             yield
         finally:
             self._exchanges -= 1
+            if not self._exchanges:
+                self.presence.waits()
+                self._forget_head()
+
+
+def _client(stream: HttpStream) -> str:
+    """The address that a connection comes from."""
+    sock = (stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream).socket
+    try:
+        name = sock.getpeername()
+    except OSError:  # it has gone already
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""

@@ -65,6 +65,8 @@ class WorkerEnding(enum.StrEnum):
     """It never connected: counts towards `worker_start_failure_limit`."""
     DELETED = "deleted"
     """Somebody ended its job before it had connected: replace it, it did not fail."""
+    VANISHED = "vanished"
+    """Its job was never in the queue, although it was given an id (a server that crashed): replace it likewise."""
 
 
 _C, _E = ClusterStatus, ClusterEvent
@@ -122,9 +124,11 @@ def next_worker_state(state: WorkerState, event: WorkerEvent) -> WorkerState:
     return WORKER_TABLE.get((state, event), state)
 
 
-def ending_of(state: WorkerState, *, deleted: bool = False) -> WorkerEnding:
-    """What it means that the job of a worker in `state` is gone, `deleted` by somebody or not."""
+def ending_of(state: WorkerState, *, deleted: bool = False, seen: bool = True) -> WorkerEnding:
+    """What it means that the job of a worker in `state` is gone: `deleted` by somebody or not, ever `seen` or not."""
     if state in (WorkerState.QUEUED, WorkerState.STARTING):
+        if not seen:
+            return WorkerEnding.VANISHED
         return WorkerEnding.DELETED if deleted else WorkerEnding.FAILED_START
     if state is WorkerState.ACTIVE:
         return WorkerEnding.LOST

@@ -22,14 +22,15 @@ from quart import Quart
 
 from gateway import __version__
 from gateway.addresses import Address, parse_address
-from gateway.api import create_api
-from gateway.asgi import Front
+from gateway.api import BODY_LIMIT, create_api
+from gateway.asgi import Front, with_bodies_of
 from gateway.auth import Authenticator, Sessions, finished
 from gateway.backends.settings import DBBackendBase, encryption_keys
 from gateway.config import Config
 from gateway.configurable import settings_of
 from gateway.errors import GatewayError, StartError, innermost
 from gateway.garbage import spare_survivors
+from gateway.hearing import Hearing, noting_stalls
 from gateway.heartbeat_route import heartbeat_app
 from gateway.http_server import HttpServer
 from gateway.lifecycle import is_active
@@ -44,6 +45,7 @@ from gateway.proxy.farewell import Farewell
 from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.limits import Limits as PortLimits
 from gateway.proxy.listeners import open_listeners
+from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import PublicPort, serve_public
 from gateway.proxy.this_host import is_this_host
@@ -153,11 +155,14 @@ async def serve(
         )
         driver = await stack.enter_async_context(backend.open_driver())
         routes = Routes()
-        services = Services(driver=driver, store=store, routes=routes, rules=_rules(config, backend, ports))
+        hearing = Hearing()
+        stack.enter_context(noting_stalls(hearing))
+        rules = _rules(config, backend, ports)
+        services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing)
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
         stack.enter_context(routes.on_refused(manager.ask_about))
-        async with _edges(config, context, ports, manager, routes, store, connector):
+        async with _edges(config, context, ports, manager, routes, store, connector, hearing):
             task_status.started(ports)
             _log.info(
                 "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
@@ -180,32 +185,36 @@ async def _edges(
     routes: Routes,
     store: Store,
     connector: Connector,
+    hearing: Hearing,
 ) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     limits = PortLimits(**{field.name: getattr(config.proxy, field.name) for field in _PORT_LIMITS})
     sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age, config.proxy.prefix)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     api = create_api(manager, config.authenticator, sessions, store, partial(_traffic, relaying))
-    heartbeats, lists = heartbeat_app(manager, connector.refusal), ListRoute(manager, sessions)
+    budget = MemoryBudget(config.proxy.memory_budget)
+    heartbeats, lists = heartbeat_app(manager, connector.refusal, budget), ListRoute(manager, sessions)
     hosts = HostNames(_host_names(config)) if config.authenticator.believes_anybody else None
     await _set_up(config.authenticator, api)
+    api_within_budget = with_bodies_of(api, budget, 2 * BODY_LIMIT)  # as it came, and as it is understood
     front = Front(
-        api=api,
+        api=api_within_budget,
         heartbeats=heartbeats,
         lists=lists,
-        dashboards=Dashboard(routes, limits=limits, connector=connector),
+        dashboards=Dashboard(routes, limits=limits, connector=connector, budget=budget),
         prefix=config.proxy.prefix,
         secure=context is not None,
         hosts=hosts,
     )
-    inside = Front(api=api, heartbeats=heartbeats, lists=lists, dashboards=None, hosts=hosts)
+    inside = Front(api=api_within_budget, heartbeats=heartbeats, lists=lists, dashboards=None, hosts=hosts)
     public = HttpServer(
         front,
         at_once=front.at_once,
         head_timeout=limits.head_timeout,
         websocket_message_size=limits.websocket_message_size,
+        budget=budget,
     )
-    private = HttpServer(inside, at_once=inside.at_once, head_timeout=limits.head_timeout)
+    private = HttpServer(inside, at_once=inside.at_once, head_timeout=limits.head_timeout, budget=budget)
     serve_listeners = partial(
         serve_public,
         routes=routes,
@@ -213,6 +222,7 @@ async def _edges(
         trusted_proxies=config.proxy.trusted_proxies,
         farewell=partial(_farewell, manager),
         connector=connector,
+        missed=hearing.missed,
     )
     try:
         async with trio.open_nursery() as nursery:
@@ -340,6 +350,7 @@ def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
             heartbeat=backend.heartbeat_timeout,
             heartbeat_period=backend.cluster_heartbeat_period,
             worker_start=backend.worker_start_timeout,
+            unreachable=backend.cluster_unreachable_timeout,
         ),
         worker_start_failure_limit=backend.worker_start_failure_limit,
         backoff_base_delay=backend.backoff_base_delay,

@@ -26,6 +26,7 @@ from gateway.ledger import RECORD_DEADLINE
 from gateway.lifecycle import is_active, is_ended
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
 from gateway.options import Options, checked_configuration
+from gateway.quota import Limits, Quota, stored_size
 from gateway.reasons import BY_GATEWAY
 from gateway.same_secret import same_secret
 from gateway.services import Services
@@ -56,6 +57,7 @@ class Manager:
         self._nursery = nursery
         self._clusters: dict[str, Cluster] = {}
         self._by_user: dict[str, dict[str, Cluster]] = {}
+        self._quota = Quota(Limits(backend.clusters_per_user, backend.max_clusters))
         self._closed = False
 
     async def options_for(self, user: User) -> Options:
@@ -92,10 +94,28 @@ class Manager:
     async def create(self, user: User, requested: object) -> Cluster:
         """A new cluster with the options that the user asked for. Returns when it is durable, before it has started.
 
-        Raises `InvalidRequest` when the options are refused, `TryAgainLater` during a shutdown.
+        Raises `InvalidRequest` when the options are refused or the user has too many clusters, `TryAgainLater` during a
+        shutdown.
         """
         self._refuse_when_closed()
         options, config = await self._configure(user, requested)
+        size = stored_size(options)
+        try:
+            self._quota.ask(user.name, size)
+        except InvalidRequest as error:
+            _log.warning("a cluster was refused", user=user.name, reason=str(error))
+            raise
+        try:
+            record = await self._make_record(user, options, config)
+        except BaseException:
+            self._quota.give_back(user.name, size)
+            raise
+        cluster = Cluster(record, config, self._services)
+        self._start(cluster)
+        return cluster
+
+    async def _make_record(self, user: User, options: Mapping[str, Any], config: ClusterConfig) -> ClusterRecord:
+        """The durable record of a new cluster."""
         name = secrets.token_hex(16)
         cert, key = await trio.to_thread.run_sync(new_cluster_certificate, name)
         record = ClusterRecord(
@@ -109,9 +129,7 @@ class Manager:
             start_time=time_ms(),
         )
         await self._record(record)
-        cluster = Cluster(record, config, self._services)
-        self._start(cluster)
-        return cluster
+        return record
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
@@ -169,6 +187,7 @@ class Manager:
 
     def adopt(self, record: ClusterRecord, submissions: Collection[SubmissionRecord]) -> None:
         """Take back a cluster of before a restart."""
+        self._quota.add(record.username, stored_size(record.options))
         config, misfits = self._restore(record.config)
         cluster = Cluster(record, config, self._services, submissions)
         if cluster.ended:
@@ -263,6 +282,7 @@ class Manager:
 
     def _remove(self, cluster: Cluster) -> None:
         del self._clusters[cluster.name]
+        self._quota.give_back(cluster.record.username, stored_size(cluster.record.options))
         mine = self._by_user[cluster.record.username]
         del mine[cluster.name]
         if not mine:

@@ -1,10 +1,13 @@
-"""What all clusters share: the batch system, the store, the route table, and the site's rules."""
+"""What all clusters share: the batch system, the store, the route table, the site's rules, and what was missed."""
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from gateway.backends.base import Driver
+from gateway.hearing import Hearing
+from gateway.scheduler_client import Asked, ask_scheduler
 from gateway.store import Store
 from gateway.timeouts import Limits
 
@@ -36,9 +39,11 @@ class Rules:
 
 @frozen(kw_only=True)
 class Services:
-    """What clusters share."""
+    """What clusters share. `ask` asks a scheduler whether it is there: its address for messages, and its token."""
 
     driver: Driver
     store: Store
     routes: Routing
     rules: Rules
+    hearing: Hearing = field(factory=Hearing)
+    ask: Callable[[str, str], Awaitable[Asked]] = ask_scheduler

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 from gateway.addresses import check_listener
 from gateway.backends.settings import DBBackendBase
-from gateway.configurable import SettingError, configurable, setting
+from gateway.configurable import Memory, SettingError, configurable, setting
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 
@@ -63,8 +63,9 @@ class DaskGateway:
     address: str = setting(
         default="",
         help="""A further address that serves the API alone, over plain HTTP: for jobs, or for a check from
-        inside. Empty: none, everything goes through Proxy.address. (In the original server, the private API
-        server behind its proxy.)""",
+        inside. Recommended, open to compute nodes only: whoever floods the public port does not reach this one. Empty:
+        none, everything goes through Proxy.address. (In the original server, the private API server behind its
+        proxy.)""",
         unit="host:port",
         validator=_optional_listener,
     )
@@ -135,15 +136,22 @@ class Proxy:
         validator=_networks,
     )
     max_connections: int = setting(
-        default=16384, minimum=1, help="Connections open at the same time at each port, of all clients and kinds."
+        default=16384,
+        minimum=1,
+        help="""Connections open at the same time at each port, of all clients and kinds. When there are as many, silent
+        and idle ones are ended for new ones, first those of the address that has most. An eighth is kept for relays and
+        jobs, another for everybody else.""",
     )
     max_connections_per_address: int = setting(
         default=8192,
         minimum=1,
-        help="Connections of one client address. (A hub for notebooks is one address with hundreds of users.)",
+        help="""Connections of one client address (or IPv6 /64). A hub for notebooks is one address with hundreds of
+        users.""",
     )
     max_undecided: int = setting(
-        default=1024, minimum=1, help="Connections that have not asked for anything yet, of all clients."
+        default=1024,
+        minimum=1,
+        help="Connections that have not asked for anything yet, of all clients; the oldest goes.",
     )
     first_byte_timeout: float = setting(
         default=20.0, minimum=0.1, unit="seconds", help="A connection that says nothing for so long is closed."
@@ -171,6 +179,14 @@ class Proxy:
         minimum=1024,
         unit="bytes",
         help="The largest websocket message to and from a dashboard; the default is Bokeh's own limit.",
+    )
+    memory_budget: Memory = setting(
+        default="256 M",
+        minimum=16 * 1024 * 1024,
+        unit="bytes",
+        help="""What all connections together may make the gateway hold of what they send, besides the first 4 KiB of
+        each: large requests, pages and messages on their way. Beyond it reading waits, or goes on in small pieces. One
+        address or user may have a quarter.""",
     )
     dead_peer_timeout: float = setting(
         default=300.0,

@@ -17,14 +17,17 @@ from time import time
 import structlog
 import trio
 
-from gateway.asgi import App, Message, Scope
-from gateway.http_budget import REFUSAL, SMALL, Budget
-from gateway.proxy.web_stream import linger
+from gateway.asgi import KNOWN, App, Message, Scope
+from gateway.http_budget import REFUSAL, Budget
+from gateway.http_budget import SMALL as SMALL_PIECE
+from gateway.proxy.memory_budget import SMALL
+from gateway.proxy.web_stream import NOBODY, Presence, linger
 from gateway.simple_request import SimpleRequest, parse_simple_request
 
 _log = structlog.get_logger()
 
-_RECEIVE_BYTES = 64 * 1024
+#: Bytes that are read at once: of a request's beginning, and of a body, which is soon forgotten.
+_BEGINNING, _PART = 2 * SMALL, 16 * 1024
 #: Seconds that a client has to take an answer; it is small, so most never wait at all.
 _SEND_DEADLINE = 60.0
 
@@ -42,7 +45,9 @@ class SimpleHttp:
         self._idle: set[trio.CancelScope] = set()
         self._draining = False
 
-    async def serve(self, stream: trio.abc.Stream, scheme: str, budget: Budget) -> bytes | None:
+    async def serve(
+        self, stream: trio.abc.Stream, scheme: str, budget: Budget, presence: Presence = NOBODY
+    ) -> bytes | None:
         """Serve a connection to its end, and return None; or until a request is not for us: its bytes, read so far.
 
         Refused requests, and bodies that come in tiny pieces, are paid for from `budget`.
@@ -55,6 +60,7 @@ class SimpleHttp:
                 request = parse_simple_request(data)
                 if request is None or not self._wanted(scope := _scope(request, scheme)):
                     return data
+                scope[KNOWN] = presence.is_known
                 exchange = _Exchange(stream, request, data, budget)
                 await self._answer(exchange, scope)
                 closing = self._draining or (exchange.refused and not budget.spend(REFUSAL))
@@ -65,6 +71,7 @@ class SimpleHttp:
                         await linger(stream)
                     await stream.aclose()
                     return None
+                presence.waits()
                 data = exchange.rest
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             return None  # the client has gone, or takes nothing
@@ -80,7 +87,7 @@ class SimpleHttp:
         with trio.move_on_after(0 if self._draining else self._keep_alive) as scope:
             self._idle.add(scope)
             try:
-                return bytes(await stream.receive_some(_RECEIVE_BYTES))
+                return bytes(await stream.receive_some(_BEGINNING))
             finally:
                 self._idle.discard(scope)
         return b""
@@ -109,8 +116,8 @@ class _Exchange:
     async def receive(self) -> Message:
         """The next part of the body."""
         if not self.rest and self._missing:
-            self.rest = bytes(await self._stream.receive_some(_RECEIVE_BYTES))
-            if not self.rest or (len(self.rest) < SMALL and not self._budget.spend(1)):
+            self.rest = bytes(await self._stream.receive_some(_PART))
+            if not self.rest or (len(self.rest) < SMALL_PIECE and not self._budget.spend(1)):
                 return {"type": "http.disconnect"}
         part, self.rest = self.rest[: self._missing], self.rest[self._missing :]
         self._missing -= len(part)

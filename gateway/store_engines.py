@@ -9,6 +9,10 @@ this database:
 - PostgreSQL: the session holds an advisory lock, which the server drops with
   the session. A connection that was lost and made anew must get it again.
 
+An SQLite database is files, some of which are opened by their names alone. So
+they must be in a folder where nobody but the gateway's user and root can put
+files; and what is found there must be that user's own.
+
 SQLite runs in WAL mode with synchronous=FULL: a commit has reached the disk.
 The `sqlite3` module would open and close transactions by its own rules, which
 breaks savepoints; so it is told not to, and BEGIN is sent from here
@@ -18,17 +22,22 @@ isolation / Savepoints / Transactional DDL").
 
 import fcntl
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import ArgumentError
 
+from gateway.backends.launcher_settings import unsafe
 from gateway.errors import StartError
 from gateway.store_errors import StoreUnavailable
 from gateway.store_keys import Cipher, new_cipher, open_cipher
+
+_log = structlog.get_logger()
 
 #: Seconds that SQLite waits for another process (a backup, the sqlite3 shell) to finish its write.
 _BUSY_TIMEOUT = 5.0
@@ -59,6 +68,7 @@ def open_engine(
         cipher = new_cipher()
         engine = _sqlite_engine(parsed, debug)
     else:
+        _check_folder(str(parsed.database))
         path = Path(str(parsed.database)).resolve()  # one lock, whatever links lead to the file
         cipher = _open_files(path, keys, environment, cleanup)
         engine = _sqlite_engine(parsed.set(database=str(path)), debug)
@@ -88,7 +98,7 @@ def _open_files(path: Path, keys: Sequence[str], environment: Mapping[str, str],
         new = not path.exists() or path.stat().st_size == 0
         cipher = open_cipher(keys, environment, path.with_name(path.name + ".key"), new=new)
         # SQLite gives the write-ahead log the mode of the database. Before SQLite opens it: see above.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = _open_own(path)
         try:
             os.fchmod(descriptor, 0o600)
         finally:
@@ -98,8 +108,48 @@ def _open_files(path: Path, keys: Sequence[str], environment: Mapping[str, str],
     return cipher
 
 
+def _check_folder(path: str) -> None:
+    """See that nobody else can put files beside the database, or in its place. Raises `StartError`.
+
+    SQLite opens files beside it by their names, and who can replace them has the gateway read and write others.
+    """
+    absolute = os.path.abspath(path)
+    folder = os.path.dirname(absolute)
+    if not os.path.isdir(folder):
+        return  # which opening the database tells better
+    owners = (0, os.geteuid())
+    lenient = os.geteuid() != 0  # the group of a service's account is often its own
+    # Both where the name is and where links lead. A database that others may write to is closed to them below.
+    for place in {folder, os.path.dirname(os.path.realpath(absolute))}:
+        why = unsafe(place, folder=True, owners=owners, group_may_write=lenient)
+        if not why and os.path.islink(absolute) and os.path.exists(absolute):
+            why = unsafe(absolute, owners=owners, group_may_write=lenient)  # links on the way
+        if why:
+            raise StartError(
+                f"The database {absolute} is not safe: {why}. Keep it in a folder of the gateway's user that nobody"
+                " else can write to (chown it, chmod 700), or set DBBackendBase.db_url to one in such a folder."
+            )
+        if why := unsafe(place, folder=True, owners=owners):
+            _log.warning("others might replace the database: take the group's right to write", folder=place, why=why)
+
+
+def _open_own(path: Path) -> int:
+    """A descriptor of a file that is there and ours alone, or that is made: no link, no device, of one name only."""
+    descriptor = os.open(
+        path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600
+    )
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1:
+        return descriptor
+    os.close(descriptor)
+    raise StartError(
+        f"The file {path} is not a plain file of the gateway's user alone (it belongs to user id {status.st_uid}, and"
+        f" has {status.st_nlink} names): see who has put it there, then chown or remove it."
+    )
+
+
 def _lock(path: Path, cleanup: ExitStack) -> None:
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = _open_own(path.with_name(path.name + ".lock"))
     file = cleanup.enter_context(open(descriptor, "r+"))  # noqa: SIM115 - the stack closes it
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,6 +176,7 @@ def _sqlite_engine(url: sa.URL, debug: bool) -> sa.Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA trusted_schema=OFF")  # no function of ours is called by what the file defines
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:

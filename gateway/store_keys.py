@@ -6,10 +6,15 @@ environment variable `DASK_GATEWAY_ENCRYPT_KEYS` (separated by `;`), else from
 a key file beside an SQLite database, which is made at the database's first
 start. The first key encrypts, all of them decrypt: so a key is replaced by
 putting a new one in front, restarting, and then removing the old one.
+
+The same keys seal whole rows: a seal is a MAC over all that a row says, its
+name and table included, so that whoever can write to the database, but has no
+key, can neither change what a row says nor put it in the place of another.
 """
 
 import base64
 import binascii
+import hmac
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -22,15 +27,19 @@ from gateway.errors import StartError
 ENVIRONMENT_VARIABLE = "DASK_GATEWAY_ENCRYPT_KEYS"
 OPTION = "DBBackendBase.db_encrypt_keys"
 
+#: What the keys of seals are derived with, so that no key does two things.
+_SEALS = b"dask-gateway: seals of rows"
+
 _HOW_TO_MAKE = "a key is 32 random bytes in base64, as made by `openssl rand -base64 32`"
 
 
 class Cipher:
-    """Authenticated encryption with several keys (Fernet: AES-CBC and HMAC)."""
+    """Authenticated encryption with several keys (Fernet: AES-CBC and HMAC), and seals (HMAC-SHA256)."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._first = Fernet(keys[0])
         self._all = MultiFernet([Fernet(key) for key in keys])
+        self._seal_keys = [hmac.digest(base64.urlsafe_b64decode(key), _SEALS, "sha256") for key in keys]
 
     def encrypt(self, plain: bytes) -> bytes:
         """Encrypt with the first key."""
@@ -47,6 +56,21 @@ class Cipher:
         except InvalidToken:
             return False
         return True
+
+    def seal(self, *parts: bytes) -> bytes:
+        """A seal of the first key over these parts, in this order and with these borders."""
+        return _mac(self._seal_keys[0], parts)
+
+    def is_sealed(self, seal: bytes, *parts: bytes) -> bool:
+        """Whether one of the keys has made this seal for just these parts."""
+        return any(hmac.compare_digest(_mac(key, parts), seal) for key in self._seal_keys)
+
+
+def _mac(key: bytes, parts: Sequence[bytes]) -> bytes:
+    mac = hmac.new(key, digestmod="sha256")
+    for part in parts:
+        mac.update(len(part).to_bytes(8, "big") + part)
+    return mac.digest()
 
 
 def open_cipher(keys: Sequence[str], environment: Mapping[str, str], key_file: Path | None, *, new: bool) -> Cipher:

@@ -12,6 +12,15 @@ while the job is suspended, since it cannot speak then; when it runs again its
 clock begins anew.
 
 A job that is only presumed to be gone has until its next heartbeat is due.
+
+Silence is no evidence. A heartbeat is missing only when it could have been
+heard: the time counts from when the gateway was last deaf (hearing.py). And a
+heartbeat that is missing is a reason to ask the scheduler itself. When it
+answers, it lives, and is asked again after as long a silence. When its port
+refuses, it has ended. When nothing comes back, it is asked again; it has ended
+when that was so at least `ASKS` times, over at least `unreachable` seconds in
+which the gateway could hear. What was presumed to be gone has ended when
+nothing comes back once.
 """
 
 import enum
@@ -31,6 +40,22 @@ class Clock(enum.StrEnum):
     MISSED = "missed"
 
 
+#: So often a scheduler that does not answer is asked, at least, before it is believed to have ended.
+ASKS = 3
+
+
+class Answer(enum.StrEnum):
+    """What came of a question to a scheduler."""
+
+    HERE = "here"
+    REFUSED = "refused"
+    """Nobody listens there any more."""
+    SILENT = "silent"
+    """Nothing came back, or nothing that a scheduler says."""
+    NOT_ASKED = "not asked"
+    """For reasons that are not the scheduler's: the gateway's own, or a name server's."""
+
+
 @frozen(kw_only=True)
 class Limits:
     """Seconds. A `queue` of 0 is no limit. `heartbeat_period` is what schedulers are told to keep."""
@@ -40,6 +65,12 @@ class Limits:
     heartbeat: float
     heartbeat_period: float
     worker_start: float
+    unreachable: float = 30.0
+
+    @property
+    def ask_again(self) -> float:
+        """How long to wait before a scheduler that has not answered is asked again."""
+        return min(self.heartbeat_period, self.unreachable / (ASKS - 1))
 
 
 @frozen
@@ -48,6 +79,9 @@ class SchedulerClock:
 
     `seen` says whether the batch system has ever told anything of it. Since `missed_since` the job is presumed to be
     gone, which a later heartbeat refutes.
+
+    Of the questions since the last heartbeat: when it `answered` one, when one was `asked` that it has not answered,
+    how many of those in a row were `unanswered`, and when the first of them was.
     """
 
     queued_since: float
@@ -57,6 +91,10 @@ class SchedulerClock:
     suspended: bool = False
     seen: bool = False
     missed_since: float | None = None
+    answered: float = -inf
+    asked: float = -inf
+    unanswered: int = 0
+    unanswered_since: float = inf
 
     def reported(self, report: JobReport, now: float) -> "SchedulerClock":
         """The batch system says something about the job."""
@@ -85,24 +123,62 @@ class SchedulerClock:
     def heard(self, now: float) -> "SchedulerClock":
         """A heartbeat: the job runs, whatever the last poll said."""
         since = now if self.running_since is None else self.running_since
-        return evolve(self, last_heartbeat=now, running_since=since, missed_since=None)
+        heard = evolve(self, last_heartbeat=now, running_since=since, missed_since=None)
+        return heard if self.asked == self.answered else _unasked(heard)
 
-    def deadline(self, limits: Limits) -> tuple[float, Clock]:
-        """When the running clock runs out, and which one it is."""
+    def told(self, answer: Answer, now: float, deaf: float = -inf) -> "SchedulerClock":
+        """It was asked, and this came of it. `deaf` is when the gateway could last not hear everybody."""
+        if answer is Answer.HERE:
+            return evolve(_unasked(self), answered=now)
+        if answer is Answer.NOT_ASKED:
+            return evolve(self, asked=now)
+        if not deaf < self.unanswered_since < inf:
+            return evolve(self, asked=now, unanswered=1, unanswered_since=now)
+        return evolve(self, asked=now, unanswered=self.unanswered + 1)
+
+    def is_over(self, clock: Clock, answer: Answer, limits: Limits) -> bool:
+        """Whether the answer to the last question, when this clock had run out, shows that the scheduler has ended."""
+        if answer is Answer.SILENT:
+            for_long = self.unanswered >= ASKS and self.asked - self.unanswered_since >= limits.unreachable
+            return for_long or clock is Clock.MISSED
+        return answer is Answer.REFUSED
+
+    def deadline(self, limits: Limits, deaf: float = -inf) -> tuple[float, Clock]:
+        """When the running clock runs out, and which one it is. `deaf` is when the gateway could last not hear all."""
         if self.missed_since is not None:
             # A heartbeat that is due may still come; a scheduler that never sent any has nothing to say.
-            until = self.missed_since if self.last_heartbeat is None else max(self.missed_since, self.late(limits))
-            return until, Clock.MISSED
+            if self.last_heartbeat is None:
+                return self.missed_since, Clock.MISSED
+            due = self._silent_since(deaf) + _patience(limits)
+            return max(self.missed_since, due, self.asked + limits.ask_again), Clock.MISSED
         if self.running_since is None:
             until = self.queued_since + limits.queue if limits.queue and self.known else inf
             return until, Clock.QUEUE
         stopped = self.suspended or not self.known
         if self.last_heartbeat is None:
             return (inf if stopped else self.running_since + limits.start), Clock.START
-        return (inf if stopped else self.last_heartbeat + limits.heartbeat), Clock.HEARTBEAT
+        due = max(self._silent_since(deaf) + limits.heartbeat, self.asked + limits.ask_again)
+        return (inf if stopped else due), Clock.HEARTBEAT
 
     def late(self, limits: Limits) -> float:
         """When a missing heartbeat is a reason to ask the batch system; infinity before the first one."""
-        if self.last_heartbeat is None:
-            return inf
-        return self.last_heartbeat + min(1.5 * limits.heartbeat_period, 0.75 * limits.heartbeat)
+        return inf if self.last_heartbeat is None else self.last_heartbeat + _patience(limits)
+
+    def is_excused(self, limits: Limits, now: float, deaf: float) -> bool:
+        """True while a heartbeat is missing only because the gateway could not hear everybody."""
+        if self.last_heartbeat is None or self.missed_since is not None or self.suspended or not self.known:
+            return False
+        return self._silent_since(-inf) + limits.heartbeat <= now < deaf + limits.heartbeat
+
+    def _silent_since(self, deaf: float) -> float:
+        """Since when nothing has come that could have been heard."""
+        assert self.last_heartbeat is not None
+        return max(self.last_heartbeat, self.answered, deaf)
+
+
+def _unasked(clock: SchedulerClock) -> SchedulerClock:
+    return evolve(clock, answered=-inf, asked=-inf, unanswered=0, unanswered_since=inf)
+
+
+def _patience(limits: Limits) -> float:
+    return min(1.5 * limits.heartbeat_period, 0.75 * limits.heartbeat)

@@ -145,9 +145,12 @@ class WorkerKeeper:
             elif ending is WorkerEnding.LOST:
                 because = f": {report.reason}" if report.reason else ""
                 self._events.tell(f"Worker {worker.name} was lost{because}")
-            elif ending is WorkerEnding.DELETED:
+            elif ending in (WorkerEnding.DELETED, WorkerEnding.VANISHED):
                 because = f": {report.reason}" if report.reason else ""
-                self._events.tell(f"The job of worker {worker.name} was deleted before it had started{because}")
+                how = (
+                    "was deleted before it had started" if ending is WorkerEnding.DELETED else "was never in the queue"
+                )
+                self._events.tell(f"The job of worker {worker.name} {how}{because}")
                 # Not a failure, but whatever deletes jobs must not become a loop.
                 self._wait_before_start(1, max(1.0, self._rules.backoff_base_delay))
         if presumed:

@@ -19,9 +19,9 @@ from gateway.models import JobId, JobReport, JobState, Role
 class Worker:
     """One worker.
 
-    `job` is None while its submission's answer is awaited; `since` is when it came into `state`. `waits` says that the
-    batch system has told that its job waits, `reason` why it does. It is `missed` while its job is presumed to be gone,
-    although the scheduler says that it is connected.
+    `job` is None while its submission's answer is awaited; `since` is when it came into `state`. `seen` says that the
+    batch system has told anything of its job, `waits` that it waits, and `reason` why. It is `missed` while its job is
+    presumed to be gone, although the scheduler says that it is connected.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Worker:
     since: float = 0.0
     reason: str = ""
     waits: bool = False
+    seen: bool = False
     missed: JobReport | None = None
 
 
@@ -117,11 +118,11 @@ class Workers:
         worker.missed = report if report.presumed and worker.state is WorkerState.ACTIVE else None
         if report.state is JobState.GONE and worker.missed is None:
             self._remove(worker)
-            ending = ending_of(worker.state, deleted=report.deleted)
+            ending = ending_of(worker.state, deleted=report.deleted, seen=worker.seen or not report.presumed)
             self.failed_starts += ending is WorkerEnding.FAILED_START
             return worker, ending
-        if report.state is not JobState.UNKNOWN:
-            worker.waits = report.state is JobState.QUEUED
+        if report.state not in (JobState.UNKNOWN, JobState.GONE):
+            worker.waits, worker.seen = report.state is JobState.QUEUED, True
         # What has never been seen to wait, and is unknown for minutes, counts as started, so that its time runs out.
         unheard = report.overdue and not worker.waits
         if report.state is JobState.QUEUED:

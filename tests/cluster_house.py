@@ -8,10 +8,12 @@ import trio.testing
 from gateway.cluster import Cluster
 from gateway.cluster_config import ClusterConfig
 from gateway.configurable import with_overrides
+from gateway.hearing import Hearing
 from gateway.heartbeat import Heartbeat
 from gateway.models import ClusterRecord
+from gateway.scheduler_client import Asked
 from gateway.services import Rules, Services
-from gateway.timeouts import Limits
+from gateway.timeouts import Answer, Limits
 from tests.fake_store import FakeStore
 from tests.fakes import FakeDriver
 
@@ -30,12 +32,19 @@ class FakeRoutes:
 
 
 class House:
-    """One cluster and everything around it."""
+    """One cluster and everything around it.
+
+    When it is asked, its scheduler gives the next of `answers`, the last one again and again; as a rule its port
+    refuses. `asked` has the times.
+    """
 
     def __init__(self, nursery, *, limits=LIMITS, overrides=None, config=None, driver=None, store=None):
         self.driver = driver or FakeDriver()
         self.store = store or FakeStore()
         self.routes = FakeRoutes()
+        self.hearing = Hearing()
+        self.answers = [Answer.REFUSED]
+        self.asked = []
         self.nursery = nursery
         self.rules = Rules(
             api_url="http://gateway:8000/api",
@@ -58,7 +67,14 @@ class House:
         )
 
     async def open(self, record=None, submissions=()):
-        services = Services(driver=self.driver, store=self.store, routes=self.routes, rules=self.rules)
+        services = Services(
+            driver=self.driver,
+            store=self.store,
+            routes=self.routes,
+            rules=self.rules,
+            hearing=self.hearing,
+            ask=self.ask,
+        )
         self.cluster = Cluster(record or self.record, self.config, services, submissions)
         await self.store.save(self.cluster.record)
         self.scope = trio.CancelScope()
@@ -69,6 +85,13 @@ class House:
 
         self.nursery.start_soon(run)
         return self.cluster
+
+    async def ask(self, api_address, token):
+        assert token == self.record.token
+        self.asked.append(trio.current_time())
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        await trio.sleep(5 if answer is Answer.SILENT else 0)
+        return Asked(answer, "no answer" if answer is Answer.SILENT else "")
 
     async def beat(self, count=0, *, active=(), closing=(), closed=(), host="node1"):
         await self.cluster.heartbeat(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.addresses import Address, check_listener, parse_address
+from gateway.addresses import Address, check_listener, is_loopback, parse_address
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,16 @@ def test_listeners(text: str) -> None:
 def test_not_listeners(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be HOST:PORT.* or unix:/PATH"):
         check_listener(text)
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:1", "127.9.9.9:1", "localhost:1", "LOCALHOST.:1", "[::1]:1"])
+def test_what_only_this_machine_can_reach(text: str) -> None:
+    assert is_loopback(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [":1", "0.0.0.0:1", "[::]:1", "10.0.0.1:1", "localhost.example.org:1", "[fe80::1%lo]:1", "unix:/x", "systemd"],
+)
+def test_what_others_may_reach(text: str) -> None:
+    assert not is_loopback(text)

@@ -2,7 +2,8 @@
 
 import json
 import os.path
-from collections import deque
+from collections import Counter, deque
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ class PlayedLauncher:
         self.requests = []
         self.answers = deque()
         self.busy = self.most_busy = 0
+        self.hangs = ""  # a user whose launcher is stopped
         self.gate = trio.Event()
         self.gate.set()
 
@@ -45,6 +47,8 @@ class PlayedLauncher:
         self.most_busy = max(self.busy, self.most_busy)
         try:
             await self.gate.wait()
+            if username == self.hangs:
+                await trio.sleep_forever()
         finally:
             self.busy -= 1
         answer = (
@@ -194,7 +198,8 @@ async def test_submissions_at_once_are_limited_and_do_not_hold_up_cancellations(
     driver = a_driver(launcher, parallelism=2)
     launcher.gate = trio.Event()
     for number in range(5):
-        nursery.start_soon(driver.submit, a_spec(cluster, group=f"w{number}"))
+        own = evolve(cluster, username=f"user{number}")
+        nursery.start_soon(driver.submit, a_spec(own, group=f"w{number}"))
     nursery.start_soon(driver.cancel, cluster, ["1"])
     await trio.testing.wait_all_tasks_blocked()
     assert sorted(request["action"] for request in launcher.requests) == ["cancel", "submit", "submit"]
@@ -202,6 +207,49 @@ async def test_submissions_at_once_are_limited_and_do_not_hold_up_cancellations(
     await trio.testing.wait_all_tasks_blocked()
     assert len(launcher.requests) == 6
     assert launcher.most_busy == 3
+
+
+async def test_a_user_s_launchers_that_do_not_answer_leave_slots_to_others(launcher, cluster, nursery):
+    driver = a_driver(launcher, parallelism=8)
+    launcher.gate = trio.Event()
+    for number in range(8):
+        nursery.start_soon(driver.submit, a_spec(cluster, group=f"w{number}"))
+        nursery.start_soon(driver.cancel, cluster, [str(number)])
+        nursery.start_soon(driver.explain, cluster, JobId("1"), "w1-0")
+    await trio.testing.wait_all_tasks_blocked()
+    assert Counter(request["action"] for request in launcher.requests) == {"submit": 2, "cancel": 2, "tail": 2}
+    bob = evolve(cluster, username="bob")
+    nursery.start_soon(driver.submit, a_spec(bob))
+    nursery.start_soon(driver.cancel, bob, ["1"])
+    nursery.start_soon(partial(driver.clean, bob, keep_logs=True))
+    await trio.testing.wait_all_tasks_blocked()
+    assert [request["user"] for request in launcher.requests[6:]] == ["bob"] * 3
+    launcher.gate.set()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"returncode": 0},
+        {"returncode": "0", "stdout": "1", "stderr": ""},
+        {"returncode": True, "stdout": "1", "stderr": ""},
+        {"returncode": 0, "stdout": None, "stderr": ""},
+        {"returncode": 0, "stdout": "1", "stderr": 1},
+    ],
+)
+async def test_an_answer_that_makes_no_sense_is_lost(launcher, cluster, answer):
+    launcher.answers.append(answer)
+    with pytest.raises(AnswerLost, match="makes no sense"):
+        await a_driver(launcher).submit(a_spec(cluster))
+
+
+async def test_a_log_and_a_clean_up_without_sense_are_none(launcher, cluster):
+    driver = a_driver(launcher)
+    launcher.answers.extend(({"text": ["x"]}, {}, {"kept": "x"}))
+    assert "['x']" in await driver.explain(cluster, JobId("1"), "w1-0")
+    assert await driver.explain(cluster, JobId("1"), "w1-0") == ""
+    await driver.clean(cluster, keep_logs=True)
 
 
 async def test_submissions_of_a_user_with_many_jobs_waiting_wait(launcher, cluster, monkeypatch):
@@ -311,6 +359,29 @@ async def test_an_id_is_asked_for_once(launcher, cluster, monkeypatch):
     assert len(asked) == 3
 
 
+async def test_an_id_is_asked_for_soon_after_its_submission(launcher, cluster, monkeypatch):
+    driver = a_driver(launcher)
+    async with open_played(driver, monkeypatch) as played:
+        jobs = await driver.submit(a_spec(cluster, count=2))
+        await trio.testing.wait_all_tasks_blocked()
+        assert played.asked.count(("scontrol", "show", "job", "4711")) == 1
+        await driver.cancel(cluster, jobs)
+        assert played.asked.count(("scontrol", "show", "job", "4711")) == 1
+
+
+async def test_a_name_that_cannot_be_told_now_is_asked_for_before_the_cancel(launcher, cluster, monkeypatch):
+    away = [True]
+    driver = a_driver(launcher)
+    async with open_played(driver, monkeypatch, scontrol=lambda command: None if away else named(command), squeue=None):
+        jobs = await driver.submit(a_spec(cluster))
+        await driver.submit(a_spec(evolve(cluster, name="c2")))
+        await driver.clean(evolve(cluster, name="c2"), keep_logs=False)
+        await trio.testing.wait_all_tasks_blocked()
+        away.clear()
+        await driver.cancel(cluster, jobs)
+    assert launcher.requests[-1]["arguments"] == ("4711",)
+
+
 async def test_an_id_that_nobody_knows_is_cancelled_all_the_same(launcher, cluster, monkeypatch):
     play_queue(monkeypatch, scontrol=lambda command: UNKNOWN_ID)
     await a_driver(launcher).cancel(cluster, [JobId("7")])  # it may be there in a moment
@@ -332,7 +403,7 @@ async def test_where_ids_cannot_be_asked_for_what_is_found_by_its_name_is_ours(l
     await driver.cancel(cluster, [JobId("4711_0")])
     assert launcher.requests[-1]["arguments"] == ("4711_[0]",)
     await driver.submit(a_spec(cluster, group="w2"))
-    driver._ours.clear()
+    driver._ids._ours.clear()
     for _ in range(2):  # something else is found, or nothing can be
         with pytest.raises(BackendUnavailable, match="slurmctld is away"):
             await driver.cancel(cluster, [JobId("4711")])
@@ -546,6 +617,23 @@ async def test_what_is_still_there_long_after_a_cancel_is_cancelled_again(
         await driver.cancel(cluster, [JobId("8")])
         await trio.sleep(100 * PATIENCE)
         assert len(launcher.requests) == 3 + REPEATS  # nobody watches 8
+
+
+async def test_a_repeated_cancel_that_hangs_holds_up_only_its_user(launcher, cluster, monkeypatch, autojump_clock):
+    driver = a_driver(launcher)
+    bob = evolve(cluster, name="c2", username="bob")
+    queue = "7|RUNNING|None\n8|RUNNING|None\n"
+    async with open_played(driver, monkeypatch, squeue=queue, scontrol=lambda command: named(command, "")):
+        with driver.watch(cluster) as hers, driver.watch(bob) as his:
+            hers.add(JobId("7"))
+            his.add(JobId("8"))
+            await driver.cancel(cluster, [JobId("7")])
+            await driver.cancel(bob, [JobId("8")])
+            launcher.hangs = "alice"
+            await trio.sleep(100 * PATIENCE)
+            users = [request["user"] for request in launcher.requests]
+            assert users.count("bob") == 1 + REPEATS
+            assert users.count("alice") == 2, "one at a time"
 
 
 async def test_jobs_that_can_never_run_are_cancelled_where_the_site_wants_it(

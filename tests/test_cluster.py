@@ -320,7 +320,7 @@ async def test_a_silent_scheduler_that_was_taken_back_shows_no_secrets(autojump_
         house.driver.explanations["1_0"] = "token 0123456789abcdef"
         await house.running()
         await house.status(ClusterStatus.FAILED)
-        assert house.cluster.record.reason.endswith("for 30 s\ntoken [redacted]")
+        assert house.cluster.record.reason.endswith("for 30 s, and its port refuses\ntoken [redacted]")
 
 
 # ---- failures

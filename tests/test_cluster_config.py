@@ -34,7 +34,7 @@ def test_a_scheduler_fits_into_its_cluster() -> None:
         ClusterConfig(scheduler_cores=2, cluster_max_cores=1.5)
 
 
-@pytest.mark.parametrize("variables", [{"": "x"}, {"A=B": "x"}, {"A": "x\0"}, {"A\0": "x"}])
+@pytest.mark.parametrize("variables", [{"": "x"}, {"A=B": "x"}, {"A": "x\0"}, {"A\0": "x"}, {"-S": "x"}, {"-": "x"}])
 def test_environment_variables_that_cannot_be(variables: dict[str, str]) -> None:
     with pytest.raises(SettingError, match="environment must hold names"):
         ClusterConfig(environment=variables)

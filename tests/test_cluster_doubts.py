@@ -4,9 +4,10 @@ import pytest
 import trio
 
 from gateway.backends.jobqueue import JobQueueClusterConfig
+from gateway.cluster import MOST_ATTEMPTS
 from gateway.errors import AnswerLost, BackendUnavailable, ClusterFailed
 from gateway.lifecycle import WorkerState
-from gateway.models import ClusterStatus, JobState
+from gateway.models import ClusterStatus, JobReport, JobState
 from gateway.submissions import SLOW_SUBMIT
 from gateway.worker_keeper import QUEUE_RETRY
 from tests.cluster_house import LIMITS, open_house, settle
@@ -158,9 +159,48 @@ async def test_a_scheduler_that_is_missed_before_it_reported_has_ended(autojump_
     async with open_house() as house:
         await house.open()
         await house.driver.wait_submissions(1)
+        house.driver.report("scheduler", JobState.QUEUED)
+        await settle()
         house.driver.report("scheduler", JobState.GONE, "it has left the queue", presumed=True)
         await house.status(ClusterStatus.FAILED)
         assert house.driver.cancelled == [("1_0",)]
+
+
+NEVER_SEEN = JobReport(JobState.GONE, "it has left the queue", presumed=True)
+
+
+async def test_a_scheduler_that_a_crashed_server_has_forgotten_is_submitted_again(autojump_clock):
+    async with open_house() as house:
+        house.driver.on_submit = lambda job: setattr(job, "report", NEVER_SEEN if job.id < "2" else job.report)
+        await house.open()
+        await house.driver.wait_submissions(2)
+        await settle()
+        assert "The scheduler's job 1_0 was never in the queue; submitting it again" in house.told
+        assert house.driver.cancelled == [("1_0",)]
+        await house.beat()
+        assert house.cluster.record.status is ClusterStatus.RUNNING
+        assert [record.jobs for record in house.store.submissions.values()] == [("2_0",)]
+
+
+async def test_a_scheduler_that_never_comes_into_the_queue_fails_in_the_end(autojump_clock):
+    async with open_house() as house:
+        house.driver.on_submit = lambda job: setattr(job, "report", NEVER_SEEN)
+        house.driver.cancel_errors.append(BackendUnavailable("away"))
+        await house.open()
+        await house.status(ClusterStatus.FAILED)
+        assert len(house.driver.submissions) == MOST_ATTEMPTS
+        assert "Job 1_0 could not be cancelled: away" in house.told
+
+
+async def test_workers_that_a_crashed_server_has_forgotten_are_replaced(autojump_clock, heard):
+    async with open_house() as house:
+        await house.running()
+        house.driver.on_submit = lambda job: setattr(job, "report", NEVER_SEEN if job.id < "6" else job.report)
+        await house.cluster.scale(1)
+        await house.driver.wait_submissions(6)
+        await settle()
+        assert house.cluster.record.status is ClusterStatus.RUNNING
+        assert "The job of worker w1-0 was never in the queue: it has left the queue" in house.told
 
 
 async def test_a_scheduler_that_comes_back_to_the_list_is_not_missed(autojump_clock):

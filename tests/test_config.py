@@ -59,7 +59,8 @@ def test_defaults() -> None:
     assert type(config.authenticator) is SimpleAuthenticator
     assert isinstance(config.cluster_config, ClusterConfig)
     assert config.origins == {}
-    assert config.warnings == ()
+    (warning,) = config.warnings
+    assert warning.startswith("ANYBODY CAN ACT AS ANYBODY: SimpleAuthenticator.password is not set, ")
     assert isinstance(config.backend.cluster_options, Options)
 
 
@@ -181,7 +182,7 @@ def test_options_may_depend_on_the_user(config: Load) -> None:
 
 def test_retired_options_warn(config: Load, tmp_path: Path) -> None:
     loaded = config("c.Proxy.externally_managed = True\nc.Proxy.log_level = 'warn'\n")
-    assert loaded.warnings == (
+    assert loaded.warnings[1:] == (
         f"{tmp_path}/config.py:1: c.Proxy.externally_managed has no effect: the proxy is part of this process",
         f"{tmp_path}/config.py:2: c.Proxy.log_level has no effect: the proxy is part of this process;"
         " set c.DaskGateway.log_level",
@@ -360,7 +361,7 @@ def test_lines_are_those_of_the_cause(mistakes: Mistakes, tmp_path: Path) -> Non
     (tmp_path / "sub.py").write_text("def helper(c):\n    c.Proxy.a = 1\nx = 1\nimport nothing_at_all\n")
     assert mistakes("load_subconfig('sub.py')\ndef f():\n    return int('x')\nsetattr(c.Proxy, 'b', 2)\nf()\n") == [
         "sub.py:4: ModuleNotFoundError: No module named 'nothing_at_all'",
-        "config.py:4: c.Proxy.b = 2: Proxy has no option 'b' (did you mean 'dashboard_timeout'?)",
+        "config.py:4: c.Proxy.b = 2: Proxy has no option 'b' (did you mean 'memory_budget'?)",
         "config.py:3: ValueError: invalid literal for int() with base 10: 'x'",
     ]
 
@@ -532,7 +533,7 @@ def test_a_package_that_is_not_here(mistakes: Mistakes, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("option", ["check_timeouts_period", "cluster_status_period", "worker_status_period"])
 def test_options_of_backends_that_do_nothing_are_warned_of(config: Load, option: str) -> None:
-    (warning,) = config(f"c.DBBackendBase.{option} = 5\n").warnings
+    (_, warning) = config(f"c.DBBackendBase.{option} = 5\n").warnings
     assert f"c.DBBackendBase.{option} has no effect: " in warning
 
 
@@ -564,7 +565,7 @@ def test_directives_that_nobody_reads_are_a_warning(tmp_path):
         'c.DaskGateway.backend_class = "gateway.backends.slurm_backend.SlurmBackend"\n'
         'c.JobQueueClusterConfig.scheduler_setup = "true\\n#SBATCH --time=1"\n'
     )
-    (warning,) = load(file).warnings
+    *_, warning = load(file).warnings
     assert "SlurmClusterConfig.scheduler_setup has #SBATCH lines below its first command" in warning
 
 
@@ -572,3 +573,105 @@ def test_several_wrong_values_at_once_are_all_named_to_the_user():
     with pytest.raises(SettingErrors) as caught:
         with_overrides(SlurmClusterConfig(), {"extra_args": ["--wrap=x"], "worker_setup": "#SBATCH --uid=0"})
     assert [error.option for error in caught.value.errors] == ["extra_args", "worker_setup"]
+
+
+# Who can be whom
+
+PASSWORD = "c.SimpleAuthenticator.password = 'x'\n"
+BACKEND = "c.DaskGateway.backend_class = 'gateway.backends.{}'\n"
+LOCAL, UNSAFE = BACKEND.format("local.LocalBackend"), BACKEND.format("local.UnsafeLocalBackend")
+SLURM = BACKEND.format("slurm_backend.SlurmBackend")
+LOOPBACK = "c.Proxy.address = '127.0.0.1:0'\n"
+OWN = """
+from gateway.auth import SimpleAuthenticator
+class Own(SimpleAuthenticator):
+    async def authenticate(self, request):
+        ...
+c.DaskGateway.authenticator_class = Own
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PASSWORD,
+        PASSWORD + SLURM,
+        PASSWORD + LOCAL,
+        OWN,
+        OWN + LOCAL,
+        LOOPBACK,
+        LOOPBACK + SLURM,
+        "c.Proxy.address = 'localhost:1'\nc.DaskGateway.address = '[::1]:2'\n",
+    ],
+)
+def test_nothing_to_warn_of_when_users_are_known_or_local(config: Load, text: str) -> None:
+    assert config(text).warnings == ()
+
+
+@pytest.mark.parametrize("backend", [UNSAFE, SLURM])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "c.SimpleAuthenticator.password = ''\n",
+        "c.Proxy.address = '0.0.0.0:1'\n",
+        "c.Proxy.address = 'unix:/run/gateway'\n",
+        "c.Proxy.address = 'systemd'\n",
+        "c.Proxy.address = '10.1.2.3:1'\n",
+        "c.Proxy.address = '127.0.0.1.example.org:1'\n",
+        LOOPBACK + "c.DaskGateway.address = ':2'\n",
+    ],
+)
+def test_a_gateway_that_believes_anybody_is_warned_of(config: Load, backend: str, text: str) -> None:
+    (warning,) = config(text + backend).warnings
+    assert warning.startswith("ANYBODY CAN ACT AS ANYBODY: SimpleAuthenticator.password is not set")
+    assert "Set c.SimpleAuthenticator.password, or c.DaskGateway.authenticator_class" in warning
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "SimpleAuthenticator.password must be set"),
+        (
+            "c.SimpleAuthenticator.password = ''\n",
+            "config.py:2: c.SimpleAuthenticator.password = ********: must be set",
+        ),
+        (LOOPBACK + "c.DaskGateway.address = ':2'\n", "whoever reaches :2 runs anything as any user"),
+    ],
+)
+def test_processes_of_all_users_are_not_for_anybody_who_can_reach_a_port(
+    mistakes: Mistakes, text: str, where: str
+) -> None:
+    (line,) = mistakes(LOCAL + text)
+    assert where in line
+    assert "listen at 127.0.0.1 only" in line
+
+
+def test_processes_of_all_users_without_password_on_loopback_are_warned_of(config: Load) -> None:
+    (warning,) = config(LOCAL + LOOPBACK).warnings
+    assert "Each user of this machine can run anything as each other one." in warning
+
+
+@pytest.mark.parametrize(
+    ("override", "option"),
+    [
+        ("--SimpleAuthenticator.password=x", "SimpleAuthenticator.password"),
+        ("--DBBackendBase.db_encrypt_keys=['" + "A" * 43 + "=']", "DBBackendBase.db_encrypt_keys"),
+        ("--DBBackendBase.db_url=postgresql://me:secret@host/db", "DBBackendBase.db_url"),
+    ],
+)
+def test_a_secret_on_the_command_line_is_warned_of(config: Load, override: str, option: str) -> None:
+    (warning,) = config(LOOPBACK, override).warnings
+    assert warning.startswith(f"--{option} on the command line can be read by each user of this machine: ")
+    assert "secret@" not in warning
+
+
+@pytest.mark.parametrize("override", ["--DBBackendBase.db_url=sqlite:///x.sqlite", "--Proxy.prefix=/x"])
+def test_what_is_no_secret_may_stand_on_the_command_line(config: Load, override: str) -> None:
+    assert config(LOOPBACK + "c.DBBackendBase.db_url = 'postgresql://me:secret@host/db'\n", override).warnings == ()
+
+
+def test_groups_that_do_not_exist_are_a_mistake(mistakes: Mistakes) -> None:
+    (line,) = mistakes(PASSWORD + LOCAL + "c.LocalBackend.allowed_groups = ['root', 'no-such-group']\n")
+    assert line.startswith("config.py:3: c.LocalBackend.allowed_groups = ")
+    assert line.endswith("has the group 'no-such-group', which does not exist on this machine")

@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+import trio
 from trio.testing import wait_all_tasks_blocked
 
 from gateway import garbage
@@ -31,6 +32,42 @@ async def test_what_has_survived_is_set_aside(mock_clock):
         mock_clock.jump(garbage.EVERYTHING_PERIOD)
         await wait_all_tasks_blocked()
         assert old_dies() is None
+
+
+async def test_growth_is_looked_at_at_once(monkeypatch, autojump_clock):
+    """Cycles that were set aside, and then died, more of them than there may be."""
+    monkeypatch.setattr(garbage, "GROWTH", 10_000)
+    monkeypatch.setattr(garbage, "GROWTH_PART", 0)
+    start = trio.current_time()
+    async with spare_survivors():
+        await wait_all_tasks_blocked()
+        dies = []
+        for _ in range(10):
+            knots = [Knot() for _ in range(3000)]
+            gc.collect()  # they survive this
+            dies.append(weakref.ref(knots[0]))
+            del knots
+            await wait_all_tasks_blocked()
+        assert sum(die() is not None for die in dies) <= 5
+        assert trio.current_time() < start + garbage.EVERYTHING_PERIOD
+
+
+async def test_what_dies_by_its_count_is_no_growth(monkeypatch, autojump_clock):
+    monkeypatch.setattr(garbage, "GROWTH", 10_000)
+    monkeypatch.setattr(garbage, "GROWTH_PART", 0)
+    knot = Knot()
+    dies = weakref.ref(knot)
+    async with spare_survivors():
+        gc.collect()
+        monkeypatch.setattr(garbage, "GROWTH", 10_000 + gc.get_freeze_count())
+        await wait_all_tasks_blocked()
+        del knot
+        for _ in range(10):
+            lists = [[] for _ in range(3000)]
+            gc.collect()
+            lists.clear()
+            await wait_all_tasks_blocked()
+        assert dies() is not None
 
 
 async def test_nothing_stays_behind():

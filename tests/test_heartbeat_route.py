@@ -3,6 +3,7 @@
 import orjson
 import pytest
 import trio
+import trio.testing
 from structlog.testing import capture_logs
 
 from gateway import heartbeat_route
@@ -169,3 +170,30 @@ async def test_addresses_that_are_not_connected_to_are_refused_when_they_are_new
         assert messages.count(answer.error) == 1
         assert house.routes.routes == {name: ("tls://10.0.0.1:8786", "http://10.0.0.1:8787")}
         assert (await house.beat(name, dashboard_address="")).status == 200
+
+
+async def test_a_heartbeat_that_is_too_large_is_told_to_who_looks_for_the_reason(monkeypatch):
+    monkeypatch.setattr(heartbeat_route, "KEPT", 1000)
+    async with open_house() as house:
+        name = await house.create()
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(3):
+            answer = await house.beat(name, active_workers=["else"] * 5000)
+            assert (answer.status, "1000 bytes" in answer.error) == (413, True)
+        messages = [event.message for event in house.manager.find(name).events]
+        assert messages.count(answer.error) == 1
+
+
+async def test_a_long_list_of_closed_workers_means_what_a_short_one_does():
+    async with open_house(worker_start_failure_limit=3) as house:
+        name = await house.running()
+        await house.beat(name, 2)
+        await house.driver.wait_submissions(2)
+        cluster = house.manager.find(name)
+        await trio.testing.wait_all_tasks_blocked()
+        names = [worker.name for worker in cluster.workers]
+        assert len(names) == 2
+        closed = [f"w9{number}-0" for number in range(5000)] + names[:1]
+        assert (await house.beat(name, 2, closed_workers=closed)).status == 200
+        states = {worker.name: worker.state.name for worker in cluster.workers}
+        assert [states[name] for name in names] == ["ENDING", "QUEUED"]

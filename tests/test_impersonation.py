@@ -8,6 +8,7 @@ import pytest
 from gateway.backends import impersonation
 from gateway.backends.dialect import Answer
 from gateway.backends.impersonation import Launcher, own_account, parse_answer
+from gateway.backends.processes import OutputTooLong
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused
 
 PATH = "/opt/dask-gateway/bin/dask-gateway-jobqueue-launcher"
@@ -18,7 +19,8 @@ def calls(monkeypatch):
     """Calls of commands; the answer is what the test puts first in the list."""
     calls = []
 
-    async def run_command(argv, *, environment, stdin):
+    async def run_command(argv, *, environment, stdin, max_output):
+        assert max_output == impersonation.MAX_ANSWER
         answer = calls.pop(0)
         calls.append((tuple(argv), json.loads(stdin)))
         if isinstance(answer, BaseException):
@@ -76,7 +78,7 @@ def test_no_answer_has_a_reason(stderr, error, words):
         parse_answer(Answer(1, "", stderr), "alice", PATH, "dask")
 
 
-@pytest.mark.parametrize("stdout", ["[]", "{}", "1", '"ok"', "{"])
+@pytest.mark.parametrize("stdout", ["[]", "{}", "1", '"ok"', "{", "[" * 100_000, '{"ok": ' * 100_000, "9" * 5000])
 def test_other_output_is_no_answer(stdout):
     with pytest.raises(BackendUnavailable):
         parse_answer(Answer(0, stdout, ""), "alice", PATH, "dask")
@@ -93,12 +95,27 @@ def test_a_refusal_and_a_loss_of_the_launcher():
 async def test_a_launcher_that_does_not_answer(calls, autojump_clock, monkeypatch):
     import trio
 
-    async def run_command(argv, *, environment, stdin):
+    async def run_command(argv, *, environment, stdin, max_output):
         await trio.sleep_forever()
 
     monkeypatch.setattr(impersonation, "run_command", run_command)
     with pytest.raises(AnswerLost, match="within 30 seconds"):
         await ask()
+
+
+async def test_an_answer_that_is_too_long_is_lost(calls):
+    calls.append(OutputTooLong("it printed more than 1048576 bytes"))
+    with pytest.raises(AnswerLost, match="for alice is not read: it printed more than"):
+        await ask()
+
+
+def test_texts_of_an_answer_can_be_written_and_shown():
+    result = parse_answer(Answer(0, r'{"ok": true, "text": "a\ud800b", "kept": 1}', ""), "alice", PATH, "dask")
+    assert result == {"ok": True, "text": "a?b", "kept": 1}
+    refusal = json.dumps({"ok": False, "error": "x" * 100_000})
+    with pytest.raises(JobRefused) as caught:
+        parse_answer(Answer(0, refusal, ""), "alice", PATH, "dask")
+    assert len(str(caught.value)) < 1000
 
 
 async def test_sudo_that_cannot_be_run(calls):

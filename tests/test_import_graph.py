@@ -60,6 +60,7 @@ pure    gateway.backends.tracebacks
 pure    gateway.carry
 pure    gateway.config_classes
 pure    gateway.heartbeat
+pure    gateway.heartbeat_body
 pure    gateway.http2_frames
 pure    gateway.jobs
 pure    gateway.lifecycle
@@ -74,6 +75,7 @@ pure    gateway.proxy.pages
 pure    gateway.proxy.proxy_protocol
 pure    gateway.proxy.routes
 pure    gateway.proxy.trust
+pure    gateway.quota
 pure    gateway.reasons
 pure    gateway.request_origin
 pure    gateway.scaling
@@ -92,21 +94,26 @@ io      gateway.backends.local_process
 io      gateway.backends.local_sessions
 io      gateway.backends.node_daemon
 io      gateway.backends.processes
+io      gateway.backends.removal
 io      gateway.backends.site_commands
+io      gateway.backends.user_slots
 io      gateway.backends.watch
 io      gateway.changes
 io      gateway.config_file
 io      gateway.events
 io      gateway.garbage
+io      gateway.hearing
 io      gateway.http_budget
 io      gateway.log
 io      gateway.notify
+io      gateway.pace
 io      gateway.proxy.certificate
 io      gateway.proxy.connector
 io      gateway.proxy.deadlines
 io      gateway.proxy.file_limit
 io      gateway.proxy.hushed_log
 io      gateway.proxy.listeners
+io      gateway.proxy.memory_budget
 io      gateway.proxy.pipes
 io      gateway.proxy.resolver
 io      gateway.proxy.tcp_options
@@ -126,6 +133,7 @@ io      gateway.supervise
 io      gateway.tls
 
 trees   gateway.backends.batch
+trees   gateway.backends.job_names
 trees   gateway.backends.local
 trees   gateway.backends.local_driver
 trees   gateway.backends.pbs_backend

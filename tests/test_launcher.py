@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.backends import launcher, launcher_settings
+from gateway.backends import impersonation, launcher, launcher_settings
 
 # A batch command that tells how it was called.
 TELL = """#!{python}
@@ -123,6 +123,19 @@ def test_a_percent_sign_in_the_directory_is_no_pattern_of_sbatch(batch, home):
     call = told(submit(staging_directory="{home}/100%j/{username}"))
     assert call["argv"][-1] == f"--output={home}/100%%j/alice/c1/w1-%a.log"
     assert (home / "100%j" / "alice" / "c1").is_dir()
+
+
+@pytest.mark.parametrize("noise", ["x" * 79, "\\x00" * 20, "\\xff" * 20])
+def test_of_much_output_the_first_and_the_last_lines_are_passed_on(batch, home, noise):
+    script = f"import os; os.write(%d, b'first\\n' + b'{noise}\\n' * 20000 + b'4711\\n')"
+    (batch / "sbatch").write_text(f"#!{sys.executable}\n{script % 1}\n{script % 2}\n")
+    answer = submit()
+    for stream in ("stdout", "stderr"):
+        assert answer[stream].startswith("first\n")
+        assert answer[stream].endswith("\n4711\n")
+        lines = set(answer[stream].splitlines())
+        assert len(lines) == 3, "no line is cut"
+    assert len(json.dumps(answer)) < impersonation.MAX_ANSWER
 
 
 def test_cancel_needs_no_directory(batch, home):
@@ -301,7 +314,7 @@ def test_a_removal_that_fails_can_be_tried_again(directory, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", fail)
-        assert clean()["error"].endswith("cannot be removed: Permission denied")
+        assert clean()["error"].endswith("cannot be removed: 'w1-0.log': Permission denied")
     assert clean() == {"ok": True, "kept": 0}
     assert not directory.exists()
 
@@ -528,11 +541,38 @@ def test_clean_follows_no_link_and_touches_nothing_foreign(directory, home, tmp_
 
 
 def test_clean_tells_why_it_cannot(directory, monkeypatch):
-    def fail(path, cluster):
+    def fail(path, cluster, deadline):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(launcher.directories, "remove", fail)
     assert clean()["error"].endswith("cannot be removed: Permission denied")
+
+
+def test_what_could_not_be_removed_goes_when_its_time_is_up(directory):
+    (directory / "w1-0.log").write_text("x")
+    assert clean(seconds=0)["error"].endswith("cannot be removed: there was no time for the rest")
+    assert clean(cluster="c2", keep_logs=True) == {"ok": True, "kept": 1}
+    assert clean(cluster="c2", keep_logs=True, retention=0) == {"ok": True, "kept": 0}
+    assert not directory.exists()
+
+
+def test_a_directory_that_cannot_be_removed_keeps_no_other(directory, monkeypatch):
+    submit(cluster="c2")
+    submit(cluster="c3")
+    for cluster in ("c1", "c2", "c3"):
+        assert clean(cluster=cluster, keep_logs=True)["ok"]
+    remove = launcher.directories._remove
+
+    def fail(parent, name, deadline):
+        if name == "c2":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        if name == "c3":
+            raise FileNotFoundError
+        return remove(parent, name, deadline)
+
+    monkeypatch.setattr(launcher.directories, "_remove", fail)
+    assert clean(cluster="other", retention=0) == {"ok": True, "kept": 1}
+    assert not directory.exists()
 
 
 # --- as a program -----------------------------------------------------------------------------------------------------

@@ -160,5 +160,28 @@ def test_a_file_need_not_be_a_program(tree):
     assert unsafe("/usr/bin") == "/usr/bin is no file"
 
 
+def test_a_folder_of_the_gateway_s_user(tree):
+    assert unsafe("/tmp/user", folder=True, owners=(0, 1000)) == ""
+    assert unsafe("/tmp/user/sbatch", owners=(0, 1000)) == ""
+    assert unsafe("/tmp/user", folder=True) == "/tmp/user does not belong to root"
+    assert unsafe("/tmp/user", folder=True, owners=(0, 1)) == "/tmp/user does not belong to root or the gateway's user"
+    assert unsafe("/usr/bin/sbatch", folder=True) == "/usr/bin/sbatch is no folder"
+
+
+def test_into_a_sticky_folder_others_can_put_files(tree):
+    assert unsafe("/tmp", folder=True) == "/tmp can be changed by others than root"
+    assert (
+        unsafe("/tmp", folder=True, owners=(0, 1)) == "/tmp can be changed by others than root and the gateway's user"
+    )
+    assert unsafe("/tmp/root", folder=True) == ""
+
+
+def test_a_group_may_be_trusted(tree):
+    assert unsafe("/group", folder=True) == "/group can be changed by others than root"
+    assert unsafe("/group", folder=True, group_may_write=True) == ""
+    assert unsafe("/usr/bin/writable", group_may_write=True) == ""
+    assert unsafe("/tmp", folder=True, group_may_write=True) == "/tmp can be changed by others than root"
+
+
 def test_the_system_s_own_commands_are_safe():
     assert unsafe("/usr/bin/env", program=True) == ""

@@ -141,7 +141,7 @@ def test_all_but_the_logs_is_removed(directory, account):
 
 def test_what_cannot_be_removed_is_told(directory, account):
     Path(directory.path, "c1").write_text("not a folder")
-    assert "c1" in directory.remove("c1", keep_logs=False)[0]
+    assert "Not a directory" in directory.remove("c1", keep_logs=False)[0]
     assert "Not a directory" in directory.remove("c1", keep_logs=True)[0]
 
 

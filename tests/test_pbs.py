@@ -264,7 +264,9 @@ def test_names_are_asked_for_by_id(dialect):
 def test_refusals_and_accidents_of_qsub(dialect):
     assert dialect.refusal(Answer(162, "", AWAY)) is Refusal.AWAY
     assert dialect.refusal(Answer(183, "", "qsub: End of File\n")) is Refusal.LOST
-    assert dialect.refusal(Answer(170, "", "qsub: Unknown queue\n")) is Refusal.REFUSED
+    refused = Answer(170, "", "qsub: Unknown queue\n")
+    assert dialect.refusal(refused) is Refusal.REFUSED
+    assert dialect.advice(refused) == "What helps may be queue."
 
 
 # --- cancel ---------------------------------------------------------------------------------------------------------
@@ -353,6 +355,22 @@ def test_a_suspended_job_runs(dialect):
 def test_one_failed_question_and_nothing_is_known(dialect, answers):
     with pytest.raises(StatusFailed, match="cannot connect"):
         dialect.parse_status({}, answers)
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        "pbs_iff: cannot connect to host\nauth: Unable to authenticate connection (pbs:15001)\n",
+        "qselect: Premature end of message\n",
+        AWAY,
+    ],
+)
+def test_an_empty_answer_of_a_qselect_that_broke_off_is_none(dialect, stderr):
+    """As qdel was seen to end with 0: nobody may be believed to be gone."""
+    with pytest.raises(StatusFailed):
+        dialect.parse_status({}, [ok(stderr=stderr), ok(), ok()])
+    with pytest.raises(StatusFailed):
+        dialect.parse_found(a_spec().cluster, Role.WORKER, "w1", 2, [ok(), ok(stderr=stderr)])
 
 
 @given(st.text())

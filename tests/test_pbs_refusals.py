@@ -20,6 +20,10 @@ SEEN = {
         (183, "Communication failure.\nCouldn't connect to cluster: pbs\n"),
         (255, f"{AUTH}qsub: cannot connect to server pbs (errno=-1)\n"),
         (0, AUTH),  # qdel
+        (0, f"pbs_iff: cannot connect to host\n{AUTH}"),
+        (0, "auth: error returned: 15019\nauth: Unable to authenticate connection (pbs:15001)\n"),
+        (171, "auth: error returned: 15019\nqsub: cannot connect to server pbs (errno=15019)\n"),
+        (255, f"{AUTH}Unknown Host.\nqstat: cannot connect to server pbs (errno=15008)\n"),
         (160, "Unknown Host.\nqsub: cannot connect to server nosuch (errno=15008)\n"),
         (139, "Communication failure.\nqsub: cannot connect to server pbs (errno=15031)\n"),
         (162, "Connection refused\nqsub: cannot connect to server  (errno=15010)\n"),
@@ -30,6 +34,7 @@ SEEN = {
         (1, "qsub: End of File\nqsub: SIGPIPE received, job submission interrupted.: Success\n"),
         (1, "qsub: SIGPIPE received, job submission interrupted.: Broken pipe\n"),
         (183, "qdel: Premature end of message\n"),
+        (183, "qselect: End of File\n"),
         (139, ""),
         (255, "Failed to recv data from background qsub\n"),
         (134, "munmap_chunk(): invalid pointer\n"),

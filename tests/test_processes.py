@@ -58,6 +58,14 @@ async def test_endless_output_is_ended(monkeypatch):
         await run("while True: print('x' * 1000)")
 
 
+@pytest.mark.parametrize("stream", [1, 2])
+async def test_output_that_exceeds_a_limit_is_not_kept(stream):
+    program = f"import os\nwhile True: os.write({stream}, b'x' * 4096)"
+    with pytest.raises(OutputTooLong, match="more than 5000 bytes"):
+        await run(program, max_output=5000)
+    assert len((await run("print('x' * 4999)", max_output=5000)).stdout) == 5000
+
+
 async def test_a_deadline_ends_the_whole_process_group():
     # A pipe that the command and its child hold open: it ends when both have.
     reader, writer = os.pipe()

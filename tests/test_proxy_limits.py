@@ -21,7 +21,7 @@ from gateway.proxy.listeners import open_listeners
 from gateway.proxy.routes import Routes
 from gateway.proxy.server import PublicPort, serve_public
 from gateway.proxy.traffic import Traffic
-from tests.hellos import split
+from tests.hellos import openssl_hello, split
 from tests.proxy_peers import (
     HELLO,
     LOCAL,
@@ -87,17 +87,132 @@ async def _eventually(address: Any) -> trio.SocketStream:
             return client
 
 
-async def test_the_number_of_undecided_connections_is_limited() -> None:
+async def test_of_those_that_have_not_asked_for_anything_the_oldest_makes_room() -> None:
     limits = Limits(max_undecided=2, shutdown_grace=0)
     async with peer(echo) as port, public_port(route_to(port), limits=limits) as address:
         one, two = await connect(address), await connect(address)
         await two.send_all(HELLO[:10])
         await trio.testing.wait_all_tasks_blocked(0.02)
-        assert await is_refused(address)
-        await one.send_all(HELLO)
-        await receive_exactly(one, len(HELLO))
-        async with one, two, await relayed(address):
-            pass
+        async with one, two, await connect(address) as three:
+            assert await is_ended(one)
+            await two.send_all(HELLO[10:])
+            await receive_exactly(two, len(HELLO))
+            async with await relayed(address):
+                await three.send_all(HELLO)
+                await receive_exactly(three, len(HELLO))
+
+
+async def is_ended(stream: trio.SocketStream) -> bool:
+    """Whether the other side ends a connection; waits for that, and closes it."""
+    async with stream:
+        try:
+            return await stream.receive_some() == b""
+        except trio.BrokenResourceError:
+            return True
+
+
+async def test_kept_connections_make_room() -> None:
+    limits = Limits(max_connections=4, shutdown_grace=0)
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def ask(stream: trio.SocketStream) -> None:
+        data = b""
+        await stream.send_all(request)
+        while not data.endswith(b"http 0"):
+            piece = await stream.receive_some()
+            assert piece
+            data += piece
+
+    async with public_port(Routes(), serve_http=http_server(hello_app), limits=limits) as address:
+        kept = [await connect(address) for _ in range(4)]
+        for stream in (*kept, kept[0]):  # so the second one is idle for longest
+            await ask(stream)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert (await get(address)).endswith(b"http 0")
+        assert await is_ended(kept.pop(1))
+        for stream in kept:
+            await ask(stream)
+            await stream.aclose()
+
+
+async def test_relays_of_one_address_make_room_for_another_s() -> None:
+    limits = Limits(max_connections=8, shutdown_grace=0)
+    async with peer(echo) as port, public_port(route_to(port), limits=limits) as address:
+        many = [await relayed(address) for _ in range(7)]
+        async with await connect(address) as client:
+            await client.send_all(HELLO)  # the eighth place is for those who are not relayed
+            assert (await receive_all(client))[-1:] == b"\x50"
+        async with await connect_from("127.0.0.2", address) as other:
+            await other.send_all(HELLO)
+            assert await receive_exactly(other, len(HELLO)) == HELLO
+        assert await is_ended(many.pop())
+        for stream in many:  # those that have been there for longer
+            await stream.send_all(b"x")
+            assert await receive_exactly(stream, 1) == b"x"
+            await stream.aclose()
+
+
+async def connect_from(host: str, address: Any) -> trio.SocketStream:
+    sock = trio.socket.socket()
+    await sock.bind((host, 0))
+    await sock.connect(address)
+    return trio.SocketStream(sock)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_connections_that_wait_for_their_scheduler_make_room(
+    monkeypatch: pytest.MonkeyPatch, by_name: bool
+) -> None:
+    over, token = threading.Event(), trio.lowlevel.current_trio_token()
+    asked = trio.Event()
+
+    def hang(*_: Any, **__: Any) -> Any:
+        token.run_sync_soon(asked.set)
+        over.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (LOCAL, 1))]
+
+    listener, queue = full_listener()
+    limits = Limits(max_connections=8, shutdown_grace=0)
+    with listener:
+        full = f"tls://{'node.example' if by_name else LOCAL}:{listener.getsockname()[1]}"
+        routes = Routes()
+        routes.add("abc", full)
+        async with peer(echo) as port, public_port(routes, limits=limits) as address:
+            if by_name:
+                monkeypatch.setattr(resolver.socket, "getaddrinfo", hang)
+            many = [await connect(address) for _ in range(7)]
+            for stream in many:
+                await stream.send_all(HELLO)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            routes.add("other", f"tls://{LOCAL}:{port}")
+            async with await connect_from("127.0.0.2", address) as other:
+                hello = openssl_hello("daskgateway-other")
+                await other.send_all(hello)
+                assert await receive_exactly(other, len(hello)) == hello
+                assert await is_ended(many.pop())
+                over.set()
+                await trio.testing.wait_all_tasks_blocked(0.02)
+                await other.send_all(b"x")
+                assert await receive_exactly(other, 1) == b"x"
+            for stream in many:
+                await stream.aclose()
+    for sock in queue:
+        sock.close()
+
+
+async def test_a_web_connection_that_makes_room_before_its_task_has_begun() -> None:
+    """All three arrive in one turn of the loop, and only then tasks have theirs."""
+    limits = Limits(max_connections=2, shutdown_grace=0)
+    sockets = [socket.socket() for _ in range(3)]
+    async with public_port(Routes(), serve_http=http_server(hello_app), limits=limits) as address:
+        for sock in sockets:  # no await between these
+            sock.connect(address)
+            sock.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        first, *others = [trio.SocketStream(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
+        assert await is_ended(first)
+        for stream in others:
+            async with stream:
+                assert (await receive_all(stream)).endswith(b"http 0")
 
 
 async def test_without_file_descriptors_the_port_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +228,27 @@ async def test_without_file_descriptors_the_port_waits(monkeypatch: pytest.Monke
     monkeypatch.setattr(socket.socket, "accept", scarce)
     async with peer(echo) as port, public_port(route_to(port)) as address, await relayed(address):
         assert not failures
+
+
+async def test_without_file_descriptors_the_silent_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[OSError] = []
+    accept = socket.socket.accept
+
+    def scarce(self: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return accept(self)
+
+    monkeypatch.setattr("gateway.proxy.server._PAUSE", 1000)
+    monkeypatch.setattr(socket.socket, "accept", scarce)
+    missed: list[str] = []
+    async with peer(echo) as port, public_port(route_to(port), missed=missed.append) as address:
+        silent = await connect(address)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        failures.append(OSError(errno.EMFILE, "Too many open files"))
+        async with await relayed(address):
+            assert await is_ended(silent)
+    assert "connections could not be accepted" in missed
 
 
 async def test_without_file_descriptors_for_a_scheduler_the_client_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,41 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import StartError
-from gateway.proxy.admission import Admission
 from gateway.proxy.certificate import ReloadingContext
 from gateway.proxy.client_hello import More
 from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.hushed_log import HushedLog
-from gateway.proxy.limits import Limits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.proxy_protocol import BadProxyHeader, ProxyHeader, parse_proxy_header
 from gateway.proxy.tcp_options import expect_life, hurry_within_host
 from gateway.proxy.traffic import Traffic
 from gateway.proxy.trust import Trust
 from tests.proxy_peers import HELLO, connect, echo, get, peer, receive_all, receive_exactly
-
-# --- admission ------------------------------------------------------------------------------------------------------
-
-
-def test_each_limit_has_its_reason() -> None:
-    admission = Admission(Limits(max_connections=3, max_connections_per_address=2, max_undecided=2))
-    assert not admission.refusal("a")
-    admission.enter("a")
-    admission.enter("a")
-    assert "of one address" in admission.refusal("a")
-    assert not admission.refusal("b")
-    admission.undecided = 2
-    assert "have not asked" in admission.refusal("b")
-    admission.undecided = 0
-    admission.enter("b")
-    assert "max_connections" in admission.refusal("c")
-    admission.leave("a")
-    assert not admission.refusal("a")
-    admission.leave("a")
-    admission.leave("b")
-    assert admission.total == 0
-
 
 # --- trust ----------------------------------------------------------------------------------------------------------
 

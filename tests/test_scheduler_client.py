@@ -1,5 +1,7 @@
 """Messages to schedulers, over real connections to schedulers of all kinds."""
 
+import errno
+import socket
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -7,10 +9,15 @@ import h11
 import orjson
 import pytest
 import trio
+import trio.testing
 
 from gateway import scheduler_client
 from gateway.errors import Conflict
-from gateway.scheduler_client import SchedulerUnreachable, tell_scheduler
+from gateway.proxy import resolver
+from gateway.proxy.connector import Connector, RefusedDestination
+from gateway.proxy.resolver import LookUpError
+from gateway.scheduler_client import ATTEMPT_DEADLINE, Asked, SchedulerUnreachable, ask_scheduler, tell_scheduler
+from gateway.timeouts import Answer
 
 
 class FakeScheduler:
@@ -119,3 +126,92 @@ async def test_a_cancelled_message_is_given_up_at_once():
         with trio.move_on_after(0) as scope:
             await tell_scheduler(scheduler.address, "t", {})
         assert scope.cancelled_caught
+
+
+# --- is it there? -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_scheduler_is_asked_without_a_secret():
+    async with open_scheduler() as scheduler:
+        assert await ask_scheduler(scheduler.address, "t0ken") == Asked(Answer.HERE)
+    ((method, target, headers, body),) = scheduler.heard
+    assert (method, target, body) == ("GET", "/api/health", b"")
+    assert "t0ken" not in str(headers)
+
+
+@pytest.mark.parametrize(("failure", "text"), [(500, "HTTP status 500"), (404, "404"), (None, "disc"), ("garbage", "")])
+async def test_what_no_scheduler_says_is_no_answer(failure, text):
+    async with open_scheduler(failure) as scheduler:
+        asked = await ask_scheduler(scheduler.address, "t")
+    assert asked.answer is Answer.SILENT
+    assert text in asked.words
+
+
+async def test_a_port_at_which_nobody_listens_refuses():
+    listener = trio.socket.socket()
+    await listener.bind(("127.0.0.1", 0))
+    with listener:
+        asked = await ask_scheduler("http://{}:{}".format(*listener.getsockname()), "t")
+    assert asked.answer is Answer.REFUSED
+
+
+async def test_a_scheduler_that_hangs_does_not_answer(monkeypatch, autojump_clock):
+    ours, _theirs = trio.testing.memory_stream_pair()
+
+    async def connect(self, *_):
+        await trio.lowlevel.checkpoint()
+        return ours
+
+    monkeypatch.setattr(Connector, "connect", connect)
+    start = trio.current_time()
+    asked = await ask_scheduler("http://127.0.0.1:1", "t")
+    assert asked.answer is Answer.SILENT
+    assert trio.current_time() - start == pytest.approx(2 * ATTEMPT_DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), Answer.NOT_ASKED),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), Answer.NOT_ASKED),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), Answer.SILENT),
+        (TimeoutError("no answer within 5 s"), Answer.SILENT),
+        (RefusedDestination("it is this host"), Answer.SILENT),
+        (LookUpError("the name server is gone again"), Answer.NOT_ASKED),
+    ],
+)
+async def test_what_is_the_gateway_s_own_says_nothing_of_the_scheduler(monkeypatch, error, answer):
+    async def connect(self, *_):
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    monkeypatch.setattr(Connector, "connect", connect)
+    asked = await ask_scheduler("http://127.0.0.1:1", "t")
+    assert asked.answer is answer
+    assert asked.words
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), Answer.NOT_ASKED),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), Answer.SILENT),
+    ],
+)
+async def test_a_name_server_s_silence_is_not_the_scheduler_s(monkeypatch, error, answer):
+    def look_up(*_, **__):
+        raise error
+
+    monkeypatch.setattr(resolver.socket, "getaddrinfo", look_up)
+    asked = await ask_scheduler("http://node.example:1", "t")
+    assert asked.answer is answer
+    assert "node.example cannot be looked up" in asked.words
+
+
+async def test_a_name_server_that_hangs(monkeypatch, autojump_clock):
+    async def hang(self, *_):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Connector, "look_up", hang)
+    asked = await ask_scheduler("http://node.example:1", "t")
+    assert asked == Asked(Answer.NOT_ASKED, "its name cannot be looked up in time")

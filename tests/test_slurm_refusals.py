@@ -18,6 +18,10 @@ AWAY = [
     f"{FAILED}Resource temporarily unavailable",
     "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
     f"{FAILED}Resource temporarily unavailable",
+    "sbatch: error: 'smp' can't be reached now, or it is an invalid entry for --cluster. Use 'sacctmgr list clusters'"
+    " to see available clusters.",
+    "sbatch: error: There is a problem talking to the database: Connection refused. Only local cluster communication"
+    " is available, remove --cluster from your command line or contact your admin to resolve the problem.",
     f"{FAILED}I/O error writing script/environment to file",
     f"{FAILED}System submissions disabled",
     f"{FAILED}Requested operation is presently disabled",

@@ -1,6 +1,7 @@
 """The blocking half of the store, on SQLite and on a real PostgreSQL."""
 
 import os
+import re
 import resource
 import secrets
 import sqlite3
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway import store_tables
 from gateway.errors import StartError
 from gateway.models import ClusterRecord, ClusterStatus, Role
 from gateway.store_database import Database
@@ -133,7 +135,7 @@ def test_hostile_text_survives(url: str) -> None:
 
 
 def fail(connection: sa.Connection, error: Exception) -> None:
-    connection.execute(sa.text("INSERT INTO dask_gateway_clusters VALUES ('left over', '', '')"))
+    connection.execute(sa.text("INSERT INTO dask_gateway_clusters VALUES ('left over', '', '', '')"))
     raise error
 
 
@@ -246,8 +248,21 @@ def tamper(url: str, statement: str) -> None:
         assert database.commit([lambda connection: connection.execute(sa.text(statement))]) == [None]
 
 
+def rewrite(url: str, table: str, change: Callable[[str], str]) -> None:
+    """Change a table's documents as a gateway of another version would: with the seals that belong to them."""
+    with opened(url) as database:
+
+        def rewrite_rows(connection: sa.Connection) -> None:
+            found = store_tables._metadata.tables[f"dask_gateway_{table}"]
+            for row in connection.execute(sa.select(found)).all():
+                values = {**row._mapping, "document": change(row.document)}
+                connection.execute(found.update().values(database.tables._sealed(found, values)))
+
+        assert database.commit([rewrite_rows]) == [None]
+
+
 def test_newer_schema_is_refused(url: str) -> None:
-    tamper(url, "UPDATE dask_gateway SET schema_version = 2")
+    tamper(url, "UPDATE dask_gateway SET schema_version = 3")
     with pytest.raises(StartError, match="newer version of the gateway"), opened(url):
         pass
 
@@ -257,7 +272,7 @@ def test_newer_schema_is_refused(url: str) -> None:
 def test_unreadable_record_is_named(url: str, document: str, table: str) -> None:
     with opened(url) as database:
         save(database, a_cluster(), a_submission())
-    tamper(url, f"UPDATE dask_gateway_{table} SET document = '{document}'")
+    rewrite(url, table, lambda _: document)
     with opened(url) as database, pytest.raises(StartError, match=r"cluster one.*cannot be read"):
         database.load()
 
@@ -265,20 +280,96 @@ def test_unreadable_record_is_named(url: str, document: str, table: str) -> None
 def test_fields_of_other_versions(url: str) -> None:
     with opened(url) as database:
         save(database, a_cluster(groups=3))
-    tamper(url, """UPDATE dask_gateway_clusters SET document = replace(document, '"groups": 3', '"later": 1')""")
+    rewrite(url, "clusters", lambda document: document.replace('"groups": 3', '"later": 1'))
     with opened(url) as database:
         assert database.load() == [(a_cluster(groups=0), ())]
 
 
 @pytest.mark.parametrize("moment", ["loading", "rotating"])
-def test_undecryptable_secrets_are_named(url: str, moment: str) -> None:
+def test_garbled_secrets_are_named(url: str, moment: str) -> None:
     with opened(url, KEYS[0]) as database:
         save(database, a_cluster())
         change = sa.text("UPDATE dask_gateway_clusters SET secrets = :garbled").bindparams(garbled=b"garbled")
         assert database.commit([lambda connection: connection.execute(change)]) == [None]
     keys = [KEYS[0]] if moment == "loading" else [KEYS[1], KEYS[0]]
-    with pytest.raises(StartError, match="secrets of cluster one"), opened(url, *keys) as database:
+    with pytest.raises(StartError, match="cluster one in the database is not as"), opened(url, *keys) as database:
         database.load()
+
+
+# --- schema 1, as it was before rows had seals
+
+SCHEMA_1 = Path(__file__).parent / "data" / "store" / "schema-1.sql"
+#: What is in it, with the key KEYS[0].
+CONTENTS_1 = [
+    (
+        a_cluster("one", reason="\x00 \udcff 'x"),
+        (a_submission("one", "s", role=Role.SCHEDULER, count=1, jobs=None), a_submission("one", "w1")),
+    ),
+    (a_cluster("two", username="bob", status=ClusterStatus.STOPPED, stop_time=5), ()),
+]
+
+
+def restore_schema_1(url: str, *statements: str) -> None:
+    """Make a database of schema 1 at this URL, then change it."""
+    script = SCHEMA_1.read_text()
+    if url.startswith("postgresql"):
+        script = re.sub(r"X'([0-9A-F]*)'", r"'\\x\1'", script).replace("BLOB", "BYTEA")
+        engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+        with engine.begin() as connection:
+            for statement in (*script.split(";\n")[1:-2], *statements):
+                connection.exec_driver_sql(statement)
+        engine.dispose()
+    else:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            connection.executescript(script + ";".join(statements))
+
+
+def test_schema_1_is_sealed_at_the_first_start(url: str) -> None:
+    restore_schema_1(url)
+    for _ in range(2):
+        with opened(url, KEYS[0]) as database:
+            assert database.load() == CONTENTS_1
+    with opened(url, KEYS[0]) as database:
+        save(database, a_cluster("three"), a_submission("three"))
+        assert stored_names(database) == ["one", "three", "two"]
+    tamper_as(url, KEYS[0], "UPDATE dask_gateway_clusters SET document = replace(document, 'bob', 'eve')")
+    with opened(url, KEYS[0]) as database, pytest.raises(StartError, match=r"cluster two .* not as the gateway"):
+        database.load()
+
+
+def test_schema_1_is_rotated_and_sealed_at_once(url: str) -> None:
+    restore_schema_1(url)
+    with opened(url, KEYS[1], KEYS[0]) as database:
+        assert database.load() == CONTENTS_1
+    with opened(url, KEYS[1]) as database:
+        assert database.load() == CONTENTS_1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE dask_gateway_clusters SET secrets = '' WHERE name = 'two'",
+        "INSERT INTO dask_gateway_clusters SELECT 'three', 'no json', '' FROM dask_gateway",
+    ],
+)
+def test_schema_1_that_cannot_be_read_stays_as_it_was(url: str, statement: str) -> None:
+    restore_schema_1(url, statement)
+    for _ in range(2):
+        words = r"secrets of cluster (two|three).* cannot be decrypted"
+        with pytest.raises(StartError, match=words), opened(url, KEYS[0]):
+            pass
+
+
+def test_a_number_in_the_place_of_secrets(path: Path) -> None:
+    restore_schema_1(f"sqlite:///{path}", "UPDATE dask_gateway_clusters SET secrets = 1000000000000")
+    with pytest.raises(StartError, match=r"secrets of cluster one"), opened(path, KEYS[0]):
+        pass
+
+
+def tamper_as(url: str, key: str, statement: str) -> None:
+    """Change the database behind the gateway's back."""
+    with opened(url, key) as database:
+        assert database.commit([lambda connection: connection.execute(sa.text(statement))]) == [None]
 
 
 def test_lost_key_file(path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.backends.jobqueue import JobQueueClusterConfig
 from gateway.backends.launcher_rules import allows
 from gateway.backends.pbs_arguments import GRAMMAR as QSUB
 from gateway.backends.pbs_backend import PBSClusterConfig
@@ -138,6 +139,7 @@ def test_directives_below_a_command_are_warned_of():
     assert warning.startswith("SlurmClusterConfig.worker_setup has #SBATCH lines below its first command")
     assert "line 3 (#SBATCH --mem=4G)" in warning
     assert late_directives(SBATCH, "#SBATCH -t 5\n") == ""
+    assert JobQueueClusterConfig(worker_setup=setup).warnings() == ()  # of no batch system in particular
 
 
 # --- PBS -------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 from math import inf
 
 from gateway.models import JobReport, JobState
-from gateway.timeouts import Clock, Limits, SchedulerClock
+from gateway.timeouts import Answer, Clock, Limits, SchedulerClock
 
 LIMITS = Limits(start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
 QUEUED, RUNNING, ENDING, UNKNOWN = (
@@ -86,3 +86,65 @@ def test_a_missed_scheduler_has_until_its_next_heartbeat_is_due():
 def test_a_missed_scheduler_that_never_reported_is_gone():
     clock = SchedulerClock(0.0).reported(QUEUED, 1.0).reported(PRESUMED, 12.0)
     assert clock.deadline(LIMITS) == (12.0, Clock.MISSED)
+
+
+# --- silence is no evidence -------------------------------------------------------------------------------------------
+
+ASKING = Limits(start=60, heartbeat=30, heartbeat_period=15, worker_start=60, unreachable=20)
+
+
+def test_a_heartbeat_is_missing_from_when_it_could_have_been_heard():
+    clock = SchedulerClock(0.0).heard(10.0)
+    assert clock.deadline(LIMITS, 5.0) == (40.0, Clock.HEARTBEAT)
+    assert clock.deadline(LIMITS, 25.0) == (55.0, Clock.HEARTBEAT)
+    assert not clock.is_excused(LIMITS, 39.0, 25.0)
+    assert clock.is_excused(LIMITS, 40.0, 25.0)
+    assert not clock.is_excused(LIMITS, 55.0, 25.0)
+    assert not SchedulerClock(0.0).is_excused(LIMITS, 40.0, 25.0)
+    missed = clock.reported(PRESUMED, 12.0)
+    assert missed.deadline(LIMITS, 25.0) == (47.5, Clock.MISSED)
+    assert not missed.is_excused(LIMITS, 41.0, 25.0)
+
+
+def test_a_scheduler_that_answers_lives():
+    clock = SchedulerClock(0.0).heard(10.0).told(Answer.SILENT, 45.0).told(Answer.HERE, 60.0)
+    assert not clock.is_over(Clock.HEARTBEAT, Answer.HERE, LIMITS)
+    assert clock.deadline(LIMITS) == (90.0, Clock.HEARTBEAT)
+    assert clock.heard(70.0) == SchedulerClock(0.0).heard(10.0).heard(70.0)
+    again = clock.told(Answer.SILENT, 95.0)
+    assert (again.unanswered, again.unanswered_since) == (1, 95.0)
+
+
+def test_a_port_that_refuses_is_evidence():
+    clock = SchedulerClock(0.0).heard(10.0).told(Answer.REFUSED, 40.0)
+    assert clock.is_over(Clock.HEARTBEAT, Answer.REFUSED, LIMITS)
+
+
+def test_no_answer_again_and_again_is_evidence():
+    clock = SchedulerClock(0.0).heard(10.0).told(Answer.SILENT, 45.0)
+    assert clock.deadline(ASKING) == (55.0, Clock.HEARTBEAT)
+    clock = clock.told(Answer.SILENT, 60.0)
+    assert not clock.is_over(Clock.HEARTBEAT, Answer.SILENT, ASKING)
+    assert clock.told(Answer.SILENT, 65.0).is_over(Clock.HEARTBEAT, Answer.SILENT, ASKING)
+    assert not clock.told(Answer.SILENT, 64.0).is_over(Clock.HEARTBEAT, Answer.SILENT, ASKING)
+    late = SchedulerClock(0.0).heard(10.0).told(Answer.SILENT, 45.0).told(Answer.SILENT, 1000.0)
+    assert not late.is_over(Clock.HEARTBEAT, Answer.SILENT, ASKING)
+
+
+def test_what_was_not_answered_while_nobody_could_be_heard_does_not_count():
+    clock = SchedulerClock(0.0).heard(10.0).told(Answer.SILENT, 45.0).told(Answer.SILENT, 60.0)
+    clock = clock.told(Answer.SILENT, 75.0, deaf=50.0)
+    assert (clock.unanswered, clock.unanswered_since) == (1, 75.0)
+
+
+def test_what_could_not_be_asked_is_asked_again():
+    clock = SchedulerClock(0.0).heard(10.0).told(Answer.NOT_ASKED, 40.0)
+    assert not clock.is_over(Clock.HEARTBEAT, Answer.NOT_ASKED, LIMITS)
+    assert not clock.is_over(Clock.MISSED, Answer.NOT_ASKED, LIMITS)
+    assert clock.deadline(ASKING) == (50.0, Clock.HEARTBEAT)
+    assert clock.reported(PRESUMED, 42.0).deadline(ASKING) == (50.0, Clock.MISSED)
+
+
+def test_absence_and_no_answer_are_evidence():
+    clock = SchedulerClock(0.0).heard(10.0).reported(PRESUMED, 12.0).told(Answer.SILENT, 35.0)
+    assert clock.is_over(Clock.MISSED, Answer.SILENT, LIMITS)

@@ -83,7 +83,8 @@ PRESUMED = JobReport(JobState.GONE, "it has left the queue", presumed=True)
 def test_a_connected_worker_s_job_is_not_gone_because_it_is_missed(workers):
     workers.hear(heartbeat(active=["w1-0"]), 2.0)
     assert workers.report(JobId("7_0"), PRESUMED, 3.0) is None
-    assert workers.report(JobId("7_1"), PRESUMED, 3.0)[1] is WorkerEnding.FAILED_START
+    assert workers.report(JobId("7_1"), PRESUMED, 3.0)[1] is WorkerEnding.VANISHED
+    assert workers.failed_starts == 0
     assert workers.missed() == []
     workers.hear(heartbeat(active=["w1-0"]), 4.0)
     assert workers.states == {"w1-0": WorkerState.ACTIVE}
@@ -91,6 +92,11 @@ def test_a_connected_worker_s_job_is_not_gone_because_it_is_missed(workers):
     assert workers.missed() == [("7_0", PRESUMED)]
     workers.report(JobId("7_0"), JobReport(JobState.RUNNING), 6.0)  # it is listed again
     assert workers.missed() == []
+
+
+def test_a_job_that_was_seen_and_is_missed_has_failed_to_start(workers):
+    workers.report(JobId("7_0"), JobReport(JobState.QUEUED), 2.0)
+    assert workers.report(JobId("7_0"), PRESUMED, 3.0)[1] is WorkerEnding.FAILED_START
 
 
 def test_a_missed_job_has_ended_once_its_worker_is_gone_as_well(workers):

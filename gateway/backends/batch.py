@@ -2,6 +2,7 @@
 
     open_batch_driver ─ nursery ┬ poller: one look at the queue for all jobs
                                 ├ site: asks for the batch system's limits until it answers
+                ├ names: asks whether the ids of submissions are ours
                                 ├ insist: cancels again what is still there long after a cancel
                                 └ sweep: removes logs that were kept for long enough
 
@@ -12,7 +13,7 @@ cancelled when the driver is closed: jobs outlive the gateway.
 
 import os
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,16 +22,18 @@ import structlog
 import trio
 from attrs import evolve
 
-from gateway.backends.base import ClusterRef, JobSpec, submission_name
+from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.dialect import Answer, Dialect, Refusal, Site, StatusFailed
 from gateway.backends.endings import Endings
 from gateway.backends.evidence import alive
 from gateway.backends.impersonation import Launcher, own_account
+from gateway.backends.job_names import JobNames
 from gateway.backends.jobqueue import JobQueueBackend, JobQueueClusterConfig
 from gateway.backends.launcher_settings import Settings
 from gateway.backends.log_tail import READ_BYTES, explain_end
 from gateway.backends.poller import Poller, Queue
 from gateway.backends.script import profile_hint
+from gateway.backends.user_slots import UserSlots
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
@@ -60,14 +63,14 @@ class BatchDriver:
         self._board = WatchBoard()
         self._site = Site()
         self._secrets: dict[str, tuple[str, ...]] = {}
-        # By cluster: what was submitted, by the id that was answered, and the ids that are known to bear our name.
-        self._submitted: dict[str, dict[JobId, JobSpec]] = {}
-        self._ours: dict[str, set[JobId]] = {}
-        self._submitting = trio.CapacityLimiter(backend.parallelism)
+        self._ids = JobNames(queue, self.find)
+        # No user holds all the slots of any kind, and ending never waits for starting.
+        slots = partial(UserSlots, backend.parallelism, one_user=backend.impersonation == "none")
+        self._submitting, self._cancelling = slots(), slots()
+        self._tidying = slots()  # the ends of logs, directories that are removed
         self._kept: dict[tuple[str, str], ClusterRef] = {}  # by user and directory: a cluster whose logs are kept
         self._endings = Endings()
         self._ending = trio.Event()  # set when something was added to the endings
-        self._cancelling = trio.CapacityLimiter(backend.parallelism)  # its own, so that ending never waits for starting
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
         """One call of the submit command, as the user."""
@@ -85,7 +88,7 @@ class BatchDriver:
             "environment": dict(submission.environment),
             "log": submission.log,
         }
-        async with self._submitting:
+        async with self._submitting.held(spec.cluster.username):
             answer = await self._command(spec.cluster, request)
         if answer.returncode != 0:
             raise self._refusal(answer)
@@ -93,7 +96,7 @@ class BatchDriver:
             jobs = self._dialect.parse_submitted(spec, answer.stdout)
         except ValueError as error:
             raise AnswerLost(f"{error}.") from None
-        self._submitted.setdefault(spec.cluster.name, {})[self._submission_of(jobs[0])] = spec
+        self._ids.submitted(spec, jobs)
         log.info("submitted", cluster=spec.cluster.name, group=spec.group, count=spec.count, first_job=jobs[0])
         return jobs
 
@@ -118,7 +121,7 @@ class BatchDriver:
                 commands = self._dialect.find_commands(cluster, role, group, thorough=thorough)
                 jobs = self._dialect.parse_found(cluster, role, group, count, await self._queue.answers(commands))
                 if jobs:
-                    self._ours.setdefault(cluster.name, set()).add(self._submission_of(jobs[0]))
+                    self._ids.found(cluster, jobs)
                     return jobs
                 if not thorough:
                     await trio.sleep(SECOND_LOOK)
@@ -128,7 +131,7 @@ class BatchDriver:
 
     async def cancel(self, cluster: ClusterRef, jobs: Collection[JobId]) -> None:
         """One call of the cancel command for a thousand jobs or arrays, as the user, of ids that bear our name."""
-        jobs = await self._known_as_ours(cluster, jobs)
+        jobs = await self._ids.known_as_ours(cluster, jobs)
         whole = self._with_whole_arrays(cluster, jobs)
         # Arrays go by their own ids only where that saves calls: those with gaps.
         for arguments in min(map(self._dialect.cancel_arguments, (jobs, whole)), key=len):
@@ -139,7 +142,7 @@ class BatchDriver:
                 "arguments": arguments,
             }
             try:
-                async with self._cancelling:
+                async with self._cancelling.held(cluster.username):
                     answer = await self._command(cluster, request)
             except AnswerLost as error:
                 raise BackendUnavailable(str(error)) from None
@@ -151,54 +154,6 @@ class BatchDriver:
         self._endings.cancelled(cluster, jobs, trio.current_time())
         self._ending.set()
         self._board.ask()
-
-    async def _known_as_ours(self, cluster: ClusterRef, jobs: Collection[JobId]) -> Collection[JobId]:
-        """The jobs whose ids bear our cluster's name, as far as the batch system knows them.
-
-        An id is what a site's submit command has printed, and might be another job of the same user's. Each submission
-        is asked for once. Where its id turns out to be somebody else's, what has our name is taken in its place. Raises
-        BackendUnavailable when names cannot be told.
-        """
-        ours = self._ours.setdefault(cluster.name, set())
-        asked = sorted({self._submission_of(job) for job in jobs} - ours)
-        if not asked:
-            return jobs
-        try:
-            answers = await self._queue.answers(self._dialect.name_commands(asked))
-            names = self._dialect.parse_names(asked, answers)
-        except StatusFailed as failure:
-            names = {job: await self._name_by_search(cluster, job, failure) for job in asked}
-        foreign = {
-            job for job, name in names.items() if name and not name.startswith(submission_name(cluster.name, ""))
-        }
-        ours.update(job for job, name in names.items() if name and job not in foreign)
-        instead: list[JobId] = []
-        for job in foreign:
-            log.error("a job id is not ours and is left alone", cluster=cluster.name, job=job, name=names[job])
-            if spec := self._submitted.get(cluster.name, {}).get(job):
-                instead += await self.find(cluster, spec.role, spec.group, spec.count)
-        return [*(job for job in jobs if self._submission_of(job) not in foreign), *instead]
-
-    async def _name_by_search(self, cluster: ClusterRef, job: JobId, failure: StatusFailed) -> str:
-        """The name of a job that cannot be asked for by its id, if it is found by the name that it was submitted under.
-
-        Raises BackendUnavailable with the `failure` otherwise.
-        """
-        spec = self._submitted.get(cluster.name, {}).get(job)
-        if spec is not None:
-            commands = self._dialect.find_commands(cluster, spec.role, spec.group)
-            try:
-                found = await self._queue.answers(commands)
-                jobs = self._dialect.parse_found(cluster, spec.role, spec.group, spec.count, found)
-            except StatusFailed:
-                jobs = ()
-            if job in map(self._submission_of, jobs):
-                return spec.submission
-        raise BackendUnavailable(f"{self._dialect.name} does not answer: {failure}") from None
-
-    def _submission_of(self, job: JobId) -> JobId:
-        """The id of the whole submission that a job belongs to."""
-        return self._dialect.array_of(job) or job
 
     def _with_whole_arrays(self, cluster: ClusterRef, jobs: Collection[JobId]) -> frozenset[JobId]:
         """The same jobs, but arrays of which nothing else is known to live by their own ids."""
@@ -235,12 +190,13 @@ class BatchDriver:
 
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
         """The cluster's directory goes, and older ones of the user whose time is up."""
-        for memory in (self._secrets, self._submitted, self._ours):
-            memory.pop(cluster.name, None)
+        self._secrets.pop(cluster.name, None)
+        self._ids.forget(cluster)
         request = {"action": "clean", "keep_logs": keep_logs, "retention": self._backend.log_retention}
         place = cluster.username, _directory(cluster)
         try:
-            kept = (await self._ask(cluster, request))["kept"]
+            async with self._tidying.held(cluster.username):
+                kept = (await self._ask(cluster, request)).get("kept")
         except JobError as error:
             log.warning("a directory was not cleaned", cluster=cluster.name, reason=str(error))
             return
@@ -291,6 +247,7 @@ class BatchDriver:
             for name, run in (
                 ("poller", poller.run),
                 ("site", self._learn_site),
+                ("names", self._ids.run),
                 ("insist", self._insist),
                 ("sweep", self._sweep),
             ):
@@ -322,17 +279,32 @@ class BatchDriver:
         self._ending.set()
 
     async def _insist(self) -> None:
-        """Cancel again what should have gone long ago."""
-        while True:
-            with trio.move_on_at(self._endings.next_due):
-                await self._ending.wait()
-            self._ending = trio.Event()
-            for cluster, jobs in self._endings.take_due(trio.current_time(), self._board.jobs):
+        """Cancel again what should have gone long ago; a user whose launcher takes its time delays nobody else."""
+        under_way: set[str] = set()
+        async with trio.open_nursery() as nursery:
+            while True:
+                with trio.move_on_at(self._endings.next_due):
+                    await self._ending.wait()
+                self._ending = trio.Event()
+                due: dict[str, list[tuple[ClusterRef, list[JobId]]]] = {}
+                for cluster, jobs in self._endings.take_due(trio.current_time(), self._board.jobs):
+                    due.setdefault(cluster.username, []).append((cluster, jobs))
+                for username in due.keys() - under_way:  # the others' jobs come again
+                    under_way.add(username)
+                    nursery.start_soon(self._cancel_again, username, due[username], under_way)
+
+    async def _cancel_again(
+        self, username: str, due: Sequence[tuple[ClusterRef, Collection[JobId]]], under_way: set[str]
+    ) -> None:
+        try:
+            for cluster, jobs in due:
                 log.info("cancelling what is still there", cluster=cluster.name, jobs=len(jobs))
                 try:
                     await self.cancel(cluster, jobs)
                 except JobError as error:
                     log.warning("jobs cannot be cancelled", cluster=cluster.name, reason=str(error))
+        finally:
+            under_way.discard(username)
 
     async def _learn_site(self) -> None:
         while True:
@@ -366,7 +338,12 @@ class BatchDriver:
     async def _command(self, cluster: ClusterRef, request: Mapping[str, Any]) -> Answer:
         """Run a batch command through the launcher."""
         result = await self._ask(cluster, request)
-        return Answer(int(result["returncode"]), str(result["stdout"]), str(result["stderr"]))
+        code, stdout, stderr = result.get("returncode"), result.get("stdout"), result.get("stderr")
+        if type(code) is not int or not isinstance(stdout, str) or not isinstance(stderr, str):
+            raise AnswerLost(
+                f"The launcher's answer for {cluster.username} makes no sense."
+            )  # it is the user's process
+        return Answer(code, stdout, stderr)
 
     async def _ask(self, cluster: ClusterRef, request: Mapping[str, Any]) -> dict[str, Any]:
         where = {"cluster": cluster.name, "staging_directory": _directory(cluster)}
@@ -391,11 +368,12 @@ class BatchDriver:
         """The end of a job's log, and whether that is all of it."""
         request = {"action": "tail", "log": self._dialect.log_name(name), "size": READ_BYTES}
         try:
-            answer = await self._ask(cluster, request)
+            async with self._tidying.held(cluster.username):
+                answer = await self._ask(cluster, request)
         except JobError as error:
             log.info("a log cannot be read", cluster=cluster.name, job=name, reason=str(error))
             return "", False
-        text = str(answer["text"])
+        text = str(answer.get("text", ""))
         return text, answer.get("found") is True and len(text.encode()) < READ_BYTES
 
 

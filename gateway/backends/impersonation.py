@@ -28,6 +28,9 @@ log = structlog.get_logger()
 #: Seconds that sudo and the launcher may take besides the batch command.
 OVERHEAD = 10.0
 
+#: Bytes that sudo and the launcher may print. The launcher runs as the user, who can have it print anything.
+MAX_ANSWER = 2**20
+
 #: What sudo and the launcher see. The locale keeps sudo's messages in the words that are looked for below.
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
@@ -53,12 +56,14 @@ class Launcher:
         stdin = json.dumps({**request, "seconds": seconds}).encode()
         try:
             with trio.fail_after(seconds + OVERHEAD):
-                answer = await run_command(argv, environment=ENVIRONMENT, stdin=stdin)
+                answer = await run_command(argv, environment=ENVIRONMENT, stdin=stdin, max_output=MAX_ANSWER)
         except trio.TooSlowError:
             raise AnswerLost(
                 f"The launcher gave no answer for {username} within {seconds + OVERHEAD:g} seconds."
             ) from None
-        except (OSError, OutputTooLong) as error:
+        except OutputTooLong as error:  # whatever it was asked to do may be done
+            raise AnswerLost(f"The launcher's answer for {username} is not read: {error}.") from error
+        except OSError as error:
             raise BackendUnavailable(f"{argv[0]} cannot be run: {error}.") from error
         return parse_answer(answer, username, self.path, self.own_name)
 
@@ -81,19 +86,25 @@ def parse_answer(answer: Answer, username: str, path: str, gateway_user: str) ->
         raise _without_answer(answer, username, path, gateway_user)
     if result["ok"] is True:
         return result
-    sentence = f"For user {username}: {result.get('error')}."
+    sentence = f"For user {username}: {bounded(str(result.get('error')), MAX_WORDS)}."
     raise AnswerLost(sentence) if result.get("lost") is True else JobRefused(sentence)
 
 
 def _result(stdout: str) -> dict[str, Any] | None:
-    """The launcher's answer; it stands last if PAM has something to tell the user first."""
+    """The launcher's answer; it stands last if PAM has something to tell the user first.
+
+    Its texts are ones that can be encoded: JSON can hold halves of characters, and the user can have it hold anything.
+    """
     for text in (stdout, *stdout.strip().split("\n")[-1:]):
         try:
             result = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(result, dict) and "ok" in result:
-            return result
+            return {
+                key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+                for key, value in result.items()
+            }
     return None
 
 

@@ -16,7 +16,9 @@ in an error says that the command may have had its effect.
 **What this program guards, and what it cannot.** A request comes from the
 gateway's account, which may have been taken over. Submitting a job is running
 code of the gateway's choice as the user *on the compute nodes*: that is what a
-gateway is for, and it cannot be had with less. Beyond it a request gets
+gateway is for, and it cannot be had with less. Such code can end any job of the
+user, so it makes no difference that a cancel does the same: that an id is of a
+job of ours is seen to by the gateway (batch.py), not here. Beyond it a request gets
 nothing: no command but the four above, found where root alone can put them,
 with arguments that each match an allow-list, and none in the script; no
 environment that could change those commands, other than what root has written
@@ -49,6 +51,7 @@ from gateway.backends.launcher_settings import SETTINGS, Settings, SettingsError
 
 MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
 MAX_TAIL = 64 * 2**10  # bytes
+MAX_WORDS = 80 * 2**10  # bytes of each stream of a batch command; as JSON at most six times as many, of 1 MiB
 MAX_SECONDS = 600.0  # that a batch command may take
 
 _ACTIONS = {"submit": ("sbatch", "qsub"), "cancel": ("scancel", "qdel")}
@@ -161,9 +164,17 @@ def run(
     return {
         "ok": True,
         "returncode": process.returncode,
-        "stdout": stdout.decode("utf-8", "replace"),
-        "stderr": stderr.decode("utf-8", "replace"),
+        "stdout": shortened(stdout),
+        "stderr": shortened(stderr),
     }
+
+
+def shortened(output: bytes) -> str:
+    """A command's output as text; of one that is too long, the first lines and the last ones."""
+    if len(output) > MAX_WORDS:
+        half = MAX_WORDS // 2
+        output = output[:half].rpartition(b"\n")[0] + b"\n" + output[-half:].partition(b"\n")[2]
+    return output.decode("utf-8", "replace")
 
 
 # --- directories -----------------------------------------------------------------------------------------------------
@@ -254,18 +265,25 @@ def clean(request: dict[str, Any], _: Settings) -> dict[str, Any]:
     """
     parent, cluster = staging(request), text(request, "cluster", CLUSTER)
     oldest = time.time() - number(request, "retention", 7 * 86400.0, 1e12)
+    deadline = time.monotonic() + number(request, "seconds", 60.0, MAX_SECONDS)
+    stays: list[str] = []
     try:
         if request.get("keep_logs") is True:
             directories.end(parent, cluster)
         else:
-            directories.remove(parent, cluster)
-        kept = directories.sweep(parent, oldest)
+            stays = directories.remove(parent, cluster, deadline)
+            if stays:
+                directories.end(parent, cluster)  # so that the rest goes with those whose time is up
+        kept = directories.sweep(parent, oldest, deadline)
     except FileNotFoundError:
         kept = 0  # the staging directory is gone, or something in it went while we looked: that is the aim
     except OSError as error:
         if without_home(text(request, "staging_directory")):
             return {"ok": True, "kept": 1}  # it may be there next time
-        raise Refused(f"the directory of cluster {cluster} in {parent} cannot be removed: {reason(error)}") from None
+        stays = [reason(error)]
+    if stays:
+        problem = f"the directory of cluster {cluster} in {parent} cannot be removed"
+        raise Refused(f"{problem}: {'; '.join(stays)}")
     return {"ok": True, "kept": kept}
 
 

@@ -12,7 +12,9 @@ Standard library only, for the launcher. Functions raise OSError.
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+
+from gateway.backends.removal import empty
 
 #: The file that marks a directory as made by this program, so that it may be removed again.
 MARKER = ".dask-gateway"
@@ -99,26 +101,28 @@ def read_end(path: str, cluster: str, name: str, size: int) -> bytes | None:
         return None
 
 
-def remove(path: str, cluster: str) -> None:
-    """Remove the cluster's directory, if it is there and ours."""
+def remove(path: str, cluster: str, deadline: float) -> list[str]:
+    """Remove the cluster's directory, if it is there and ours; returns a line for each thing that stays, a few at most.
+
+    `deadline` is on the monotonic clock.
+    """
     with opened(path) as parent:
-        _remove(parent, cluster)
+        return _remove(parent, cluster, deadline)
 
 
-def _remove(parent: int, name: str) -> None:
-    import shutil  # here, since it takes a third of the launcher's start, and submissions do without
-
+def _remove(parent: int, name: str, deadline: float) -> list[str]:
     with ours(parent, name) as directory:
         if directory is None:
-            return
+            return []
         # What is emptied is the directory that was looked at, whatever bears its name by now. The markers go last, so
         # that a removal that fails can be tried again.
-        for entry in sorted(os.listdir(directory), key=(MARKER, ENDED).__contains__):
-            try:
-                os.unlink(entry, dir_fd=directory)
-            except IsADirectoryError:
-                shutil.rmtree(entry, dir_fd=directory)  # does not follow links, at the top or below
+        if problems := empty(directory, keep=(MARKER, ENDED), deadline=deadline):
+            return problems
+        for marker in (ENDED, MARKER):
+            with suppress(FileNotFoundError):
+                os.unlink(marker, dir_fd=directory)
         os.rmdir(name, dir_fd=parent)
+        return []
 
 
 def end(path: str, cluster: str) -> None:
@@ -128,10 +132,11 @@ def end(path: str, cluster: str) -> None:
             _mark(directory, ENDED)
 
 
-def sweep(path: str, oldest: float) -> int:
+def sweep(path: str, oldest: float, deadline: float) -> int:
     """Remove directories of clusters that ended before `oldest` (seconds since the epoch); how many ended ones stay.
 
-    Those of clusters that have not ended are never touched, however old: jobs may be at work in them.
+    Those of clusters that have not ended are never touched, however old: jobs may be at work in them. One that cannot
+    be removed, or not before the `deadline` (on the monotonic clock), stays and keeps no other.
     """
     kept = 0
     with opened(path) as parent:
@@ -140,9 +145,11 @@ def sweep(path: str, oldest: float) -> int:
                 ended = 0.0 if directory is None else _end_of(directory)
             if not ended:
                 continue
-            if ended < oldest:
-                _remove(parent, name)
-            else:
+            try:
+                kept += ended >= oldest or bool(_remove(parent, name, deadline))
+            except FileNotFoundError:
+                continue  # somebody else was faster
+            except OSError:
                 kept += 1
     return kept
 

@@ -9,11 +9,11 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from gateway.backends.accounts import account_of, own_account
+from gateway.backends.accounts import account_of, group_id, own_account, smallest_uid
 from gateway.backends.local_driver import LocalDriver, LocalOptions, open_local_driver
 from gateway.backends.local_files import open_clusters_directory
 from gateway.backends.local_jobs import Account
@@ -48,6 +48,7 @@ class LocalBackend(DBBackendBase):
 
     default_host: ClassVar[str] = "127.0.0.1"
     stops_clusters_by_default: ClassVar[bool] = True
+    starts_as_users: ClassVar[bool] = True
 
     cluster_config_class: type[ClusterConfig] = setting(default=LocalClusterConfig)
     sigint_timeout: float = setting(
@@ -79,6 +80,18 @@ class LocalBackend(DBBackendBase):
     inherited_environment: tuple[str, ...] = setting(
         default=("PATH", "PYTHONPATH", "CONDA_ROOT", "CONDA_DEFAULT_ENV", "VIRTUAL_ENV", "LANG", "LC_ALL"),
         help="Environment variables of the gateway that its schedulers and workers inherit.",
+    )
+
+    minimum_uid: int | None = setting(
+        default=None,
+        help="""The smallest user id that has clusters: those below belong to services (slurm, munge, www-data). None:
+        UID_MIN of /etc/login.defs, 1000 without that file. Nobody (65534) never has any. LocalBackend only.""",
+        minimum=1,
+    )
+    allowed_groups: tuple[str, ...] = setting(
+        default=(),
+        help="""The system groups whose members have clusters; empty: all users from minimum_uid on. LocalBackend
+        only.""",
     )
 
     @asynccontextmanager
@@ -119,7 +132,14 @@ class LocalBackend(DBBackendBase):
 
     def account_of(self, username: str) -> Account:
         """The account that a user's clusters run under. Raises JobRefused."""
-        return account_of(username)
+        minimum = smallest_uid() if self.minimum_uid is None else self.minimum_uid
+        return account_of(username, minimum_uid=minimum, groups=self.allowed_groups)
+
+    def find_mistakes(self) -> Iterator[tuple[str, str]]:
+        """Groups that this machine does not know."""
+        for name in self.allowed_groups:
+            if group_id(name) is None:
+                yield "allowed_groups", f"has the group {name!r}, which does not exist on this machine"
 
     def _default_directory(self) -> str:
         """A folder of the gateway's own user, found again after a restart, and shared with no other database."""
@@ -133,6 +153,8 @@ class UnsafeLocalBackend(LocalBackend):
 
     Nothing protects users from each other, nor the gateway from them: for tests and for a gateway of one's own.
     """
+
+    starts_as_users: ClassVar[bool] = False
 
     @property
     def shared(self) -> bool:

@@ -39,6 +39,7 @@ from gateway.backends.local_jobs import (
 from gateway.backends.local_process import Process, read_marked, read_sessions, start_process
 from gateway.backends.local_sessions import Census, end_processes, send_signal
 from gateway.backends.log_tail import READ_BYTES, explain_end
+from gateway.backends.user_slots import UserSlots
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused
 from gateway.models import JobId, JobReport, JobState, Role
@@ -103,6 +104,10 @@ class LocalDriver:
         self._board = WatchBoard()
         self._census = Census()
         self._starts = trio.CapacityLimiter(options.parallelism)
+        # What a user's jobs have left may take its time to remove: not in the threads that everything else waits for,
+        # and not in all of these for one user.
+        self._removals = UserSlots(options.parallelism)
+        self._removing = trio.CapacityLimiter(options.parallelism)
         self._submissions: dict[str, _Submission] = {}
         self._jobs: dict[JobId, _Job] = {}
         # Kept until the cluster is cleaned: how its jobs ended, and what must not be shown of their logs.
@@ -168,7 +173,9 @@ class LocalDriver:
             await self._end_marked(lambda process: process.marks.get(CLUSTER_MARK) == cluster.name)
         # Not abandoned when cancelled: the directory's descriptor must not be closed meanwhile.
         remove = partial(self._directory.remove, cluster.name, keep_logs=keep_logs)
-        for problem in await trio.to_thread.run_sync(remove):
+        async with self._removals.held(cluster.username):
+            problems = await trio.to_thread.run_sync(remove, limiter=self._removing)
+        for problem in problems:
             log.warning("a part of a cluster's folder could not be removed", cluster=cluster.name, problem=problem)
         self._ends.pop(cluster.name, None)
         self._secrets.pop(cluster.name, None)

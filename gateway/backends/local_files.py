@@ -8,18 +8,22 @@ A cluster's folder belongs to its user, who may put anything there: links to
 the files of others, devices, pipes. So everything below it is opened relative
 to its parent's descriptor, no link is followed, nothing is given away or read
 that is not a plain file or folder of that user, and folders are removed by
-descriptor too (`shutil.rmtree.avoids_symlink_attacks`, true on Linux).
+descriptor too (removal.py).
 """
 
 import fcntl
 import os
-import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
 from gateway.backends.local_jobs import Account
+from gateway.backends.removal import empty
 from gateway.errors import JobRefused, StartError
+
+#: Seconds that the removal of one cluster's folder may take.
+REMOVAL_TIME = 60.0
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = ".lock"
@@ -84,27 +88,18 @@ class ClustersDirectory:
     def remove(self, cluster: str, *, keep_logs: bool) -> list[str]:
         """Remove the cluster's folder, all of it or all but the logs; return a line for each thing that stays.
 
-        A folder that is already gone is fine.
+        A folder that is already gone is fine. Takes REMOVAL_TIME at most; what is left by then stays.
         """
-        problems: list[str] = []
-
-        def note(function: object, path: str, error: tuple[type[BaseException], BaseException, object]) -> None:
-            if not isinstance(error[1], FileNotFoundError):
-                problems.append(f"{path}: {error[1]}")
-
-        if not keep_logs:
-            shutil.rmtree(cluster, dir_fd=self._fd, onerror=note)
-            return problems
+        deadline = time.monotonic() + REMOVAL_TIME
         try:
-            with self._open_folder(cluster) as (fd, _), os.scandir(fd) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        if entry.name != _LOGS:
-                            shutil.rmtree(entry.name, dir_fd=fd, onerror=note)
-                    else:
-                        os.unlink(entry.name, dir_fd=fd)
+            with self._open_folder(cluster) as (fd, _):
+                problems = empty(fd, keep=(_LOGS,) if keep_logs else (), deadline=deadline)
+            if not problems and not keep_logs:
+                os.rmdir(cluster, dir_fd=self._fd)
+        except FileNotFoundError:
+            return []
         except OSError as error:
-            note(os.open, cluster, (type(error), error, None))
+            return [f"{cluster}: {error.strerror or error}"]
         return problems
 
     @contextmanager

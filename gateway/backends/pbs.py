@@ -357,7 +357,7 @@ def _resources(config: PBSClusterConfig, role: Role) -> Iterator[str]:
 
 
 def _ids(answer: Answer) -> list[JobId]:
-    """The ids in an answer of qselect. Raises StatusFailed when it is none."""
+    """The ids in an answer of qselect. Raises StatusFailed when it is none; one that broke off may end with 0."""
     if answer.returncode != 0 or broke_off(answer):
         raise StatusFailed(answer.words)
     return [JobId(line) for line in map(str.strip, answer.stdout.splitlines()) if is_id(line)]

@@ -26,11 +26,16 @@ MAX_OUTPUT = 256 * 2**20
 
 
 class OutputTooLong(Exception):
-    """The command printed more than MAX_OUTPUT bytes."""
+    """The command printed more bytes than it may."""
 
 
-async def run_command(argv: Sequence[str], *, environment: Mapping[str, str], stdin: bytes = b"") -> Answer:
-    """Run a command to its end. Raises OSError when it cannot be started, OutputTooLong when it babbles.
+async def run_command(
+    argv: Sequence[str], *, environment: Mapping[str, str], stdin: bytes = b"", max_output: int | None = None
+) -> Answer:
+    """Run a command to its end.
+
+    Both of its streams together may have `max_output` bytes (MAX_OUTPUT when None); what exceeds that is not kept.
+    Raises OSError when the command cannot be started, OutputTooLong when it prints more.
 
     A background process that the command leaves with its output does not count as the command.
     """
@@ -47,7 +52,7 @@ async def run_command(argv: Sequence[str], *, environment: Mapping[str, str], st
     assert process.stdout is not None
     assert process.stderr is not None
     try:
-        output = _Output(2)
+        output = _Output(2, MAX_OUTPUT if max_output is None else max_output)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_feed, process.stdin, stdin)
             nursery.start_soon(output.read, process.stdout, nursery.cancel_scope)
@@ -56,8 +61,8 @@ async def run_command(argv: Sequence[str], *, environment: Mapping[str, str], st
             with trio.move_on_after(GRACE):
                 await output.complete.wait()
             nursery.cancel_scope.cancel()
-        if output.size > MAX_OUTPUT:
-            raise OutputTooLong(f"it printed more than {MAX_OUTPUT} bytes")
+        if output.size > output.limit:
+            raise OutputTooLong(f"it printed more than {output.limit} bytes")
         assert process.returncode is not None
         return Answer(process.returncode, output.text(process.stdout), output.text(process.stderr))
     finally:
@@ -65,9 +70,10 @@ async def run_command(argv: Sequence[str], *, environment: Mapping[str, str], st
 
 
 class _Output:
-    """What comes out of a number of streams."""
+    """What comes out of a number of streams: at most `limit` bytes and one piece."""
 
-    def __init__(self, streams: int) -> None:
+    def __init__(self, streams: int, limit: int) -> None:
+        self.limit = limit
         self._open = streams
         self._chunks: dict[trio.abc.ReceiveStream, bytearray] = {}
         self.complete = trio.Event()
@@ -86,8 +92,9 @@ class _Output:
         into = self._chunks[stream] = bytearray()
         async for chunk in stream:
             into += chunk
-            if self.size > MAX_OUTPUT:
+            if self.size > self.limit:
                 scope.cancel()
+                return
         self._open -= 1
         if not self._open:
             self.complete.set()

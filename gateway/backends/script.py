@@ -108,7 +108,7 @@ def render_script(script: JobScript) -> str:
             # The empty line ends a setup whose last line asks for one more (a backslash).
             f"{setup}\n\n" if setup.strip() else "",
             ports,
-            *_exec_lines(script.command[0], " ".join(["", *arguments]), f"env{prefix} " if prefix else ""),
+            *_exec_lines(script.command[0], " ".join(["", *arguments]), f"env --{prefix} " if prefix else ""),
         )
     )
 

@@ -65,6 +65,8 @@ def _url(url: str) -> str:
 class Backend:
     """What every backend has: where its clusters' options come from, and how they reach the gateway."""
 
+    #: Whether this process starts others as its users, so that whoever can be anybody can run anything as anybody.
+    starts_as_users: ClassVar[bool] = False
     #: The host under which jobs reach a gateway that listens on all interfaces; empty: this host's own name.
     default_host: ClassVar[str] = ""
 
@@ -135,6 +137,15 @@ class DBBackendBase(Backend):
     db_cluster_max_age: float = setting(
         default=86400, help="Ended clusters are forgotten after this time.", unit="seconds", minimum=0
     )
+    clusters_per_user: int = setting(
+        default=1000,
+        minimum=1,
+        help="""Clusters that a user may have, counting those that have ended and are not forgotten yet
+        (db_cluster_max_age). Each is held in memory, stored, and told in lists.""",
+    )
+    max_clusters: int = setting(
+        default=20000, minimum=1, help="Clusters that all users may have together, counted in the same way."
+    )
     stop_clusters_on_shutdown: bool | None = setting(
         default=None,
         help="""Whether clusters are stopped when the gateway stops. None: the backend decides; local clusters are
@@ -159,10 +170,19 @@ class DBBackendBase(Backend):
     )
     cluster_heartbeat_timeout: float | None = setting(
         default=None,
-        help="""A cluster whose scheduler sends no heartbeat for this time has failed. More than
-        cluster_heartbeat_period; None: twice of it.""",
+        help="""A scheduler that sends no heartbeat for this time is asked whether it is there. When its port refuses,
+        its cluster has failed; when it answers, the gateway waits on. More than cluster_heartbeat_period; None: twice
+        of it.""",
         unit="seconds",
         minimum=0.1,
+    )
+    cluster_unreachable_timeout: float = setting(
+        default=30,
+        help="""A cluster has failed whose scheduler sends no heartbeat and gives no answer, in this time after
+        cluster_heartbeat_timeout, when it is asked again and again (three times at least). Time in which the gateway
+        could not hear everybody does not count.""",
+        unit="seconds",
+        minimum=1,
     )
     cluster_start_timeout: float = setting(
         default=60,
@@ -198,7 +218,10 @@ class DBBackendBase(Backend):
         minimum=1,
     )
     parallelism: int = setting(
-        default=20, help="Submissions and cancellations that may be under way at once.", minimum=1
+        default=20,
+        help="""Submissions that may be under way at once, and cancellations. One user has a quarter of them at most, so
+        that nobody waits for others whose commands hang.""",
+        minimum=1,
     )
     backoff_base_delay: float = setting(
         default=0.1,
@@ -221,7 +244,7 @@ class DBBackendBase(Backend):
 
     @property
     def heartbeat_timeout(self) -> float:
-        """Seconds without a heartbeat after which a cluster has failed."""
+        """Seconds without a heartbeat after which a scheduler is asked whether it is there."""
         return self.cluster_heartbeat_timeout or 2 * self.cluster_heartbeat_period
 
     @property

@@ -35,10 +35,6 @@ _EXCLUSIVE = (
 )
 
 
-def _name(option: str) -> str:
-    return option.partition("=")[0].lstrip("-")
-
-
 def _split(words: Sequence[str]) -> Iterator[str]:
     """Each option as one word in its long form. Raises ValueError for a word that is none."""
     waiting = list(reversed(words))

@@ -27,6 +27,7 @@ _AWAY = re.compile(
     r"Unable to contact slurm controller|Connection refused|No route to host|connect(?:ion)? failure|standby mode"
     r"|slurmctld.*(?:not responding|is down)|Network is (?:unreachable|down)|Host is (?:unreachable|down)"
     r"|[Cc]onnection timed out|Connection rejected|missing socket|Can't find an address"
+    r"|can.?t be reached now|problem talking to the database"  # another cluster, of --clusters
     r"|[Tt]emporarily|[Rr]ate limit|\b[Rr]etry (?:later|momentarily)|[Tt]ry again later|try a different controller"
     r"|submissions (?:are )?disabled|presently disabled|[Nn]odes (?:are )?busy|ports are in use"
     r"|[Mm]unge|[Aa]uthentication|auth_g_|credential"

@@ -1,7 +1,8 @@
 """The dashboards of all clusters, as one ASGI application below `/clusters/{name}/`.
 
 Pages, assets and websockets are passed through as they come, in pieces, in
-both directions; whoever reads slowly holds back the peer and nobody else. Each
+both directions, websockets' messages too; whoever reads slowly holds back the
+peer and nobody else. Each
 exchange has a connection of its own to the dashboard and keeps nothing
 (upstream.py); headers.py says what may pass. Everything a user can meet when
 it fails is a page that says so. Whatever is answered here, by whomever, runs
@@ -10,7 +11,7 @@ in a sandbox.
 
 import secrets
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -23,6 +24,7 @@ from gateway.proxy.connector import Connector, RefusedDestination
 from gateway.proxy.headers import SANDBOX, Headers, Origin, has_passed, header, request_headers, response_headers
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
+from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.routes import Address, Route, Routes
 from gateway.proxy.tcp_options import expect_life
 from gateway.proxy.upstream import HttpExchange, UpstreamError, WebsocketExchange
@@ -52,10 +54,22 @@ class _Refusal(Exception):
 class Dashboard:
     """The ASGI application (http and websocket) for paths `/clusters/{name}[/...]`, without the site's prefix.
 
-    `scope["root_path"]` is that prefix. `connector` says which addresses are connected to; without it all are.
+    `scope["root_path"]` is that prefix. `connector` says which addresses are connected to; without it all are. `budget`
+    is what all of it may hold.
+
+    Websockets are accepted with `pieces`: their messages come and go in pieces, all but the last one with `more`
+    (hypercorn_fixes.py).
     """
 
-    def __init__(self, routes: Routes, *, limits: Limits | None = None, connector: Connector | None = None) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        *,
+        limits: Limits | None = None,
+        connector: Connector | None = None,
+        budget: MemoryBudget | None = None,
+    ) -> None:
+        self._budget = budget or MemoryBudget()
         self._routes = routes
         self._connector = connector or Connector()
         self._via = f"gateway-{secrets.token_hex(8)}".encode()  # nobody else's, after a restart neither
@@ -132,8 +146,8 @@ class Dashboard:
             head = h11.Request(method=request.method, target=request.target or b"/", headers=headers)
         except h11.LocalProtocolError:
             raise _Refusal(400, pages.bad_request()) from None
-        async with await self._connect(request, address) as stream:
-            exchange = HttpExchange(stream)
+        async with await self._connect(request, address) as stream, AsyncExitStack() as stack:
+            stack.enter_context(closing(exchange := HttpExchange(stream, self._budget, request.cluster)))
             ended: _Refusal | Message | None = None
             # Before anything is received: h11 fails on an answer that comes before its question.
             await exchange.send(head)
@@ -184,8 +198,9 @@ class Dashboard:
     async def _websocket(self, request: "_Request", address: Address, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         headers = request_headers(request.headers, request.origin)
-        async with await self._connect(request, address) as stream:
-            exchange = WebsocketExchange(stream, self._limits.websocket_message_size)
+        async with await self._connect(request, address) as stream, AsyncExitStack() as stack:
+            size = self._limits.websocket_message_size
+            stack.enter_context(closing(exchange := WebsocketExchange(stream, size, self._budget, request.cluster)))
             try:
                 with trio.fail_after(self._limits.dashboard_timeout):
                     target = (request.target or b"/").decode("ascii", "replace")
@@ -206,7 +221,8 @@ class Dashboard:
             if isinstance(answer, RejectConnection):
                 await _reject(request.scope, send, answer.status_code, body, passed)
                 return
-            await send({"type": "websocket.accept", "subprotocol": answer.subprotocol, "headers": passed})
+            accept = {"type": "websocket.accept", "subprotocol": answer.subprotocol, "headers": passed, "pieces": True}
+            await send(accept)
             closed: Message | None = None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_browser_to_dashboard, exchange, receive, nursery.cancel_scope)
@@ -291,8 +307,11 @@ class _Body:
 async def _browser_to_dashboard(exchange: WebsocketExchange, receive: Receive, scope: trio.CancelScope) -> None:
     try:
         while (message := await receive())["type"] == "websocket.receive":
-            data = message.get("bytes")
-            await exchange.send(TextMessage(data=message["text"]) if data is None else BytesMessage(data=data))
+            data, finished = message.get("bytes"), not message.get("more", False)
+            if data is None:
+                await exchange.send(TextMessage(data=message["text"], message_finished=finished))
+            else:
+                await exchange.send(BytesMessage(data=data, message_finished=finished))
         code = message.get("code") or _NORMAL
         await exchange.send(CloseConnection(code=_GOING_AWAY if code in _UNSENDABLE else code))
     except UpstreamError:
@@ -303,10 +322,11 @@ async def _browser_to_dashboard(exchange: WebsocketExchange, receive: Receive, s
 async def _dashboard_to_browser(exchange: WebsocketExchange, send: Send, cluster: str) -> Message:
     """Pass messages on until the dashboard closes; returns the close that the browser is to see."""
     try:
-        while not isinstance(message := await exchange.receive(), CloseConnection):
-            kind = "text" if isinstance(message, str) else "bytes"
-            await send({"type": "websocket.send", kind: message})
-        code, reason = message.code, message.reason
+        while not isinstance(piece := await exchange.receive(), CloseConnection):
+            kind = "text" if isinstance(piece, TextMessage) else "bytes"
+            more = {} if piece.message_finished else {"more": True}
+            await send({"type": "websocket.send", kind: piece.data, **more})
+        code, reason = piece.code, piece.reason
     except UpstreamError as error:
         log.info("dashboard's websocket ended", cluster=cluster, error=str(error))
         code, reason = _GOING_AWAY, "the dashboard is gone"

@@ -14,8 +14,9 @@ that hellos of very many tiny records delay nobody.
 
 import select
 import socket
-from typing import Protocol
+from typing import Any, Protocol
 
+from gateway.proxy.admission import Guest
 from gateway.proxy.client_hello import MAX_HELLO, START, BadHello, Hello, More, parse_client_hello
 from gateway.proxy.proxy_protocol import BadProxyHeader, ProxyHeader, parse_proxy_header
 
@@ -55,14 +56,15 @@ class Desk(Protocol):
 class Arrival:
     """The watcher of a connection that is not understood yet.
 
-    `address` is the client's, as logs and limits know it; `client` the same when a trusted proxy has said it.
+    `guest` has the client's address, as logs and limits know it; `client` is the same when a trusted proxy has said it.
     """
 
     __slots__ = (
-        "address",
         "client",
         "desk",
+        "dial",
         "ended",
+        "guest",
         "has_header",
         "seen",
         "settled",
@@ -72,12 +74,13 @@ class Arrival:
         "watched",
     )
 
-    def __init__(self, desk: Desk, sock: socket.socket, address: str, *, has_header: bool) -> None:
+    def __init__(self, desk: Desk, sock: socket.socket, guest: Guest, *, has_header: bool) -> None:
         self.desk = desk
         self.sock = sock
-        self.address = address
+        self.guest = guest
         self.client = ""
         self.has_header = has_header  # a PROXY protocol header stands before everything else
+        self.dial: Any = None  # its scheduler's, while that is being connected with
         self.seen = START  # how far the hello was looked at
         self.wanted = 1
         self.ended = False

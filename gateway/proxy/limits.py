@@ -17,15 +17,15 @@ class Limits:
     connect_timeout: float = 10.0
     #: A dashboard must begin to answer a request within so long; Bokeh's first page can take seconds to build.
     dashboard_timeout: float = 60.0
-    #: The largest websocket message carried to and from a dashboard: Bokeh's own limit. A few of them may be in memory
-    #: for each connection.
+    #: The largest websocket message carried to and from a dashboard: Bokeh's own limit. It passes in pieces.
     websocket_message_size: int = 20 * 1024 * 1024
     #: A peer that has vanished without a word is given up after so long; so is one that reads nothing.
     dead_peer_timeout: float = 300.0
     #: At a stop, open connections have so long to end by themselves.
     shutdown_grace: float = 5.0
-    #: Connections open at the same time at one port: of all clients, of one address, and of those that have not yet
-    #: asked for anything. A hub for notebooks is one address with hundreds of users behind it.
+    #: Connections open at the same time at one port: of all clients, of one address (or IPv6 /64), and of those that
+    #: have not yet asked for anything. A hub for notebooks is one address with hundreds of users behind it. Who has to
+    #: go when there are as many: admission.py.
     max_connections: int = 16384
     max_connections_per_address: int = 8192
     max_undecided: int = 1024

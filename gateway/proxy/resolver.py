@@ -33,6 +33,10 @@ class LookUpError(OSError):
     """A name has no address, or nobody knows it."""
 
 
+class NoSuchName(LookUpError):
+    """The name servers have answered: there is no such name."""
+
+
 _Answer = Sequence[Target] | Exception
 
 
@@ -104,7 +108,8 @@ def _addresses(host: str) -> _Answer:
         found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
         return [(entry[0], entry[4]) for entry in found[:_MOST_ADDRESSES]]
     except (OSError, UnicodeError) as error:  # a..b is a UnicodeError
-        return LookUpError(f"{host} cannot be looked up: {error}")
+        kind = NoSuchName if isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME else LookUpError
+        return kind(f"{host} cannot be looked up: {error}")
     except Exception as error:  # noqa: BLE001 (a fault of ours)
         return error
 
@@ -112,7 +117,7 @@ def _addresses(host: str) -> _Answer:
 def _unwrapped(answer: _Answer) -> Sequence[Target]:
     """The addresses; several tasks may have the same answer, so that each gets an error of its own."""
     if isinstance(answer, LookUpError):
-        raise LookUpError(str(answer))
+        raise type(answer)(str(answer))
     if isinstance(answer, Exception):
         raise RuntimeError("a look-up failed") from answer  # noqa: TRY004 (that is a fault of ours)
     return answer

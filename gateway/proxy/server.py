@@ -21,7 +21,7 @@ import trio
 
 from gateway.errors import innermost
 from gateway.proxy.accepting import Acceptor
-from gateway.proxy.admission import Admission
+from gateway.proxy.admission import Admission, Guest
 from gateway.proxy.client_hello import MAX_HELLO
 from gateway.proxy.connector import Connector
 from gateway.proxy.deadlines import Deadlines
@@ -31,7 +31,7 @@ from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS, Limits
 from gateway.proxy.pipes import Pipes
-from gateway.proxy.routes import SERVER_NAME_PREFIX, Routes
+from gateway.proxy.routes import SERVER_NAME_PREFIX, Route, Routes
 from gateway.proxy.switchboard import Switchboard
 from gateway.proxy.tcp_options import expect_life
 from gateway.proxy.traffic import Traffic
@@ -49,7 +49,10 @@ _INTERNAL_ERROR = b"\x15\x03\x01\x00\x02\x02\x50"
 #: So many clients of ended clusters are told so at once; others try again.
 MAX_FAREWELLS = 32
 
-#: How long a listener rests when file descriptors or memory are used up, in seconds.
+#: So many connections are ended when file descriptors or memory are used up: others need some as well.
+_SPARED = 16
+
+#: How long a listener rests when they are used up and nobody is left to be ended, in seconds.
 _PAUSE = 0.1
 
 
@@ -64,6 +67,7 @@ async def serve_public(
     connector: Connector | None = None,
     limits: Limits = DEFAULT_LIMITS,
     farewell: Callable[[str], Farewell | None] = lambda name: None,
+    missed: Callable[[str], None] = lambda reason: None,
     task_status: trio.TaskStatus["PublicPort"] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve connections from `listeners` (which stay the caller's to close) until cancelled.
@@ -74,6 +78,7 @@ async def serve_public(
     before, which decides what they may ask for. Connections from `trusted_proxies` (addresses, networks, or `unix`)
     must begin with a PROXY protocol header. `connector` says which addresses of schedulers are connected to; without it
     all are. `farewell(name)` is what clients of a cluster that has ended are told, None for any other name.
+    `missed(reason)` is called when somebody may have spoken in vain: a connection was turned away.
     `task_status` gets the `PublicPort`.
 
     When cancelled, no more connections are taken, open ones have `limits.shutdown_grace` seconds to end by
@@ -97,6 +102,7 @@ async def serve_public(
                     limits,
                     log,
                     farewell,
+                    missed,
                 )
                 with routes.on_gone(port.switchboard.end_route):
                     port.listen(listeners)
@@ -134,6 +140,7 @@ class PublicPort:
         limits: Limits,
         log: HushedLog,
         farewell: Callable[[str], Farewell | None],
+        missed: Callable[[str], None],
     ) -> None:
         self.loop = loop
         self.peek_buffer = memoryview(bytearray(MAX_HELLO))
@@ -151,7 +158,8 @@ class PublicPort:
         self._log = log
         self._farewell = farewell
         self._farewells = 0
-        self._admission = Admission(limits)
+        self._missed = missed
+        self._admission = Admission(limits, self._ended)
         self._acceptors: set[Acceptor] = set()
         self._life: trio.CancelScope | None = None
 
@@ -188,6 +196,9 @@ class PublicPort:
     def pause(self, acceptor: Acceptor, reason: OSError) -> None:
         """File descriptors or memory are used up: let some be given back first."""
         self._log.warning("cannot accept connections", error=str(reason), open=self._admission.total)
+        self._missed("connections could not be accepted")
+        if self._admission.spare(_SPARED):
+            return  # in the next turn those are closed
         self.loop.remove(acceptor.listener)
         self._acceptors.discard(acceptor)
         self._nursery.start_soon(self._resume, acceptor)
@@ -204,19 +215,30 @@ class PublicPort:
     def arrive(self, sock: socket.socket, name: Any) -> None:
         """A connection has been accepted."""
         address = name[0].removeprefix("::ffff:") if isinstance(name, tuple) else "unix"
-        if reason := self._admission.refusal(address):
-            self._log.warning("connection refused", client=address, reason=reason)
+        if reason := self._admission.make_room(address):
+            self._turned_away(address, reason)
             sock.close()
             return
         sock.setblocking(False)
-        self._admission.enter(address)
-        self._admission.undecided += 1
-        arrival = Arrival(self, sock, address, has_header=address in self._trust)
+        guest = self._admission.enter(address)
+        arrival = Arrival(self, sock, guest, has_header=address in self._trust)
+        guest.end = arrival.abort
         self.loop.tell(arrival, select.EPOLLIN)
         if not arrival.settled:
+            self._admission.is_silent(guest)
             (self.silent if arrival.silent else self.unclear).add(arrival)
             arrival.watched = True
             self.loop.add(sock, arrival)
+
+    def _turned_away(self, address: str, reason: str) -> None:
+        self._log.warning("connection refused", client=address, reason=reason)
+        self._missed("connections were refused")
+
+    def _ended(self, guest: Guest, reason: str) -> None:
+        """A connection is about to be ended for another's sake."""
+        self._log.warning("connection ended to make room", client=guest.address, reason=reason)
+        if not guest.served:  # it may have been about to say something
+            self._missed("connections were ended to make room for others")
 
     def heard(self, arrival: Arrival) -> None:
         """A connection has said its first byte; from here a shorter time runs."""
@@ -230,12 +252,10 @@ class PublicPort:
 
     def introduced(self, arrival: Arrival, client: str) -> bool:
         """A trusted proxy has said who the client is; False when that client has no more room."""
-        self._admission.leave(arrival.address)
-        reason = self._admission.refusal(client)
-        self._admission.enter(client)
-        arrival.client = arrival.address = client
+        reason = self._admission.introduce(arrival.guest, client)
+        arrival.client = client
         if reason:
-            self._log.warning("connection refused", client=client, reason=reason)
+            self._turned_away(client, reason)
             self.gave_up(arrival)
         return not reason
 
@@ -244,14 +264,13 @@ class PublicPort:
         for_cluster = server_name.startswith(SERVER_NAME_PREFIX)
         route = self._routes.find(server_name) if for_cluster and self._schedulers else None
         if route:
-            self._settle(arrival)
-            self.switchboard.connect(arrival, route)
+            self._to_scheduler(arrival, route)
         elif farewell := self._farewell_of(server_name) if for_cluster and self._schedulers else None:
             self._to_farewell(arrival, farewell)
         elif not for_cluster and self._door and self._door.has_tls:
             self._to_web(arrival, self._door, tls=True)
         else:
-            self._log.info("unknown server name", client=arrival.address, server_name=server_name)
+            self._log.info("unknown server name", client=arrival.guest.address, server_name=server_name)
             self._refuse(arrival, _UNRECOGNIZED_NAME if for_cluster else _HANDSHAKE_FAILURE)
 
     def wants_plain(self, arrival: Arrival) -> None:
@@ -263,14 +282,14 @@ class PublicPort:
 
     def bad_start(self, arrival: Arrival, reason: str) -> None:
         """No sense can be made of it."""
-        self._log.info("bad first bytes", client=arrival.address, error=reason)
+        self._log.info("bad first bytes", client=arrival.guest.address, error=reason)
         self._refuse(arrival, _DECODE_ERROR)
 
     def gave_up(self, arrival: Arrival) -> None:
         """It ended, or took too long."""
         self._settle(arrival)
         self.loop.drop(arrival.sock)
-        self._left(arrival.address)
+        self._left(arrival.guest)
 
     def _failed(self, arrival: Arrival) -> None:
         self._refuse(arrival, _INTERNAL_ERROR)
@@ -285,18 +304,26 @@ class PublicPort:
     def _settle(self, arrival: Arrival) -> None:
         if not arrival.settled:
             arrival.settled = True
-            self._admission.undecided -= 1
+            self._admission.has_asked(arrival.guest)
             if arrival.watched:
                 self.silent.discard(arrival)
                 self.unclear.discard(arrival)
 
-    def _left(self, address: str) -> None:
-        self._admission.leave(address)
+    def _left(self, guest: Guest) -> None:
+        self._admission.leave(guest)
         self._end_if_empty()
 
     def _end_if_empty(self) -> None:
         if self._life and not self._admission.total:
             self._life.cancel()
+
+    def _to_scheduler(self, arrival: Arrival, route: Route) -> None:
+        self._settle(arrival)
+        if self._admission.knows(arrival.guest):
+            self.switchboard.connect(arrival, route)
+        else:
+            self._log.warning("connection refused", client=arrival.guest.address, reason="too many are relayed")
+            self._refuse(arrival, _INTERNAL_ERROR)
 
     def _farewell_of(self, server_name: str) -> Farewell | None:
         if self._farewells >= MAX_FAREWELLS:
@@ -314,19 +341,22 @@ class PublicPort:
         try:
             await say_farewell(arrival.sock, farewell)
         except* Exception as errors:  # noqa: BLE001 (the boundary of this connection)
-            self._log.info("connection failed", client=arrival.address, error=repr(innermost(errors)))
+            self._log.info("connection failed", client=arrival.guest.address, error=repr(innermost(errors)))
         finally:
             self._farewells -= 1
-            self._left(arrival.address)
+            self._left(arrival.guest)
 
     def _to_web(self, arrival: Arrival, door: WebDoor, *, tls: bool) -> None:
         self._settle(arrival)
         if arrival.watched:
             self.loop.remove(arrival.sock)
+        arrival.guest.end = arrival.sock.close  # until its task has begun
+        self._admission.idles(arrival.guest)
         self._nursery.start_soon(self._serve_web, arrival, door, tls)
 
     async def _serve_web(self, arrival: Arrival, door: WebDoor, tls: bool) -> None:
         try:
-            await door.serve(arrival.sock, arrival.address, arrival.client, tls=tls)
+            if not arrival.guest.gone:
+                await door.serve(arrival.sock, arrival.guest, arrival.client, tls=tls)
         finally:
-            self._left(arrival.address)
+            self._left(arrival.guest)

@@ -4,10 +4,12 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 import trio
 
+from gateway.proxy.admission import Guest
 from gateway.proxy.connector import Connector, RefusedDestination, numeric_family
 from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.dialing import Dial
@@ -29,7 +31,7 @@ class Switchboard:
     """Connects arrivals with schedulers.
 
     `failed(arrival)` is called for an arrival whose scheduler does not answer (its socket is still open),
-    `left(address)` when a relay for a client of that address has ended.
+    `left(guest)` when the relay of that client has ended.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Switchboard:
         log: HushedLog,
         *,
         failed: Callable[[Arrival], None],
-        left: Callable[[str], None],
+        left: Callable[[Guest], None],
     ) -> None:
         self.dials: Deadlines[Dial] = Deadlines(limits.connect_timeout, Dial.expire)
         self._nursery = nursery
@@ -85,6 +87,8 @@ class Switchboard:
         except (OSError, trio.TooSlowError) as error:
             self._fail(arrival, route, str(error) or "its name cannot be looked up in time")
             return
+        if arrival.guest.gone:
+            return
         if self._routes.get(route.name) == route:
             self._dial(arrival, route, targets)
         else:  # `end_route` has come and gone meanwhile, and would not end this connection
@@ -109,7 +113,8 @@ class Switchboard:
                 self._relay(arrival, route, sock)
                 return
             if code == errno.EINPROGRESS:
-                dial = Dial(self, arrival, route, sock, targets[tried:])
+                arrival.guest.end = partial(self._give_up, arrival)
+                dial = arrival.dial = Dial(self, arrival, route, sock, targets[tried:])
                 self._loop.add(sock, dial)
                 self.dials.add(dial)
                 self._dials.setdefault(route, set()).add(dial)
@@ -133,13 +138,23 @@ class Switchboard:
             self._fail(dial.arrival, dial.route, reason)
 
     def _forget(self, dial: Dial) -> None:
+        dial.arrival.dial = None
         self.dials.discard(dial)
         dials = self._dials[dial.route]
         dials.discard(dial)
         if not dials:
             del self._dials[dial.route]
 
+    def _give_up(self, arrival: Arrival) -> None:
+        """It is ended to make room, before its scheduler has answered."""
+        if dial := arrival.dial:
+            self._forget(dial)
+            self._loop.drop(dial.sock)
+        arrival.abort()
+
     def _fail(self, arrival: Arrival, route: Route, reason: str) -> None:
+        if arrival.guest.gone:
+            return
         host, port = route.scheduler
         self._log.info("scheduler does not answer", cluster=route.name, address=f"{host}:{port}", error=reason)
         self._routes.refused(route.name)
@@ -150,7 +165,8 @@ class Switchboard:
         expect_life(sock, self._limits.dead_peer_timeout)
         hurry_within_host(sock)
         hurry_within_host(arrival.sock)
-        relay = Relay(loop, self._pipes, arrival.sock, sock, self._on_closed, (route, arrival.address))
+        relay = Relay(loop, self._pipes, arrival.sock, sock, self._on_closed, (route, arrival.guest))
+        arrival.guest.end = relay.reset
         self._relays.setdefault(route, set()).add(relay)
         for side, known in ((relay.client, arrival.watched), (relay.upstream, watched)):
             if known:
@@ -164,14 +180,14 @@ class Switchboard:
         relay.start()
 
     def _relay_closed(self, relay: Relay) -> None:
-        route, address = relay.tag
+        route, guest = relay.tag
         relays = self._relays[route]
         relays.discard(relay)
         if not relays:
             del self._relays[route]
         if traffic := self._traffic.get(route.name):
             traffic.count(relay.upstream.sock)
-        self._left(address)
+        self._left(guest)
 
     def end_route(self, route: Route) -> None:
         """End all connections that go to where this route leads."""

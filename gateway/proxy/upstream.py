@@ -7,8 +7,11 @@ of one user can turn up in another's request.
 The peer is a user's program, and may send what costs it two bytes and us a
 hundred microseconds, thousands at once: interim answers, pongs, empty
 fragments. So what is kept is bounded in bytes, whatever the pieces are, and
-between any two events everybody else has a turn.
+between any two events everybody else has a turn. Messages of websockets pass
+in pieces as well, so that none is ever held as a whole (memory_budget.py).
 """
+
+from typing import TypeAlias
 
 import h11
 import trio
@@ -29,8 +32,10 @@ from wsproto.events import (
 from wsproto.utilities import ProtocolError
 
 from gateway.proxy.headers import Headers
+from gateway.proxy.memory_budget import LARGE, MemoryBudget, ReadSize
 
-_CHUNK = 65536
+#: Bytes of the body of a refused websocket.
+_MAX_REFUSAL = 65536
 _MAX_HEAD = 65536
 #: Answers "please wait" (1xx) before the answer. Nobody sends more than a few.
 _MOST_INTERIM = 16
@@ -38,17 +43,29 @@ _MOST_INTERIM = 16
 _HANDSHAKE_CHUNK = 4096
 
 
+#: A part of a message.
+Piece: TypeAlias = TextMessage | BytesMessage
+
+
 class UpstreamError(Exception):
     """The dashboard closed, or answered with something that is not HTTP."""
 
 
 class HttpExchange:
-    """One request and its answer. One task may send while another receives."""
+    """One request and its answer. One task may send while another receives. To be closed in the end, as the stream is.
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    `owner` is whose share of the budget the answer's buffer is taken from; without a budget it has none.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, budget: MemoryBudget | None = None, owner: str = "") -> None:
         self._stream = stream
+        self._size = ReadSize(budget, owner)
         self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         self._interim = 0
+
+    def close(self) -> None:
+        """Nothing is received any more."""
+        self._size.close()
 
     async def send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
         """Send a part of the request. A peer that reads no more, or has gone wrong, is no error: `receive` says why.
@@ -69,7 +86,9 @@ class HttpExchange:
             try:
                 event = self._connection.next_event()
                 if event is h11.NEED_DATA:
-                    self._connection.receive_data(bytes(await self._stream.receive_some(_CHUNK)))
+                    data = bytes(await self._stream.receive_some(self._size.now))
+                    self._size.was(len(data))
+                    self._connection.receive_data(data)
                 elif isinstance(event, h11.Response | h11.Data | h11.EndOfMessage):
                     return event
                 elif isinstance(event, h11.InformationalResponse):
@@ -83,14 +102,23 @@ class HttpExchange:
 
 
 class WebsocketExchange:
-    """A websocket connection to a dashboard. One task may send while another receives."""
+    """A websocket connection to a dashboard. One task may send while another receives. To be closed in the end.
 
-    def __init__(self, stream: trio.abc.Stream, max_size: int) -> None:
+    No message may be larger than `max_size` bytes. `owner` is whose share of the budget the buffer is taken from.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, max_size: int, budget: MemoryBudget, owner: str) -> None:
         self._stream = stream
         self._max_size = max_size
+        self._passed = 0  # bytes of the message that is being received
+        self._size = ReadSize(budget, owner)
         self._connection = wsproto.WSConnection(ConnectionType.CLIENT)
         self._events = self._connection.events()
         self._lock = trio.Lock()
+
+    def close(self) -> None:
+        """Nothing is received any more."""
+        self._size.close()
 
     async def open(self, target: str, headers: Headers, subprotocols: list[str]) -> AcceptConnection | RejectConnection:
         """Shake hands; a refusal is returned as it came. Raises `UpstreamError`."""
@@ -106,7 +134,7 @@ class WebsocketExchange:
         """The body that came with a refusal, as far as it fits."""
         body = b""
         finished = not rejected.has_body
-        while not finished and len(body) <= _CHUNK:
+        while not finished and len(body) <= _MAX_REFUSAL:
             event = await self._next()
             if not isinstance(event, RejectData):
                 break
@@ -122,18 +150,24 @@ class WebsocketExchange:
             except (trio.BrokenResourceError, trio.ClosedResourceError, ProtocolError) as error:
                 raise UpstreamError(f"the dashboard has closed the websocket: {error}") from error
 
-    async def receive(self) -> str | bytes | CloseConnection:
-        """The next whole message, or how the dashboard closed; raises `UpstreamError`."""
-        message = bytearray()  # not a list of pieces: there may be any number of small or empty ones
+    async def receive(self) -> Piece | CloseConnection:
+        """The next piece of a message, or how the dashboard closed; raises `UpstreamError`.
+
+        Pieces are as large as what is at hand, and empty ones come only at the end of a message.
+        """
+        text, piece = False, bytearray()  # not a list of fragments: there may be any number of small or empty ones
         while True:
-            event = await self._next()
+            event = await self._next(wait=not piece)
             if isinstance(event, TextMessage | BytesMessage):
-                message += event.data.encode() if isinstance(event, TextMessage) else event.data
-                if len(message) > self._max_size:
+                text = isinstance(event, TextMessage)
+                piece += event.data.encode() if isinstance(event, TextMessage) else event.data
+                if self._passed + len(piece) > self._max_size:
                     await self.send(CloseConnection(code=1009))
                     raise UpstreamError(f"the dashboard sent a websocket message of more than {self._max_size} bytes")
-                if event.message_finished:
-                    return message.decode() if isinstance(event, TextMessage) else bytes(message)
+                if event.message_finished or len(piece) >= LARGE:
+                    return self._piece(text, piece, finished=event.message_finished)
+            elif event is None:
+                return self._piece(text, piece, finished=False)
             elif isinstance(event, Ping):
                 await self.send(event.response())
             elif isinstance(event, CloseConnection):
@@ -143,17 +177,28 @@ class WebsocketExchange:
             elif not isinstance(event, Pong):
                 raise UpstreamError("the dashboard sent something that is no websocket message")
 
-    async def _next(self) -> Event:
+    def _piece(self, text: bool, piece: bytearray, *, finished: bool) -> Piece:
+        self._passed = 0 if finished else self._passed + len(piece)
+        # The fragments of a text end with whole characters, wherever its frames do: wsproto sees to it.
+        if text:
+            return TextMessage(data=piece.decode(), message_finished=finished)
+        return BytesMessage(data=bytes(piece), message_finished=finished)
+
+    async def _next(self, *, wait: bool = True) -> Event | None:
+        """The next event; unless we are to `wait`, None when there is none at hand."""
         await trio.lowlevel.checkpoint()
         while True:
             try:
                 # One iterator until it is exhausted: wsproto parses as it is iterated.
                 for event in self._events:
                     return event
+                if not wait:
+                    return None
                 opening = self._connection.state in (ConnectionState.CONNECTING, ConnectionState.REJECTING)
-                data = await self._stream.receive_some(_HANDSHAKE_CHUNK if opening else _CHUNK)
+                data = await self._stream.receive_some(_HANDSHAKE_CHUNK if opening else self._size.now)
                 if not data:
                     raise UpstreamError("the dashboard closed the websocket's connection without a word")
+                self._size.was(len(data))
                 self._connection.receive_data(bytes(data))
                 self._events = self._connection.events()
             except (trio.BrokenResourceError, ProtocolError) as error:

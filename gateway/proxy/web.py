@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from gateway.errors import innermost
+from gateway.proxy.admission import Guest
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.web_stream import SecureStream, WebStream
@@ -34,33 +35,41 @@ class WebDoor:
         """True when TLS connections can be served."""
         return self._context is not None
 
-    async def serve(self, sock: socket.socket, address: str, client: str, *, tls: bool) -> None:
+    async def serve(self, sock: socket.socket, guest: Guest, client: str, *, tls: bool) -> None:
         """Serve one connection to its end. `client` is who it comes from, when that is not the socket's peer."""
-        stream = WebStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), client, _LINGER)
+        stream = WebStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), client, _LINGER, guest)
+        guest.end = stream.abort
         self._open.add(stream)
         try:
             with stream.scope:
                 if not tls:
                     await self._serve_http(stream)
-                elif (secure := await self._shake_hands(stream, address)) is not None:
-                    await self._serve_http(secure)
+                else:
+                    await self._serve_tls(stream, guest.address)
         except* Exception as errors:  # noqa: BLE001 (the boundary of a web connection)
-            self._log.info("connection failed", client=address, error=repr(innermost(errors)))
+            self._log.info("connection failed", client=guest.address, error=repr(innermost(errors)))
         finally:
             self._open.discard(stream)
             stream.abort()
 
-    async def _shake_hands(self, stream: WebStream, address: str) -> SecureStream | None:
+    async def _serve_tls(self, stream: WebStream, address: str) -> None:
         context = self._context() if callable(self._context) else self._context
         assert context is not None
         secure = SecureStream(stream, context)
+        try:
+            if await self._shake_hands(secure, address):
+                await self._serve_http(secure)
+        finally:
+            secure.untie()
+
+    async def _shake_hands(self, secure: SecureStream, address: str) -> bool:
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 await secure.do_handshake()
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
             self._log.info("TLS handshake failed", client=address, error=repr(error.__cause__ or error))
-            return None
-        return secure
+            return False
+        return True
 
     async def abort_when_cancelled(self) -> None:
         """Sleep; when cancelled, cut off those connections that cannot be cancelled because they send in a shield."""

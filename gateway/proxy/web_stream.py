@@ -13,11 +13,40 @@ on few of them at a time.
 
 import ssl
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 from gateway.http_budget import Bucket
+
+
+class Presence(Protocol):
+    """What becomes known of a connection while it is served, for when somebody has to go (admission.py)."""
+
+    def waits(self) -> None:
+        """A request of its was answered, and none is at the moment."""
+
+    def works(self) -> None:
+        """A request of its is being answered."""
+
+    def is_known(self) -> None:
+        """It has proved to be a job's."""
+
+
+class _Nobody:
+    """A connection of which nobody keeps count."""
+
+    def waits(self) -> None:
+        """Nothing."""
+
+    def works(self) -> None:
+        """Nothing."""
+
+    def is_known(self) -> None:
+        """Nothing."""
+
+
+NOBODY: Presence = _Nobody()
 
 
 class _Named:
@@ -41,16 +70,18 @@ class _Named:
 _OVERHEAD, _OVERHEAD_RATE = 64 * 1024, 8 * 1024
 #: Bytes that each record is larger than its data.
 _RECORD_OVERHEAD = 64
-#: Bytes that OpenSSL gets at once; fewer while nothing comes of them. A request for new keys has 27.
+#: Bytes that OpenSSL gets at once (it does not say how many it wants); fewer while nothing comes of them. A request for
+#: new keys has 27.
 _TLS_READ, _TLS_READ_CAREFUL = 16 * 1024, 4 * 1024
 
 
 class WebStream(trio.abc.HalfCloseableStream):
     """A `trio.SocketStream` in all that an HTTP server uses. `client` replaces the peer's name unless it is empty."""
 
-    def __init__(self, stream: trio.SocketStream, client: str, linger: float) -> None:
+    def __init__(self, stream: trio.SocketStream, client: str, linger: float, presence: Presence = NOBODY) -> None:
         self._stream = stream
         self._linger = linger
+        self.presence = presence
         self.socket: Any = _Named(stream.socket, client) if client else stream.socket
         #: Around everything that works on this stream.
         self.scope = trio.CancelScope()
@@ -84,7 +115,7 @@ class WebStream(trio.abc.HalfCloseableStream):
         if overhead is not None:
             max_bytes = _TLS_READ_CAREFUL if self._careful else _TLS_READ
         try:
-            data = await self._stream.receive_some(max_bytes)
+            data = await self._stream.receive_some(max_bytes or _TLS_READ)
             if overhead is not None:
                 self._careful = True
                 if overhead.add(-len(data)) < 0:
@@ -149,6 +180,10 @@ class SecureStream(trio.abc.Stream):
         """See trio."""
         await self._secure.aclose()
 
+    def untie(self) -> None:
+        """Let it go at once when nobody uses it: it would hold itself by the handshake that it knows how to make."""
+        vars(self._secure).pop("_handshook", None)  # garbage.py does not look for cycles very often
+
 
 #: What is thrown away of a peer's bytes after our last word, and for how many seconds.
 _LINGER_BYTES = 1024 * 1024
@@ -168,3 +203,9 @@ async def linger(stream: trio.abc.Stream) -> None:
         await bare.send_eof()
         while left > 0 and (data := await bare.receive_some(64 * 1024)):
             left -= len(data)
+
+
+def presence_of(stream: Any) -> Presence:
+    """That of a `WebStream`, with TLS around it or without; `NOBODY` for any other stream."""
+    inner = stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream
+    return inner.presence if isinstance(inner, WebStream) else NOBODY

@@ -117,20 +117,25 @@ class ClusterOfUser:
         """The path of its dashboard."""
         return f"/clusters/{self.name}/"
 
-    async def beat(self, *, scheduler: str = "127.0.0.1:1", dashboard: str = "", api: str = "127.0.0.1:1") -> Answer:
-        """A heartbeat with these addresses (host:port)."""
-        body = {
-            "scheduler_address": f"tls://{scheduler}",
-            "dashboard_address": dashboard and f"http://{dashboard}",
-            "api_address": f"http://{api}",
-            "count": 0,
-            "active_workers": [],
-            "closing_workers": [],
-            "closed_workers": [],
-        }
+    def heartbeat(self, *, scheduler: str = "127.0.0.1:1", dashboard: str = "", api: str = "127.0.0.1:1") -> bytes:
+        """The body of a heartbeat with these addresses (host:port)."""
+        return orjson.dumps(
+            {
+                "scheduler_address": f"tls://{scheduler}",
+                "dashboard_address": dashboard and f"http://{dashboard}",
+                "api_address": f"http://{api}",
+                "count": 0,
+                "active_workers": [],
+                "closing_workers": [],
+                "closed_workers": [],
+            }
+        )
+
+    async def beat(self, **addresses: str) -> Answer:
+        """A heartbeat with these addresses."""
         headers = [("Authorization", f"token {self.token}"), JSON]
         path = f"{CLUSTERS}{self.name}/heartbeat"
-        return await self.gateway.ask("POST", path, user=None, headers=headers, body=orjson.dumps(body))
+        return await self.gateway.ask("POST", path, user=None, headers=headers, body=self.heartbeat(**addresses))
 
 
 @asynccontextmanager

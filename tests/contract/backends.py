@@ -35,8 +35,9 @@ from tests.pbs.tidy import no_directories_left, no_jobs_left
 from tests.slurm.real import ensure_slurm, needs_slurm, queue
 from tests.users import ensure_users, is_root
 
-#: The names of the jobs of this suite's clusters (`new_cluster` in test_driver_contract.py).
-OUR_JOBS = r"dask-gateway-c\d+[0-9a-f]{8}-.*"
+#: The names of this suite's clusters (`new_cluster` in test_driver_contract.py), and of their jobs.
+OUR_CLUSTERS = r"c\d+[0-9a-f]{8}"
+OUR_JOBS = rf"dask-gateway-{OUR_CLUSTERS}-.*"
 
 
 class Program(enum.StrEnum):
@@ -209,7 +210,7 @@ def pbs(folder: Path) -> Iterator[Bench]:
     """The PBS that PBS_EXEC names, else a simulated one, with jobs of two users."""
     users = ensure_users()
     staging = {user: Path(pwd.getpwnam(user).pw_dir, ".dask-gateway") for user in users}
-    with some_pbs() as commands, no_directories_left(users), no_jobs_left(commands, OUR_JOBS):
+    with some_pbs() as commands, no_directories_left(OUR_CLUSTERS), no_jobs_left(commands, OUR_JOBS):
         backend = PBSBackend(
             submit_command=str(commands / "qsub"),
             cancel_command=str(commands / "qdel"),

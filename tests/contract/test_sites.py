@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 import trio
+from attrs import evolve
 
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
 from gateway.models import JobState, Role
@@ -184,3 +185,46 @@ async def test_refusals_are_of_three_classes(site, kind, error):
                 await driver.submit(a_spec(cluster, count=2))
             assert " ".join(words.split()) in str(caught.value)
             assert await driver.find(cluster, Role.WORKER, "w1", 2) == ()
+
+
+# --- several clusters -------------------------------------------------------------------------------------------------
+
+#: What Slurm's commands do with --clusters (slurm 22.05, src/sbatch/sbatch.c and src/squeue/squeue.c), for two clusters
+#: that are one behind the curtain; whoever does not name the second one does not see its jobs.
+SECOND_CLUSTER = """
+named=
+for word; do
+  shift
+  case $word in --clusters=smp) named=yes ;; --clusters=*) echo "'$word' can't be reached now" >&2; exit 1 ;;
+    *) set -- "$@" "$word" ;; esac
+done
+case $(basename "$REAL"):$named in
+  sbatch:yes) id=$("$REAL" "$@") || exit $?; echo "$id;smp" ;;
+  squeue:yes) echo "CLUSTER: smp"; exec "$REAL" "$@" ;;
+  squeue:) exit 0 ;;
+  scontrol:) case "$*" in *"show job"*) echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1 ;; esac
+    exec "$REAL" "$@" ;;
+  scancel:) exit 0 ;;
+  *) exec "$REAL" "$@" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("site", SITES[:1], indirect=True)
+async def test_jobs_of_another_cluster_are_known_with_it(site):
+    for command in ("sbatch", "squeue", "scancel", "scontrol", "sacct"):
+        site.wrap(command, SECOND_CLUSTER)
+    cluster = new_cluster(site.bench)
+    cluster = evolve(cluster, config=evolve(cluster.config, worker_cluster="smp"))
+    async with site.open_driver() as driver:
+        with pytest.raises(BackendUnavailable, match="can't be reached"):
+            await driver.submit(a_spec(evolve(cluster, config=evolve(cluster.config, worker_cluster="gpu"))))
+        jobs = await driver.submit(a_spec(cluster, count=2))
+        assert all(job.endswith(";smp") for job in jobs)
+        assert await driver.find(cluster, Role.WORKER, "w1", 2) == jobs
+        with observing(site.bench, driver, cluster, *jobs) as observer:
+            await observer.wait(jobs, JobState.RUNNING)
+            await driver.cancel(cluster, jobs)
+            await observer.wait(jobs, JobState.GONE)
+        assert f"Job {jobs[0]}: CANCELLED" in await driver.explain(cluster, jobs[0], "w1-0")
+        await driver.clean(cluster, keep_logs=False)

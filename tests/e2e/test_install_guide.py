@@ -127,7 +127,7 @@ def descendants(pid, name):
 @contextmanager
 def the_service(folder):
     """What systemd does with the unit, to the letter of its [Service] section."""
-    unit = the("ini").text
+    unit = the("ini", "file=/etc/systemd/system/dask-gateway.service").text
     service = dict(re.findall(r"^(\w+)=(.*)$", unit.partition("[Service]")[2], re.MULTILINE))
     assert service["Type"] == "notify"
     folder.chmod(0o755)

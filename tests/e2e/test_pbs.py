@@ -25,7 +25,7 @@ from tests.e2e.test_slurm import (
     wait_until,
 )
 from tests.pbs.simulation import jobs_named, some_pbs
-from tests.pbs.tidy import no_directories_left, no_jobs_left, queue
+from tests.pbs.tidy import end_jobs, queue, remove_directories
 from tests.slurm.real import allow_dask, folder_of_dask, installation
 from tests.users import ensure_dask, ensure_users, is_root
 
@@ -79,10 +79,22 @@ def miniconda():
             link.unlink()
 
 
+@contextmanager
 def open_house(folder, commands, config=""):
+    """A gateway that leaves no jobs of its own clusters; on a real PBS the users may have clusters of others."""
     paths = PATHS.replace("PBS/", f"{commands}/").replace("PREFIX", str(installation()))
     text = original_guide.PBS + paths + config + schedulers_here()
-    return open_gateway(folder, text, base="", user="dask", python=installation() / "bin" / "python")
+    made = []
+    try:
+        with open_gateway(folder, text, base="", user="dask", python=installation() / "bin" / "python") as house:
+            try:
+                yield house
+            finally:
+                made = re.findall(r'event="cluster created" cluster=(\w+)', house.log)
+    finally:
+        left = end_jobs(commands, f"dask-gateway-(?:{'|'.join(made)})-.*") if made else []
+        remove_directories("|".join(made) or "-")
+    assert not left, f"jobs are left: {left}"
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +106,6 @@ def pbs():
         miniconda(),
         some_pbs() as commands,
         queue(commands, "dask"),
-        no_directories_left(),
-        no_jobs_left(commands, "dask-gateway-[0-9a-f]{32}-.*"),
     ):
         yield commands
 

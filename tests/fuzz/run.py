@@ -49,6 +49,7 @@ with atheris.instrument_imports(
     from gateway import http2_frames
     from gateway.http_server import PROVOKED, HttpServer
     from gateway.proxy import client_hello, headers, proxy_protocol, routes
+    from gateway.proxy.admission import Admission
     from gateway.proxy.dashboard import Dashboard
     from gateway.proxy.hushed_log import HushedLog
     from gateway.proxy.limits import Limits
@@ -214,7 +215,7 @@ async def exchange(said: bytes, serve: Any) -> None:
         with contextlib.suppress(BlockingIOError):
             client.send(said)
         client.shutdown(socket.SHUT_WR)
-        await door.serve(server, "fuzz", "192.0.2.1", tls=False)
+        await door.serve(server, Admission(Limits()).enter("fuzz"), "192.0.2.1", tls=False)
 
 
 def simple(data: bytes) -> None:

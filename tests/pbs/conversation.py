@@ -120,8 +120,9 @@ class Player:
                 self._direct(*step.command[1:].split(" ", 1))
                 continue
             command, cut = (step.command, "") if self.simulation else uncut(step.command)
-            self._remember(step.user, step.command)
+            undo = self._undoing(step.user, step.command)
             code, out, err = self.run(step.user, self.words.now(command))
+            self._undo = (undo if code == 0 else []) + self._undo  # the last change first
             if "qsub" in step.command and (match := JOB.match(step.stdout)):
                 self._next = int(match[1])
                 self._learn(out)
@@ -154,7 +155,7 @@ class Player:
             check=False,
         )
         return (
-            done.returncode,
+            done.returncode if done.returncode >= 0 else 128 - done.returncode,  # as a shell says it
             done.stdout.decode(errors="surrogateescape"),
             done.stderr.decode(errors="surrogateescape"),
         )
@@ -193,23 +194,24 @@ class Player:
             self.simulation.control(away=word == "away")
 
     def _prepare(self, user: str, command: str) -> None:
-        self._remember(user, command)
+        undo = self._undoing(user, command)
         code, out, err = self.run(user, self.words.now(command))
         assert code == 0, f"{command}: {out}{err}"
+        self._undo = undo + self._undo
         if "qsub" in command:
             self._learn(out)
 
-    def _remember(self, user: str, command: str) -> None:
-        """How to undo what a command of qmgr changes on a PBS that others use as well."""
+    def _undoing(self, user: str, command: str) -> list[str]:
+        """How to undo what a command of qmgr is about to change on a PBS that others use as well."""
         if self.simulation is not None or user != "root":
-            return
+            return []
         if match := re.match(r'qmgr -c "create queue (\w+)', command):
-            self._undo = [f"qmgr -c 'delete queue {match[1]}'", *self._undo]
-        elif match := re.match(r'qmgr -c "set server (\w+)', command):
+            return [f"qmgr -c 'delete queue {match[1]}'"]
+        if match := re.match(r'qmgr -c "set server (\w+)', command):
             settings = self.run("root", 'qmgr -c "print server"')[1]
             before = re.findall(rf"^set server {match[1]} = .*", settings, re.MULTILINE)
-            undo = [f"qmgr -c {shlex.quote(line)}" for line in before or [f"unset server {match[1]}"]]
-            self._undo = undo + self._undo  # the last change first
+            return [f"qmgr -c {shlex.quote(line)}" for line in before or [f"unset server {match[1]}"]]
+        return []
 
     def _left(self) -> bool:
         """Has any of our jobs not ended?"""

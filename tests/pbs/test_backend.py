@@ -9,7 +9,7 @@ import trio
 
 from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.pbs_backend import PBSBackend, PBSClusterConfig
-from gateway.errors import BackendUnavailable
+from gateway.errors import AnswerLost, BackendUnavailable, JobError
 from gateway.models import JobReport, JobState, Role
 from tests.pbs.conversation import Player
 from tests.pbs.simulation import Simulation
@@ -23,13 +23,13 @@ TIMING = {"delete": 0.2, "start": 0.01, "session": 0.1, "kill": 1.0, "back": 0.3
 @contextmanager
 def a_pbs(**settings):
     with Simulation.start(timing=TIMING, **settings) as simulation:
-        simulation.fault(qstat_pause=0.0)
+        simulation.fault(qstat_pause=0.0, ports=1_000_000)
         yield simulation
 
 
 @pytest.fixture(autouse=True)
 def tidy(users):
-    with no_directories_left():
+    with no_directories_left(r"p\d+"):
         yield
 
 
@@ -324,7 +324,7 @@ async def test_hostile_jobs_of_others(pbs, cluster):
 
 
 async def test_no_ports_left_for_qstat(pbs, cluster):
-    pbs.fault(ports=0, ports_each=1, linger=600.0)
+    pbs.fault(ports=0, ports_each=1, ports_other=0, linger=600.0)
     async with open_driver(pbs, command_timeout=2) as driver:
         jobs = await driver.submit(a_spec(cluster, count=5))
         with watching(driver, cluster, *jobs) as watch:
@@ -332,6 +332,20 @@ async def test_no_ports_left_for_qstat(pbs, cluster):
             await driver.cancel(cluster, jobs)
             await until(watch, jobs, JobState.GONE)  # missed often enough by qselect
         await driver.clean(cluster, keep_logs=False)
+
+
+async def test_many_jobs_cost_one_port(pbs, cluster):
+    """Where commands have used up the reserved ports, the next one waits for a minute."""
+    pbs.fault(linger=0.0)
+    async with open_driver(pbs, command_timeout=2) as driver:
+        jobs = [job for group in ("w1", "w2", "w3") for job in await driver.submit(a_spec(cluster, group=group))]
+        await driver._ids.known_as_ours(cluster, jobs)  # as it is asked soon after each submission
+        pbs.fault(ports=1, linger=600.0)
+        await driver.cancel(cluster, jobs)
+        with pytest.raises(BackendUnavailable, match="did not answer"):
+            await driver.cancel(cluster, jobs)
+        pbs.fault(ports=1_000_000)
+        await end(driver, cluster, jobs)
 
 
 async def test_a_cancel_without_effect_is_repeated(pbs, cluster, monkeypatch):
@@ -346,6 +360,145 @@ async def test_a_cancel_without_effect_is_repeated(pbs, cluster, monkeypatch):
             pbs.force(jobs[0], substate=42)
             await until(watch, jobs, JobState.GONE)
         await driver.clean(cluster, keep_logs=False)
+
+
+@pytest.mark.parametrize("death", ["end of file", "end of message", "broken pipe"])
+async def test_a_server_that_dies_while_it_is_asked_for_a_job_may_have_it(pbs, cluster, death):
+    async with open_driver(pbs) as driver:
+        pbs.fault(deaths={"qsub": [death]})
+        with pytest.raises(AnswerLost, match="answer was lost"):
+            await driver.submit(a_spec(cluster))
+        assert await driver.find(cluster, Role.WORKER, "w1", 1) == ()
+        jobs = await driver.submit(a_spec(cluster))
+        assert await driver.find(cluster, Role.WORKER, "w1", 1) == jobs
+        await end(driver, cluster, jobs)
+
+
+@pytest.mark.parametrize("death", ["away", "going", "unauthenticated"])
+async def test_a_server_that_cannot_be_reached_has_no_job(pbs, cluster, death):
+    async with open_driver(pbs) as driver:
+        pbs.fault(deaths={"qsub": [death]})
+        with pytest.raises(BackendUnavailable, match="does not answer"):
+            await driver.submit(a_spec(cluster))
+        await driver.clean(cluster, keep_logs=False)
+
+
+@pytest.mark.parametrize(
+    "death", ["away", "going", "unauthenticated", "unauthenticated, with 0", "end of message", "crash"]
+)
+async def test_a_qdel_that_reaches_nobody_is_no_success_and_no_refusal(pbs, cluster, death):
+    async with open_driver(pbs) as driver:
+        jobs = await driver.submit(a_spec(cluster))
+        pbs.fault(deaths={"qdel": [death]})
+        with pytest.raises(BackendUnavailable, match="does not answer"):
+            await driver.cancel(cluster, jobs)
+        await end(driver, cluster, jobs)
+
+
+async def test_a_qdel_that_reaches_nobody_and_does_not_say_so_is_repeated(pbs, cluster, monkeypatch):
+    monkeypatch.setattr("gateway.backends.endings.PATIENCE", 0.2)
+    async with open_driver(pbs) as driver:
+        jobs = await driver.submit(a_spec(cluster))
+        pbs.fault(deaths={"qdel": ["silence"]})
+        await end(driver, cluster, jobs)
+
+
+async def test_a_job_that_the_server_lost_in_a_crash_is_gone(pbs, cluster):
+    """qsub had given its id; ids go on at the next thousand, so that no other job has it."""
+    async with open_driver(pbs) as driver:
+        kept = await driver.submit(a_spec(cluster, count=2))
+        pbs.set(unstored=1)
+        lost = await driver.submit(a_spec(cluster, group="w2"))
+        with watching(driver, cluster, *kept, *lost) as watch:
+            pbs.control(crash=True)
+            await until(watch, kept, JobState.UNKNOWN)
+            pbs.control(away=False)
+            await until(watch, lost, JobState.GONE)
+            assert "does not remember how it ended" in watch.jobs[lost[0]].reason
+            await until(watch, kept, JobState.RUNNING)
+        assert await driver.find(cluster, Role.WORKER, "w2", 1) == ()
+        assert await driver.submit(a_spec(cluster, group="w3")) == ("1000.pbs",)
+        await end(driver, cluster, [*kept, "1000.pbs"])
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_waiting_jobs_that_their_user_deletes_were_deleted(users, cluster, begun):
+    with a_pbs(ncpus=1 if begun else 64, queues={"workq": begun}) as pbs:
+        alice = Player(pbs.bin, Path("/tmp"), pbs)
+        async with open_driver(pbs) as driver:
+            jobs = await driver.submit(a_spec(cluster, count=4))
+            plain = await driver.submit(a_spec(cluster, group="w2"))
+            with watching(driver, cluster, *jobs, *plain) as watch:
+                if begun:
+                    await until(watch, jobs[:1], JobState.RUNNING)
+                await until(watch, [*jobs[1:], *plain], JobState.QUEUED)
+                for job in (jobs[1], jobs[2].replace("[2]", "[2-3]"), *plain):
+                    assert alice.run("alice", f"qdel '{job}'")[0] == 0
+                await until(watch, [*jobs[1:], *plain], JobState.GONE)
+                for job in (*jobs[1:], *plain):
+                    assert watch.jobs[job].deleted
+                    assert watch.jobs[job].reason.startswith("deleted while it waited")
+            await end(driver, cluster, jobs[:1])
+
+
+async def test_a_worker_that_fails_was_not_deleted_with_and_without_a_history(users, cluster):
+    for history in (True, False):
+        with a_pbs(history=history) as pbs:
+            async with open_driver(pbs) as driver:
+                script = '[ "$2" = w1-0 ] && exit 5; exec sleep 600'
+                jobs = await driver.submit(a_spec(cluster, script, count=2))
+                with watching(driver, cluster, *jobs) as watch:
+                    await until(watch, jobs[:1], JobState.GONE)
+                    report = watch.jobs[jobs[0]]
+                    assert report.reason == (
+                        "exit code 5, on node pbs" if history else "PBS does not remember how it ended"
+                    )
+                    assert not report.deleted
+                await end(driver, cluster, jobs[1:])
+
+
+async def test_a_held_array_says_so_and_one_that_has_begun_gives_no_reason(users, cluster):
+    with a_pbs(ncpus=1) as pbs:
+        alice = Player(pbs.bin, Path("/tmp"), pbs)
+        async with open_driver(pbs) as driver:
+            jobs = await driver.submit(a_spec(cluster, count=2))
+            with watching(driver, cluster, *jobs) as watch:
+                await until(watch, jobs[:1], JobState.RUNNING)
+                await until(watch, jobs[1:], JobState.QUEUED)
+                for _ in range(3):
+                    watch.ask()
+                    with trio.move_on_after(0.6):
+                        await watch.wait_changes()
+                assert watch.jobs[jobs[1]].reason == ""
+                whole = jobs[0].replace("[0]", "[]")
+                assert alice.run("alice", f"qhold '{whole}'")[0] == 0
+                await until_reason(watch, jobs[1], "held by its user; Job held by alice on ")
+                assert watch.jobs[jobs[0]].state is JobState.RUNNING
+            await end(driver, cluster, jobs)
+
+
+async def test_a_worker_that_is_run_again_keeps_its_id(pbs, cluster):
+    dask = Player(pbs.bin, Path("/tmp"), pbs)
+    async with open_driver(pbs) as driver:
+        jobs = await driver.submit(a_spec(cluster, count=2))
+        with watching(driver, cluster, *jobs) as watch:
+            await until(watch, jobs, JobState.RUNNING)
+            pbs.set(nodes_up=False)
+            assert dask.run("dask", f"qrerun '{jobs[1]}'")[0] == 0
+            await until(watch, jobs[1:], JobState.QUEUED)
+            pbs.set(nodes_up=True)
+            await until(watch, jobs, JobState.RUNNING)
+        await end(driver, cluster, jobs)
+
+
+async def test_limits_are_refused_in_pbs_s_words(pbs, cluster):
+    root = Player(pbs.bin, Path("/tmp"), pbs)
+    assert root.run("root", 'qmgr -c "set queue workq max_queued = [u:PBS_GENERIC=2]"')[0] == 0
+    async with open_driver(pbs) as driver:
+        with pytest.raises(JobError, match="would exceed queue generic's per-user limit"):
+            await driver.submit(a_spec(cluster, count=3))
+        jobs = await driver.submit(a_spec(cluster, count=2))
+        await end(driver, cluster, jobs)
 
 
 async def test_a_thousand_jobs_of_others_cost_one_look(pbs, cluster):

@@ -5,6 +5,7 @@ queue or a directory, can be removed only then.
 """
 
 import pwd
+import re
 import shutil
 import subprocess
 import time
@@ -28,19 +29,28 @@ def no_jobs_left(commands: Path, names: str) -> Iterator[None]:
     All are awaited, those as well that were on their way out. (The users may have jobs of another gateway.)
     """
     before = set(jobs_named(commands, names))
-
-    def new(states: str = LIVING + "E") -> list[str]:
-        return [job for job in jobs_named(commands, names, states) if job not in before]
-
     left: list[str] = []
     try:
         yield
     finally:
-        left = new(LIVING)
-        for job in left:  # one by one: qdel of several has its traps
-            subprocess.run([commands / "qdel", job], check=False, capture_output=True)
-        _wait("the jobs of a test to end", lambda: not new())
+        left = end_jobs(commands, names, before)
     assert not left, f"jobs are left: {left}"
+
+
+def end_jobs(commands: Path, names: str, spared: Collection[str] = ()) -> list[str]:
+    """Delete the jobs with names like this, wait until they have ended, and return which they were.
+
+    Those that are on their way out are awaited as well, and not returned.
+    """
+
+    def jobs(states: str) -> list[str]:
+        return [job for job in jobs_named(commands, names, states) if job not in spared]
+
+    left = jobs(LIVING)
+    for job in left:  # one by one: qdel of several has its traps
+        subprocess.run([commands / "qdel", job], check=False, capture_output=True)
+    _wait("the jobs of a test to end", lambda: not jobs(LIVING + "E"))
+    return left
 
 
 @contextmanager
@@ -61,19 +71,21 @@ def queue(commands: Path, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def no_directories_left(users: Collection[str] = USERS) -> Iterator[None]:
-    """Clusters' directories in the users' homes that are new afterwards are removed."""
-    tops = [Path(pwd.getpwnam(user).pw_dir, ".dask-gateway") for user in users]
-
-    def there() -> set[Path]:
-        return {path for top in tops if top.is_dir() for path in top.iterdir()}
-
-    before = there()
+def no_directories_left(names: str) -> Iterator[None]:
+    """The directories of clusters with names like this are removed from the users' homes in the end."""
     try:
         yield
     finally:
-        for path in there() - before:
-            shutil.rmtree(path, ignore_errors=True)
+        remove_directories(names)
+
+
+def remove_directories(names: str) -> None:
+    """Remove the directories of clusters with names like this from the users' homes; those of others stay."""
+    for user in USERS:
+        top = Path(pwd.getpwnam(user).pw_dir, ".dask-gateway")
+        for path in top.iterdir() if top.is_dir() else ():
+            if re.fullmatch(names, path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _wait(what: str, reached: Callable[[], bool]) -> None:

@@ -36,6 +36,14 @@ _MOMENTS = [
     (r"\bA: \d+ T: \d+\)", "A: N T: N)"),  # CPUs that are free, and all
     (r"(?<=\"pbs_version\":\t).*", "VERSION,"),
     (r"^(\d+\[\d{7})\d*(\]\S*|\*)", r"\1"),  # the table cuts ids, those with longer numbers sooner
+    # An array's Exit_status is that of whichever subjob changed last.
+    (r"^( Exit_status = )[012](\n Submit_arguments = .*-J )", r"\1N\2"),
+    (r"^(\t+\"Exit_status\":\t)[012](,\n\t+\"Submit_arguments\":\t\".*-J )", r"\1N\2"),
+    # A job that was just deleted may have ended already.
+    (r"^(\d\S* \S+ \S+ \S+) E ", r"\1 R "),
+    (r"(job_state = |\"job_state\":\t\")E\b", r"\1R"),
+    (r"(substate = |\"substate\":\t)5[0-3]\b", r"\g<1>42"),
+    (r"(and terminated by \S+\n(?: .*\n)*?) Stageout_status = .*\n", r"\1"),
 ]
 
 

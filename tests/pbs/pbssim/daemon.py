@@ -50,6 +50,7 @@ class Faults:
     hang: dict[str, int] = field(default_factory=dict)  # program → how many of its next calls get no answer
     ports: int = 900  # reserved ports
     ports_each: int = 3  # taken by one connection of qstat
+    ports_other: int = 1  # taken by another command, however many ids it is given
     linger: float = 60.0  # seconds until a port is free again
     qstat_pause: float = 0.2  # a user's second qstat within a second sleeps so long
 
@@ -148,14 +149,15 @@ class Daemon:
 
     async def _take_ports(self, program: str) -> None:
         """A connection takes reserved ports that stay in TIME_WAIT; when they run out, it waits."""
-        if program != "qstat":
+        taken = self.faults.ports_each if program == "qstat" else self.faults.ports_other
+        if not taken:
             return
         now = time.monotonic()
         while self._ports and self._ports[0] <= now:
             self._ports.popleft()
-        if len(self._ports) + self.faults.ports_each > self.faults.ports:
-            await asyncio.sleep(self._ports[0] - now)
-        self._ports.extend([time.monotonic() + self.faults.linger] * self.faults.ports_each)
+        if len(self._ports) + taken > self.faults.ports:
+            await asyncio.sleep(self._ports[0] - now if self._ports else self.faults.linger)
+        self._ports.extend([time.monotonic() + self.faults.linger] * taken)
 
     async def serve_control(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One control of the tests."""

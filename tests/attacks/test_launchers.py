@@ -1,0 +1,90 @@
+"""Users who own the launcher's process: they stop it, have it print anything, and end it."""
+
+import trio
+import trio.testing
+from attrs import frozen
+
+from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.batch import BatchDriver
+from gateway.backends.impersonation import MAX_ANSWER, Launcher
+from gateway.backends.poller import Queue
+from gateway.backends.slurm import Slurm
+from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
+from gateway.errors import AnswerLost, BackendUnavailable
+from gateway.models import Role
+from tests.attacks.memory import peak_growth
+
+# What stands for sudo and the launcher: alice's process does what alice has thought of.
+PROGRAM = """
+case $1 in alice) %s;; esac
+cat >/dev/null
+echo '{"ok": true, "returncode": 0, "stdout": "4711", "stderr": ""}'
+"""
+
+
+@frozen
+class OwnedLauncher(Launcher):
+    attack: str = ""
+
+    def _argv(self, username):
+        return ("/bin/sh", "-c", PROGRAM % self.attack, "launcher", username)
+
+
+def a_driver(attack):
+    launcher = OwnedLauncher(path="", impersonate=True, own_name="dask", attack=attack)
+    return BatchDriver(SlurmBackend(command_timeout=60), launcher, Queue(dialect=Slurm(), command_timeout=30))
+
+
+def a_spec(username, number=0):
+    return JobSpec(
+        cluster=ClusterRef(name=f"{username}{number}", username=username, config=SlurmClusterConfig()),
+        role=Role.WORKER,
+        group="w1",
+        count=1,
+        command=("dask", "worker"),
+        environment={},
+        secrets={},
+    )
+
+
+async def test_stopped_launchers_of_one_user_delay_no_other(nursery):
+    """Forty launchers that stop themselves; bob's submission does not wait for the deadline of any of them."""
+    driver = a_driver("kill -STOP $$")
+    for number in range(40):
+        nursery.start_soon(driver.submit, a_spec("alice", number))
+    await trio.testing.wait_all_tasks_blocked(0.1)
+    with trio.fail_after(40):  # alice's launchers have 70 seconds
+        for number in range(3):
+            assert await driver.submit(a_spec("bob", number)) == ("4711",)
+    nursery.cancel_scope.cancel()
+
+
+async def test_an_endless_answer_costs_little_memory_and_ends():
+    driver = a_driver("exec cat /dev/zero")
+    failures = []
+    with peak_growth() as growth:
+        for number in range(3):
+            try:
+                await driver.submit(a_spec("alice", number))
+            except AnswerLost as error:
+                failures.append(str(error))
+    assert len(failures) == 3
+    assert all("more than 1048576 bytes" in text for text in failures)
+    assert growth() < 32 * MAX_ANSWER
+    assert await driver.submit(a_spec("bob")) == ("4711",)
+
+
+async def test_a_launcher_that_is_killed_or_lies_harms_its_user_alone():
+    for attack, error in (
+        ("kill -KILL $$", BackendUnavailable),
+        ("echo '{\"ok\": true}'; exit", AnswerLost),
+        ("head -c 500000 /dev/zero | tr '\\0' '['; exit", BackendUnavailable),
+    ):
+        driver = a_driver(attack)
+        try:
+            await driver.submit(a_spec("alice"))
+        except error:
+            pass
+        else:
+            raise AssertionError(attack)
+        assert await driver.submit(a_spec("bob")) == ("4711",)
