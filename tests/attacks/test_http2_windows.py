@@ -1,6 +1,5 @@
 """HTTP/2 clients that take nothing of their answers, or hardly anything: each stream would be kept for ever."""
 
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -86,18 +85,34 @@ def ask(stream: int, path: str) -> bytes:
     return frame(HEADERS, END_HEADERS | END_STREAM, stream, headers("GET", path))
 
 
-def kept() -> int:
-    """Buffers of answers that hold something."""
-    return sum(isinstance(item, AnswerBuffer) and len(item.buffer) > 0 for item in gc.get_objects())
+@pytest.fixture
+def buffers(monkeypatch: pytest.MonkeyPatch) -> list[AnswerBuffer]:
+    """Those of this test alone."""
+    made: list[AnswerBuffer] = []
+    begin = AnswerBuffer.__init__
+
+    def noted(self: AnswerBuffer, event_class: Any) -> None:
+        begin(self, event_class)
+        made.append(self)
+
+    monkeypatch.setattr(AnswerBuffer, "__init__", noted)
+    return made
+
+
+def kept(buffers: list[AnswerBuffer]) -> int:
+    """How many answers are kept."""
+    return sum(len(buffer.buffer) > 0 for buffer in buffers)
 
 
 @pytest.mark.parametrize("path", ["/large", "/pieces", "/small"])
-async def test_an_answer_that_nobody_takes_is_given_up(path: str, autojump_clock: Any) -> None:
+async def test_an_answer_that_nobody_takes_is_given_up(
+    path: str, buffers: list[AnswerBuffer], autojump_clock: Any
+) -> None:
     async with open_server() as port, connected(port) as peer:
         numbers = range(1, 2 * STREAMS, 2)
         await peer.send(b"".join(ask(number, path) for number in numbers))
         await wait_all_tasks_blocked(0.01)
-        assert kept() == STREAMS
+        assert kept(buffers) == STREAMS
         started = trio.current_time()
         while await peer.next():
             if set(peer.resets) == set(numbers):
@@ -105,7 +120,7 @@ async def test_an_answer_that_nobody_takes_is_given_up(path: str, autojump_clock
         assert set(peer.resets.values()) == {ENHANCE_YOUR_CALM}
         assert trio.current_time() - started <= 2 * PROGRESS_DEADLINE
         await wait_all_tasks_blocked(0.01)
-        assert kept() == 0
+        assert kept(buffers) == 0
         # The connection goes on, and so does everybody else's.
         await peer.send(ask(2 * STREAMS + 1, "/small") + frame(WINDOW_UPDATE, 0, 2 * STREAMS + 1, number(100)))
         while got := await peer.next():
