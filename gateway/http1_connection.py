@@ -8,6 +8,8 @@ some requests in a way that another server in front of this one may not share:
 - HTTP/9.9 is no version that this server knows: 505. HTTP/2 without TLS, which no browser speaks, has no deadline:
   hypercorn stops its idle timer at the preface and never starts it again. It is a 505 as well, and an upgrade to it is
   ignored.
+- What comes behind the last request is an error at once, even while the answer to it is being sent, which is then cut
+  off. It is looked at when the answer is complete.
 - Small pieces of a body cost what small frames do (http_budget.py). Too many: 429, and the connection is closed.
 """
 
@@ -20,6 +22,7 @@ from hypercorn.protocol import h11 as hypercorn_h11
 
 from gateway.http_budget import SMALL, Budget, Budgeted
 
+_ANSWERING = (h11.SEND_RESPONSE, h11.SEND_BODY)
 _Event = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 
 
@@ -32,6 +35,8 @@ class _Parser(h11.Connection):
 
     def next_event(self) -> _Event:
         """See h11."""
+        if self.their_state is h11.MUST_CLOSE and self.our_state in _ANSWERING and self.trailing_data[0]:
+            return h11.PAUSED
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._check(event)

@@ -250,6 +250,8 @@ class _Timed:
         self._waiting = trio.CancelScope()
         self._exchanges = 0
         self._timed = True
+        self._reading = trio.Lock()
+        self._ended = self._lingered = False  # we are closing it; and have read on
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -263,6 +265,8 @@ class _Timed:
         else:
             with trio.CancelScope(deadline=self._deadline) as self._waiting:
                 data = await self._read(max_bytes)
+            if self._waiting.cancelled_caught and self._ended:
+                raise trio.ClosedResourceError
             if self._waiting.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)  # hypercorn would let its idle timer do that
                 raise trio.TooSlowError
@@ -283,7 +287,8 @@ class _Timed:
             await self._pool.reserve(self._owner, _HEAD_COST)
             self._reserved = True
         size = min(max_bytes or self._size.now, self._size.now)
-        data = bytes(await self._stream.receive_some(size))
+        async with self._reading:
+            data = bytes(await self._stream.receive_some(size))
         self._size.was(len(data))
         self._cut = len(data) == size
         return data
@@ -301,9 +306,16 @@ class _Timed:
 
     async def aclose(self) -> None:
         """Close. Who is told to calm down is sending, and would lose that word if it were not read meanwhile."""
-        if self._budget.exhausted:
-            await linger(self._stream)
-        await self._stream.aclose()
+        try:
+            if self._budget.exhausted:
+                self._ended = True
+                self._waiting.cancel()  # one reads at a time
+                async with self._reading:  # several close it, and the first of them reads on
+                    if not self._lingered:
+                        self._lingered = True
+                        await linger(self._stream)
+        finally:
+            await self._stream.aclose()
 
     @contextmanager
     def exchange(self, http_version: str) -> Iterator[None]:

@@ -198,11 +198,14 @@ async def linger(stream: trio.abc.Stream) -> None:
     left = _LINGER_BYTES
     with (
         trio.move_on_after(_LINGER_SECONDS),
-        suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError),
+        suppress(trio.BrokenResourceError, trio.ClosedResourceError),
     ):
-        await bare.send_eof()
-        while left > 0 and (data := await bare.receive_some(64 * 1024)):
-            left -= len(data)
+        try:
+            await bare.send_eof()
+            while left > 0 and (data := await bare.receive_some(64 * 1024)):
+                left -= len(data)
+        except trio.BusyResourceError:
+            await trio.sleep_forever()  # until the deadline: another task is at it, and what it reads is not lost
 
 
 def presence_of(stream: Any) -> Presence:
