@@ -29,11 +29,13 @@ from hypercorn.typing import ConnectionState, LifespanState
 import gateway.hypercorn_fixes  # noqa: F401 (before anything is served)
 from gateway.asgi import KNOWN, App, Message, Receive, Scope, Send, refuse
 from gateway.errors import innermost
+from gateway.http_budget import REFUSAL, Budget, SharedBudget
+from gateway.http_budget import SMALL as SMALL_PIECE
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.proxy.memory_budget import SMALL, MemoryBudget, ReadSize
 from gateway.proxy.web import HttpStream
-from gateway.proxy.web_stream import Presence, presence_of
+from gateway.proxy.web_stream import Presence, SecureStream, linger, presence_of
 from gateway.simple_http import SimpleHttp
 
 _log = logging.getLogger("hypercorn.error")
@@ -81,24 +83,27 @@ class HttpServer:
         self._context = WorkerContext(None)
         self._app = _guarded(app)
         self._head_timeout = head_timeout
-        self._budget = budget or MemoryBudget()
+        self._memory = budget or MemoryBudget()
         self._state = ConnectionState(LifespanState())
+        self._shared_budget = SharedBudget()
+        self._hushed = HushedLog()
         self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
 
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""
         data: bytes = b""
+        budget = Budget(self._shared_budget)
         presence = presence_of(stream)
         if self._simple:
-            scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
-            unread = await self._simple.serve(stream, scheme, presence)
+            scheme = "https" if isinstance(stream, SecureStream | trio.SSLStream) else "http"
+            unread = await self._simple.serve(stream, scheme, budget, presence)
             if unread is None:
                 return
             data = unread
-        timed = _Timed(stream, data, self._head_timeout, self._budget, presence)
+        timed = _Timed(stream, data, self._head_timeout, self._memory, budget, presence)
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
         tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", timed)
-        server = TCPServer(_Emptied(self._app, timed), self._config, self._context, self._state, tls_or_plain)
+        server = TCPServer(_Emptied(self._app, timed, budget), self._config, self._context, self._state, tls_or_plain)
         try:
             await server.run()
         finally:
@@ -127,16 +132,24 @@ class _Emptied(ASGIWrapper):
     it, and the connection would stay open for ever.
     """
 
-    def __init__(self, app: App, stream: "_Timed") -> None:
+    def __init__(self, app: App, stream: "_Timed", budget: Budget) -> None:
         super().__init__(cast("Any", app))
         self._stream = stream
+        #: The connection's; hypercorn hands this app to all that works on it.
+        self.budget = budget
 
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         """See hypercorn."""
         scope[KNOWN] = self._stream.presence.is_known
+
+        async def send_counted(message: Any) -> None:
+            if message.get("status", 0) >= 400 and not self.budget.spend(REFUSAL) and scope["http_version"] < "2":
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
         try:
             with self._stream.exchange(scope["http_version"]):
-                await super().__call__(scope, receive, send, sync_spawn, call_soon)
+                await super().__call__(scope, receive, send_counted, sync_spawn, call_soon)
         except Exception:  # noqa: BLE001 (the boundary of a request)
             _log.exception("Error in ASGI Framework")  # as hypercorn has it, and before the client hears of it
         finally:
@@ -214,36 +227,51 @@ class _Timed:
     """
 
     def __init__(
-        self, stream: HttpStream, data: bytes, head_timeout: float, budget: MemoryBudget, presence: Presence
+        self,
+        stream: HttpStream,
+        data: bytes,
+        head_timeout: float,
+        memory: MemoryBudget,
+        budget: Budget,
+        presence: Presence,
     ) -> None:
         self.presence = presence
         self._owner = f"address {_client(stream)}"
-        self._pool = budget.bodies
-        self._size = ReadSize(budget, self._owner)
+        self._pool = memory.bodies
+        self._size = ReadSize(memory, self._owner)
         self._head = 0  # bytes of the head that is being read
         self._reserved = False
+        self._cut = False  # the last read took all it could: that little is left is not the peer's doing
         self._stream = stream
+        self._budget = budget
         self._data = data
         self._head_timeout = head_timeout
         self._deadline = inf
         self._waiting = trio.CancelScope()
         self._exchanges = 0
         self._timed = True
+        self._reading = trio.Lock()
+        self._ended = self._lingered = False  # we are closing it; and have read on
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """First what has been read."""
+        cut = self._cut
         if self._data:
             await trio.lowlevel.checkpoint()
             data, self._data = self._data, b""
         else:
             with trio.CancelScope(deadline=self._deadline) as self._waiting:
                 data = await self._read(max_bytes)
+            if self._waiting.cancelled_caught and self._ended:
+                raise trio.ClosedResourceError
             if self._waiting.cancelled_caught:
                 await trio.aclose_forcefully(self._stream)  # hypercorn would let its idle timer do that
                 raise trio.TooSlowError
+        if len(data) < SMALL_PIECE and not cut:
+            self._budget.spend(1)
         if self._in_head:
             self._head += len(data)
             if self._deadline == inf:
@@ -258,8 +286,11 @@ class _Timed:
         if self._in_head and self._head >= SMALL and not self._reserved:
             await self._pool.reserve(self._owner, _HEAD_COST)
             self._reserved = True
-        data = bytes(await self._stream.receive_some(min(max_bytes or self._size.now, self._size.now)))
+        size = min(max_bytes or self._size.now, self._size.now)
+        async with self._reading:
+            data = bytes(await self._stream.receive_some(size))
         self._size.was(len(data))
+        self._cut = len(data) == size
         return data
 
     def give_back(self) -> None:
@@ -272,6 +303,19 @@ class _Timed:
         if self._reserved:
             self._reserved = False
             self._pool.give_back(self._owner, _HEAD_COST)
+
+    async def aclose(self) -> None:
+        """Close. Who is told to calm down is sending, and would lose that word if it were not read meanwhile."""
+        try:
+            if self._budget.exhausted:
+                self._ended = True
+                self._waiting.cancel()  # one reads at a time
+                async with self._reading:  # several close it, and the first of them reads on
+                    if not self._lingered:
+                        self._lingered = True
+                        await linger(self._stream)
+        finally:
+            await self._stream.aclose()
 
     @contextmanager
     def exchange(self, http_version: str) -> Iterator[None]:
@@ -292,7 +336,7 @@ class _Timed:
 
 def _client(stream: HttpStream) -> str:
     """The address that a connection comes from."""
-    sock = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
+    sock = (stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream).socket
     try:
         name = sock.getpeername()
     except OSError:  # it has gone already

@@ -2,37 +2,32 @@
 
 None of it can be configured, so it is replaced here, in one place (tests/test_http_server.py holds it to this):
 
+- Connections are of the classes in http1_connection.py and http2_connection.py, which say what is done about each.
 - permessage-deflate is accepted from whoever offers it, as browsers do. Ten megabytes for a dashboard would be
   compressed in the one thread that carries everybody's bytes, for most of a second.
-- HTTP/2 without TLS, which no browser speaks, has no deadline: hypercorn stops its idle timer at the preface and
-  never starts it again. An upgrade to it is ignored; a preface ends the connection.
-- Over HTTP/2, a piece of a body that comes when its request has been answered already is a KeyError, which ends the
-  connection, and with it everything else that a browser does on it. Such pieces are thrown away.
 - Of a websocket's bytes it parses up to 64 KiB without a pause, which are ten thousand empty fragments: a third of a
-  second in which nobody else is served. They are parsed in small parts.
+  second in which nobody else is served. They are parsed in small parts, and small frames have a budget
+  (http_budget.py). Whoever exceeds it is told so by a close with the code 1008, "policy violation".
 - A websocket's messages are collected, and handed on as a whole. An app that accepts one with `pieces` gets them, and
   may send them, in pieces: a message of ASGI with `more` says that there is more of it. Their size is still limited.
-- Whoever asks by HTTP/2 and cancels at once (CVE-2023-44487) has work done for nothing, as often as they like. A
-  connection on which that happens very often is closed.
 """
 
-from collections import deque
-from typing import Any, Final
+from collections.abc import Generator
+from typing import Any, Final, cast
 
 import hypercorn.protocol
-import trio
-from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, StreamReset
-from hypercorn.events import Closed
+import wsproto.connection
 from hypercorn.protocol import events as hypercorn_events
 from hypercorn.protocol import h2, h11, ws_stream
 from hypercorn.protocol.events import Body, Data, StreamClosed
 from wsproto.connection import ConnectionState
-from wsproto.events import BytesMessage, CloseConnection, Message, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-#: A browser that leaves a page cancels a few dozen requests.
-CANCELS_PER_SECOND: Final = 100
+from gateway.http1_connection import Http1Connection
+from gateway.http2_connection import AnswerBuffer, Http2Connection
+from gateway.http_budget import SMALL, SMALL_MESSAGE, Budgeted
+
 #: Bytes of a websocket that are parsed at once.
 WEBSOCKET_PART: Final = 4096
 
@@ -44,6 +39,22 @@ class _PlainHandshake(ws_stream.Handshake):
         super().__init__([item for item in headers if item[0].lower() != b"sec-websocket-extensions"], http_version)
 
 
+class _CountingWebsocket(wsproto.connection.Connection):
+    """The grammar of a websocket, which counts small frames."""
+
+    #: What frames that carried little have cost, since somebody has asked last.
+    cost = 0
+
+    def events(self) -> Generator[Event, None, None]:
+        """See wsproto."""
+        for event in super().events():
+            if not isinstance(event, Message):
+                self.cost += 1
+            elif len(event.data) < SMALL:
+                self.cost += SMALL_MESSAGE if event.message_finished else 1
+            yield event
+
+
 class _PausingWebsocket(ws_stream.WSStream):
     """A websocket that gives others a turn, and holds no more of a message than has just come."""
 
@@ -53,14 +64,27 @@ class _PausingWebsocket(ws_stream.WSStream):
         self._passed = 0  # of the message that is coming in
 
     async def handle(self, event: hypercorn_events.Event) -> None:
-        if isinstance(event, Body | Data) and self.handshake.accepted and not self.closed:
-            for start in range(0, len(event.data), WEBSOCKET_PART):
-                await super().handle(type(event)(event.stream_id, event.data[start : start + WEBSOCKET_PART]))
-                await trio.lowlevel.checkpoint()
-            if self._pieces and self.buffer.length:
-                await self._pass_on(more=True)
-        else:
+        if not isinstance(event, Body | Data) or self.closed or not self.handshake.accepted:
             await super().handle(event)
+            return
+        budget = cast("Budgeted", self.app).budget
+        for start in range(0, len(event.data), WEBSOCKET_PART):
+            if start:
+                await budget.turn()
+            await super().handle(type(event)(event.stream_id, event.data[start : start + WEBSOCKET_PART]))
+            if self._is_closed():
+                return
+            connection = cast("_CountingWebsocket", self.connection)
+            cost, connection.cost = connection.cost, 0
+            if not budget.spend(cost):
+                await self._send_wsproto_event(CloseConnection(CloseReason.POLICY_VIOLATION, "too many small frames"))
+                await self.send(StreamClosed(stream_id=self.stream_id))
+                return
+        if self._pieces and self.buffer.length:
+            await self._pass_on(more=True)
+
+    def _is_closed(self) -> bool:
+        return self.closed
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():
@@ -108,40 +132,10 @@ class _PausingWebsocket(ws_stream.WSStream):
                 await self._send_wsproto_event(BytesMessage(data=data, message_finished=False))
 
 
-async def _stay(protocol: h11.H11Protocol, event: Any) -> None:
-    """HTTP/1.1 it is. Raises what ends the connection of a client that goes on in HTTP/2."""
-    if event.method == b"PRI":
-        raise ConnectionAbortedError("HTTP/2 without TLS")
-
-
-class _Http2Protocol(h2.H2Protocol):
-    """One HTTP/2 connection."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._cancelled: deque[float] = deque(maxlen=CANCELS_PER_SECOND)
-
-    async def _handle_events(self, events: list[Event]) -> None:
-        for event in events:
-            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
-                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            elif isinstance(event, StreamReset) and self._cancels_too_often():
-                self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
-                await self._flush()
-                await self.send(Closed())
-                return
-            else:
-                await super()._handle_events([event])
-        await self._flush()
-
-    def _cancels_too_often(self) -> bool:
-        now = trio.current_time()
-        self._cancelled.append(now)
-        return len(self._cancelled) == CANCELS_PER_SECOND and now - self._cancelled[0] < 1.0
-
-
-hypercorn.protocol.H2Protocol = _Http2Protocol  # type: ignore[attr-defined]
+hypercorn.protocol.H11Protocol = Http1Connection  # type: ignore[attr-defined]
+hypercorn.protocol.H2Protocol = Http2Connection  # type: ignore[attr-defined]
+ws_stream.Connection = _CountingWebsocket  # type: ignore[attr-defined]
 ws_stream.Handshake = _PlainHandshake  # type: ignore[misc]
-h11.H11Protocol._check_protocol = _stay  # type: ignore[assignment, method-assign]
 h11.WSStream = _PausingWebsocket  # type: ignore[attr-defined]
 h2.WSStream = _PausingWebsocket  # type: ignore[attr-defined]
+h2.StreamBuffer = AnswerBuffer  # type: ignore[misc]

@@ -18,8 +18,10 @@ import structlog
 import trio
 
 from gateway.asgi import KNOWN, App, Message, Scope
+from gateway.http_budget import REFUSAL, Budget
+from gateway.http_budget import SMALL as SMALL_PIECE
 from gateway.proxy.memory_budget import SMALL
-from gateway.proxy.web_stream import NOBODY, Presence
+from gateway.proxy.web_stream import NOBODY, Presence, linger
 from gateway.simple_request import SimpleRequest, parse_simple_request
 
 _log = structlog.get_logger()
@@ -43,8 +45,13 @@ class SimpleHttp:
         self._idle: set[trio.CancelScope] = set()
         self._draining = False
 
-    async def serve(self, stream: trio.abc.Stream, scheme: str, presence: Presence = NOBODY) -> bytes | None:
-        """Serve a connection to its end, and return None; or until a request is not for us: its bytes, read so far."""
+    async def serve(
+        self, stream: trio.abc.Stream, scheme: str, budget: Budget, presence: Presence = NOBODY
+    ) -> bytes | None:
+        """Serve a connection to its end, and return None; or until a request is not for us: its bytes, read so far.
+
+        Refused requests, and bodies that come in tiny pieces, are paid for from `budget`.
+        """
         data = b""
         try:
             while True:
@@ -54,11 +61,14 @@ class SimpleHttp:
                 if request is None or not self._wanted(scope := _scope(request, scheme)):
                     return data
                 scope[KNOWN] = presence.is_known
-                exchange = _Exchange(stream, request, data)
+                exchange = _Exchange(stream, request, data, budget)
                 await self._answer(exchange, scope)
+                closing = self._draining or (exchange.refused and not budget.spend(REFUSAL))
                 with trio.fail_after(_SEND_DEADLINE):
-                    await stream.send_all(exchange.rendered(close=self._draining))
-                if exchange.closes or self._draining:
+                    await stream.send_all(exchange.rendered(close=closing))
+                if exchange.closes:
+                    if budget.exhausted:
+                        await linger(stream)
                     await stream.aclose()
                     return None
                 presence.waits()
@@ -93,10 +103,11 @@ class SimpleHttp:
 class _Exchange:
     """One request and its answer: the two callables of ASGI."""
 
-    def __init__(self, stream: trio.abc.Stream, request: SimpleRequest, data: bytes) -> None:
+    def __init__(self, stream: trio.abc.Stream, request: SimpleRequest, data: bytes, budget: Budget) -> None:
         self.rest = data[request.size :]
         self.closes = not request.keep_alive
         self._stream = stream
+        self._budget = budget
         self._missing = request.body_size
         self._status = 500
         self._headers: list[tuple[bytes, bytes]] = []
@@ -106,7 +117,7 @@ class _Exchange:
         """The next part of the body."""
         if not self.rest and self._missing:
             self.rest = bytes(await self._stream.receive_some(_PART))
-            if not self.rest:
+            if not self.rest or (len(self.rest) < SMALL_PIECE and not self._budget.spend(1)):
                 return {"type": "http.disconnect"}
         part, self.rest = self.rest[: self._missing], self.rest[self._missing :]
         self._missing -= len(part)
@@ -118,6 +129,11 @@ class _Exchange:
             self._status, self._headers = message["status"], message["headers"]
         else:
             self._body = message["body"]
+
+    @property
+    def refused(self) -> bool:
+        """True when the answer is that there is none."""
+        return self._status >= 400
 
     def fail(self) -> None:
         """The app could not answer."""

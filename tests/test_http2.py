@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from gateway.asgi import answer
+from gateway.http2_connection import CANCELS_PER_SECOND
 from gateway.http_server import HttpServer
-from gateway.hypercorn_fixes import CANCELS_PER_SECOND
 from gateway.proxy.routes import Routes
 from tests.proxy_peers import connect, gateways_tls, public_port
 

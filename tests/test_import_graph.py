@@ -61,6 +61,7 @@ pure    gateway.carry
 pure    gateway.config_classes
 pure    gateway.heartbeat
 pure    gateway.heartbeat_body
+pure    gateway.http2_frames
 pure    gateway.jobs
 pure    gateway.lifecycle
 pure    gateway.options
@@ -102,6 +103,7 @@ io      gateway.config_file
 io      gateway.events
 io      gateway.garbage
 io      gateway.hearing
+io      gateway.http_budget
 io      gateway.log
 io      gateway.notify
 io      gateway.pace
@@ -148,6 +150,8 @@ edge    gateway.api
 edge    gateway.asgi
 edge    gateway.auth
 edge    gateway.heartbeat_route
+edge    gateway.http1_connection
+edge    gateway.http2_connection
 edge    gateway.http_server
 edge    gateway.hypercorn_fixes
 edge    gateway.list_route

@@ -60,7 +60,7 @@ MALFORMED: dict[str, tuple[bytes, bytes | tuple[bytes, ...]]] = {
     "target without a path": (b"GET ? HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1"),
     "target that is a query": (b"GET ?a=b HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1"),
     "no HTTP version": (b"GET /\r\n\r\n", b"HTTP/1.1 400"),
-    "unknown HTTP version": (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", b"HTTP/1.1"),
+    "unknown HTTP version": (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", b"HTTP/1.1 505"),
     "target with a space": (b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400"),
     "target that is not ASCII": (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 400"),
     "binary": (bytes(range(256)) * 20, (b"HTTP/1.1 400", CLOSE)),
@@ -68,7 +68,7 @@ MALFORMED: dict[str, tuple[bytes, bytes | tuple[bytes, ...]]] = {
     "nothing at all": (b"", CLOSE),
     "the HTTP/2 preface and garbage": (
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
-        (b"\x00\x00", b"HTTP/1.1 4", CLOSE),
+        (b"HTTP/1.1 505", CLOSE),
     ),
     "an h2c upgrade with bad settings": (
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
@@ -82,19 +82,19 @@ MALFORMED: dict[str, tuple[bytes, bytes | tuple[bytes, ...]]] = {
     ),
     "HTTP/2 with a frame of the wrong size": (
         H2 + b"\x00\x00\x05\x06\x00\x00\x00\x00\x00hello",
-        (b"\x00\x00", CLOSE),
+        (b"HTTP/1.1 505", CLOSE),
     ),
-    "HTTP/2 with a frame of 16 MiB": (H2 + b"\xff\xff\xff\x00\x00\x00\x00\x00\x01", (b"\x00\x00", CLOSE)),
+    "HTTP/2 with a frame of 16 MiB": (H2 + b"\xff\xff\xff\x00\x00\x00\x00\x00\x01", (b"HTTP/1.1 505", CLOSE)),
     "HTTP/2 with headers that do not decode": (
         H2 + b"\x00\x00\x04\x01\x05\x00\x00\x00\x01\xff\xff\xff\xff",
-        (b"\x00\x00", CLOSE),
+        (b"HTTP/1.1 505", CLOSE),
     ),
-    "HTTP/2 with data for no stream": (H2 + b"\x00\x00\x01\x00\x00\x00\x00\x00\x07x", (b"\x00\x00", CLOSE)),
+    "HTTP/2 with data for no stream": (H2 + b"\x00\x00\x01\x00\x00\x00\x00\x00\x07x", (b"HTTP/1.1 505", CLOSE)),
     "HTTP/2 with an endless continuation": (
         H2 + b"\x00\x00\x01\x01\x00\x00\x00\x00\x01\x82" + b"\x00\x00\x01\x09\x00\x00\x00\x00\x01\x84" * 500,
-        (b"\x00\x00", CLOSE),
+        (b"HTTP/1.1 505", CLOSE),
     ),
-    "HTTP/2 with a stream of number 0": (H2 + b"\x00\x00\x01\x01\x05\x00\x00\x00\x00\x82", (b"\x00\x00", CLOSE)),
+    "HTTP/2 with a stream of number 0": (H2 + b"\x00\x00\x01\x01\x05\x00\x00\x00\x00\x82", (b"HTTP/1.1 505", CLOSE)),
     "pipelined garbage": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\x01\x02\x03", b"HTTP/1.1 200"),
     "hello cut short": (HELLO[:50], CLOSE),
     "hello in an unknown version": (b"\x16\x09\x01\x00\x05\x01\x00\x00\x01\x00", b"\x15\x03"),
@@ -181,7 +181,9 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
                     sent = data.replace(b" / HTTP", b" " + target + b" HTTP")
                     answer = await answer_to(address, sent, FRAMES.get(case, b""))
                 assert any(answer.startswith(start) if start else not answer for start in wanted), answer[:200]
-                assert not answer.startswith(b"HTTP/1.1 5") or answer.startswith(b"HTTP/1.1 501"), answer[:200]
+                assert answer[:12] not in (b"HTTP/1.1 500", b"HTTP/1.1 502", b"HTTP/1.1 503", b"HTTP/1.1 504"), answer[
+                    :200
+                ]
                 assert not [line for line in logs if line["log_level"] == "error" or "exc_info" in line]
                 with trio.fail_after(10):
                     good = await answer_to(address, b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n")

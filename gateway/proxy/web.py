@@ -10,9 +10,9 @@ from gateway.errors import innermost
 from gateway.proxy.admission import Guest
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
-from gateway.proxy.web_stream import WebStream
+from gateway.proxy.web_stream import SecureStream, WebStream
 
-HttpStream = WebStream | trio.SSLStream[WebStream]
+HttpStream = WebStream | SecureStream
 ServeHttp = Callable[[HttpStream], Awaitable[None]]
 #: Seconds for whoever still works on a connection that has been closed.
 _LINGER = 1.0
@@ -55,15 +55,14 @@ class WebDoor:
     async def _serve_tls(self, stream: WebStream, address: str) -> None:
         context = self._context() if callable(self._context) else self._context
         assert context is not None
-        secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        secure = SecureStream(stream, context)
         try:
             if await self._shake_hands(secure, address):
                 await self._serve_http(secure)
         finally:
-            # It holds itself by the handshake that it knows how to make; garbage.py does not look for that very often.
-            vars(secure).pop("_handshook", None)
+            secure.untie()
 
-    async def _shake_hands(self, secure: trio.SSLStream[WebStream], address: str) -> bool:
+    async def _shake_hands(self, secure: SecureStream, address: str) -> bool:
         try:
             with trio.fail_after(self._limits.hello_timeout):
                 await secure.do_handshake()

@@ -4,14 +4,20 @@ The HTTP server below (hypercorn) sends within a shield and may wait for
 applications after the connection has ended; either could keep a dead one for
 ever. So the end of the stream, by either side, starts a last deadline for
 whoever still works on it, and `abort` makes a blocked send fail.
+
+With TLS, a peer may send what never becomes data: requests for new keys, or
+for another handshake, for each of which OpenSSL works (and answers) without a
+limit of its own. `SecureStream` has an allowance of bytes for them, and works
+on few of them at a time.
 """
 
+import ssl
+from contextlib import suppress
 from typing import Any, Protocol
 
 import trio
 
-#: Bytes that are read at once for TLS, which does not say how many it wants: as many as it may need.
-_RECORD = 16 * 1024
+from gateway.http_budget import Bucket
 
 
 class Presence(Protocol):
@@ -59,6 +65,16 @@ class _Named:
         return name if isinstance(name, tuple) else ("", 0)
 
 
+#: Bytes that may come by TLS without becoming data: so many at once (a handshake, and what of a record has arrived),
+#: and so many each second.
+_OVERHEAD, _OVERHEAD_RATE = 64 * 1024, 8 * 1024
+#: Bytes that each record is larger than its data.
+_RECORD_OVERHEAD = 64
+#: Bytes that OpenSSL gets at once (it does not say how many it wants); fewer while nothing comes of them. A request for
+#: new keys has 27.
+_TLS_READ, _TLS_READ_CAREFUL = 16 * 1024, 4 * 1024
+
+
 class WebStream(trio.abc.HalfCloseableStream):
     """A `trio.SocketStream` in all that an HTTP server uses. `client` replaces the peer's name unless it is empty."""
 
@@ -69,6 +85,18 @@ class WebStream(trio.abc.HalfCloseableStream):
         self.socket: Any = _Named(stream.socket, client) if client else stream.socket
         #: Around everything that works on this stream.
         self.scope = trio.CancelScope()
+        self._overhead: Bucket | None = None
+        self._careful = False  # nothing has come of what was received last
+
+    def meter(self) -> None:
+        """From now on, bytes that are received without a limit (`max_bytes`) are TLS, and have to become data."""
+        self._overhead = Bucket(_OVERHEAD_RATE, _OVERHEAD)
+
+    def delivered(self, size: int) -> None:
+        """So many bytes of data have come of it."""
+        assert self._overhead is not None
+        self._overhead.add(size + _RECORD_OVERHEAD)
+        self._careful = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See trio. The HTTP server ends a stream (`send_eof`) on which it may be sending: that is a broken one."""
@@ -83,8 +111,15 @@ class WebStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See trio; the client's end starts the last deadline as well, for HTTP knows no half-close."""
+        overhead = self._overhead if max_bytes is None else None
+        if overhead is not None:
+            max_bytes = _TLS_READ_CAREFUL if self._careful else _TLS_READ
         try:
-            data = await self._stream.receive_some(max_bytes or _RECORD)
+            data = await self._stream.receive_some(max_bytes or _TLS_READ)
+            if overhead is not None:
+                self._careful = True
+                if overhead.add(-len(data)) < 0:
+                    raise trio.BrokenResourceError("too much came by TLS that is no data")
         except trio.BrokenResourceError:
             self._end_soon()
             raise
@@ -110,7 +145,70 @@ class WebStream(trio.abc.HalfCloseableStream):
         self.scope.cancel()
 
 
+class SecureStream(trio.abc.Stream):
+    """TLS as a server, on a `WebStream`: a `trio.SSLStream` in all that an HTTP server uses."""
+
+    def __init__(self, stream: WebStream, context: ssl.SSLContext) -> None:
+        stream.meter()
+        self.transport_stream = stream
+        self._secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+
+    async def do_handshake(self) -> None:
+        """See trio."""
+        await self._secure.do_handshake()
+
+    def selected_alpn_protocol(self) -> str | None:
+        """What both sides have agreed to speak."""
+        chosen: str | None = self._secure.selected_alpn_protocol()
+        return chosen
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """See trio. Raises `trio.BrokenResourceError` when too much comes that is no data."""
+        data = await self._secure.receive_some(max_bytes)
+        self.transport_stream.delivered(len(data))
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See trio."""
+        await self._secure.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See trio."""
+        await self._secure.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """See trio."""
+        await self._secure.aclose()
+
+    def untie(self) -> None:
+        """Let it go at once when nobody uses it: it would hold itself by the handshake that it knows how to make."""
+        vars(self._secure).pop("_handshook", None)  # garbage.py does not look for cycles very often
+
+
+#: What is thrown away of a peer's bytes after our last word, and for how many seconds.
+_LINGER_BYTES = 1024 * 1024
+_LINGER_SECONDS = 1.0
+
+
+async def linger(stream: trio.abc.Stream) -> None:
+    """End our direction and read on for a little: closing with bytes unread would make the peer lose our last ones."""
+    bare = stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream
+    if not isinstance(bare, trio.abc.HalfCloseableStream):
+        return
+    left = _LINGER_BYTES
+    with (
+        trio.move_on_after(_LINGER_SECONDS),
+        suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+    ):
+        try:
+            await bare.send_eof()
+            while left > 0 and (data := await bare.receive_some(64 * 1024)):
+                left -= len(data)
+        except trio.BusyResourceError:
+            await trio.sleep_forever()  # until the deadline: another task is at it, and what it reads is not lost
+
+
 def presence_of(stream: Any) -> Presence:
     """That of a `WebStream`, with TLS around it or without; `NOBODY` for any other stream."""
-    inner = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    inner = stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream
     return inner.presence if isinstance(inner, WebStream) else NOBODY

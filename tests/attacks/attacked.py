@@ -1,5 +1,6 @@
 """A whole gateway to attack, in this process, on real sockets and a fake batch system."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -53,11 +54,12 @@ class Answer:
 
 @frozen
 class Attacked:
-    """The gateway. `name` is its public host:port."""
+    """The gateway. `name` is its public host:port; with `tls`, of clients that trust it, it is asked by HTTPS."""
 
     name: str
     ports: Ports
     driver: FakeDriver
+    tls: ssl.SSLContext | None = None
 
     @property
     def port(self) -> int:
@@ -77,8 +79,9 @@ class Attacked:
         headers = [("Host", host or self.name), ("Connection", "close"), *headers]
         if user is not None:
             headers.append(("Authorization", basic(user)))
-        async with httpcore.AsyncConnectionPool() as pool:
-            answer = await pool.request(method, f"http://{self.name}{path}", headers=headers, content=body)
+        url = f"https://localhost:{self.port}{path}" if self.tls else f"http://{self.name}{path}"
+        async with httpcore.AsyncConnectionPool(ssl_context=self.tls) as pool:
+            answer = await pool.request(method, url, headers=headers, content=body)
             names = [(name.decode().lower(), value.decode("latin-1")) for name, value in answer.headers]
             return Answer(answer.status, names, answer.content)
 
@@ -136,7 +139,9 @@ class ClusterOfUser:
 
 
 @asynccontextmanager
-async def open_attacked(folder: Path, *lines: str, default_host: str = "127.0.0.1") -> AsyncIterator[Attacked]:
+async def open_attacked(
+    folder: Path, *lines: str, default_host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Attacked]:
     """A gateway with these lines of configuration; its jobs are on this host unless `default_host` is another."""
     file = folder / "config.py"
     file.write_text("\n".join((CONFIG.format(default_host=default_host), *lines)))
@@ -145,6 +150,6 @@ async def open_attacked(folder: Path, *lines: str, default_host: str = "127.0.0.
     async with trio.open_nursery() as nursery:
         ports = await nursery.start(partial(serve, config, wait_stop=stop.wait))
         try:
-            yield Attacked(ports.name, ports, config.backend.driver)
+            yield Attacked(ports.name, ports, config.backend.driver, tls)
         finally:
             stop.set()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import h2.connection
 import h11
 import pytest
 import trio
@@ -11,7 +12,7 @@ import wsproto.connection
 
 
 class Steps(trio.abc.Instrument):
-    """Counts events of HTTP and websockets within one step of a task. `most` is the largest number so far."""
+    """Counts what is parsed within one step of a task. `most` is the largest number so far."""
 
     def __init__(self) -> None:
         self.most = 0
@@ -29,10 +30,16 @@ class Steps(trio.abc.Instrument):
 
 @contextmanager
 def counted_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    """While entered, everything that h11 and wsproto parse is counted."""
+    """While entered, everything that h11, wsproto and h2 as a server parse is counted."""
     steps = Steps()
     next_event = h11.Connection.next_event
     events = wsproto.connection.Connection.events
+    receive_frame = h2.connection.H2Connection._receive_frame
+
+    def counted_receive_frame(self: h2.connection.H2Connection, frame: Any) -> Any:
+        if not self.config.client_side:
+            steps.count()
+        return receive_frame(self, frame)
 
     def counted_next_event(self: h11.Connection) -> Any:
         event = next_event(self)
@@ -47,6 +54,7 @@ def counted_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
 
     monkeypatch.setattr(h11.Connection, "next_event", counted_next_event)
     monkeypatch.setattr(wsproto.connection.Connection, "events", counted_events)
+    monkeypatch.setattr(h2.connection.H2Connection, "_receive_frame", counted_receive_frame)
     trio.lowlevel.add_instrument(steps)
     try:
         yield steps

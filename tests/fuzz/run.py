@@ -5,7 +5,8 @@
 Targets: hello (client_hello.py), introduction (proxy_protocol.py), headers
 (headers.py, routes.py), request (a connection from its first byte through the
 HTTP server and the dashboards, and a dashboard's answer back), http2 (the same
-for a browser that speaks HTTP/2), simple (simple_request.py). Without a name
+for a browser that speaks HTTP/2), frames (the same with frames of every type,
+which are whole as a rule), simple (simple_request.py). Without a name
 all run, one after the other, for an equal share of the time. What is found is
 written to the directory `findings` of the working directory. Needs atheris.
 """
@@ -32,13 +33,20 @@ with atheris.instrument_imports(
         "gateway.simple_request",
         "gateway.simple_http",
         "gateway.hypercorn_fixes",
+        "gateway.http1_connection",
+        "gateway.http2_connection",
+        "gateway.http2_frames",
+        "gateway.http_budget",
+        "h2",
         "h11",
+        "hyperframe",
         "wsproto",
     ]
 ):
     import structlog
     import trio
 
+    from gateway import http2_frames
     from gateway.http_server import PROVOKED, HttpServer
     from gateway.proxy import client_hello, headers, proxy_protocol, routes
     from gateway.proxy.admission import Admission
@@ -107,6 +115,7 @@ class FuzzedDashboard(Dashboard):
         return trio.SocketStream(trio.socket.from_stdlib_socket(ours))
 
 
+ANSWER = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 2\r\n\r\nok"
 H2_BEGIN = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 
 table = routes.Routes()
@@ -160,6 +169,34 @@ def http2(data: bytes) -> None:
     converse(data[:2] + H2_BEGIN + data[2:], serve_http2, len(H2_BEGIN))
 
 
+#: All that are known by name, ALTSVC, ORIGIN, PRIORITY_UPDATE, and some that nobody knows.
+FRAME_TYPES = (*range(11), 12, 16, 0x77, 0xFF)
+
+
+def frames(data: bytes) -> None:
+    """Frames by four bytes each (type, flags, stream, size) and their payloads, all said by the browser."""
+    said, rest = b"", data
+    while rest:
+        head, rest = rest[:4].ljust(4, b"\0"), rest[4:]
+        payload, rest = rest[: head[3]], rest[head[3] :]
+        said += frame(FRAME_TYPES[head[0] % len(FRAME_TYPES)], head[1], head[2] % 16, payload)
+        if head[0] > 0xF0:  # many of a kind
+            said += frame(FRAME_TYPES[head[0] % len(FRAME_TYPES)], head[1], head[2] % 16, payload) * 1000
+    said = said[:0xFFFF]
+    check_cutter(H2_BEGIN + said)
+    converse(len(said).to_bytes(2, "big") + H2_BEGIN + said + ANSWER, serve_http2, len(H2_BEGIN))
+
+
+def check_cutter(data: bytes) -> None:
+    """What is handed on is what came, and however it comes it costs the same."""
+    with contextlib.suppress(http2_frames.TooLargeFrame, http2_frames.TooMuchOfIt):
+        parts = list(http2_frames.FrameCutter().cut(data))
+        assert b"".join(part.data for part in parts) == data
+        cutter, middle = http2_frames.FrameCutter(), len(data) // 2
+        halves = [*cutter.cut(data[:middle]), *cutter.cut(data[middle:])]
+        assert sum(part.cost for part in halves) == sum(part.cost for part in parts)
+
+
 def converse(data: bytes, serve: Any, given: int = 0) -> None:
     cut = int.from_bytes(data[:2], "big") + given
     said, app.answer = data[2 : 2 + cut], data[2 + cut :]
@@ -192,6 +229,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "headers": header_fields,
     "request": request,
     "http2": http2,
+    "frames": frames,
     "simple": simple,
 }
 
@@ -199,6 +237,17 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """A frame of HTTP/2 (RFC 9113, 4.1)."""
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def every_frame() -> list[tuple[int, int, int, bytes]]:
+    """One of each type: index into `FRAME_TYPES`, flags, stream, payload."""
+    setting = b"\x00\x04" + bytes(4)
+    payloads = {0: b"ab", 2: bytes(5), 3: bytes(4), 4: setting, 5: bytes(5), 6: bytes(8), 7: bytes(8), 8: b"\0\0\0\x09"}
+    found = []
+    for index, kind in enumerate(FRAME_TYPES):
+        stream = 0 if kind in (4, 6, 7) else 1
+        found += [(index, 0, stream, payloads.get(kind, b"x")), (index + 0xF0, 1, stream, payloads.get(kind, b""))]
+    return found
 
 
 def seeds(target: str) -> list[bytes]:
@@ -209,14 +258,14 @@ def seeds(target: str) -> list[bytes]:
         b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: bokeh, token\r\n\r\n"
     )
     post = page.replace(b"GET", b"POST")[:-2] + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-    answer = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 2\r\n\r\nok"
+    answer = ANSWER
     encoder = hpack.Encoder()
     get, connect = (
         [(":method", "GET"), (":path", "/clusters/abc/status"), (":scheme", "https"), (":authority", "x")],
         [(":method", "CONNECT"), (":protocol", "websocket"), (":path", "/clusters/abc/ws"), (":scheme", "https")],
     )
-    frames = [frame(1, 5, 1, encoder.encode(get)), frame(1, 4, 3, encoder.encode([*connect, (":authority", "x")]))]
-    frames += [frame(0, 0, 3, b"\x81\x80\x00\x00\x00\x00"), frame(0, 1, 1, b"late"), frame(3, 0, 3, bytes(4))]
+    begun = [frame(1, 5, 1, encoder.encode(get)), frame(1, 4, 3, encoder.encode([*connect, (":authority", "x")]))]
+    begun += [frame(0, 0, 3, b"\x81\x80\x00\x00\x00\x00"), frame(0, 1, 1, b"late"), frame(3, 0, 3, bytes(4))]
     sized = [len(said).to_bytes(2, "big") + said + answer for said in (page, upgrade, post)]
     return {
         "hello": [openssl_hello("daskgateway-abc"), *(data for _, data in recorded())],
@@ -226,7 +275,12 @@ def seeds(target: str) -> list[bytes]:
         ],
         "headers": [b"Location:/status\nSet-Cookie:a=1; Path=/\nCookie:dask-gateway-a=1\nConnection:x\nx:y"],
         "request": sized,
-        "http2": [len(said).to_bytes(2, "big") + said + answer for said in (frames[0], b"".join(frames))],
+        "http2": [len(said).to_bytes(2, "big") + said + answer for said in (begun[0], b"".join(begun))],
+        "frames": [
+            bytes((1, 4, 1, len(head))) + head + bytes((kind, flags, stream, len(payload))) + payload
+            for head in (encoder.encode(get), encoder.encode([*connect, (":authority", "x")]))
+            for kind, flags, stream, payload in every_frame()
+        ],
         "simple": [GET + b"Cookie: a=1\r\n\r\nGET ", POST + b"Content-Length: 3\r\n\r\nabc"],
     }[target]
 
