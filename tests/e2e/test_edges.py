@@ -197,7 +197,9 @@ def test_malformed_input_does_not_end_the_gateway(tmp_path):
                             answer += piece
                     except ConnectionError:
                         pass  # closed, or reset, is an answer; silence is none
-                assert not answer.startswith(b"HTTP/1.1 5") or answer.startswith(b"HTTP/1.1 501"), case
+                # Transfer encodings and versions that the gateway does not know are the peer's mistakes all the same.
+                known = (b"HTTP/1.1 501", b"HTTP/1.1 505")
+                assert not answer.startswith(b"HTTP/1.1 5") or answer.startswith(known), case
             assert house.request("GET", "/api/health")[0] == 200, case
 
         with ThreadPoolExecutor(8) as people:  # some answers take a second
