@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -450,7 +451,8 @@ SLOW = {
     "in all of it": b"",
 }
 #: Seconds of work of this process, client and server together, that may come before one answer to a good client.
-PATIENCE = 0.1
+#: Code that is traced, as for its coverage, takes several times as long.
+PATIENCE = 0.1 if sys.gettrace() is None else 0.5
 
 
 async def slowest_request(address: Any, seconds: float) -> float:
