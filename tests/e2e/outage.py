@@ -25,7 +25,8 @@ def live_through(house, trouble, seconds):
     assert house.client(compute, old, 1, timeout=120)
     with trouble:
         began = time.monotonic()
-        assert house.client(scale, old, 3) == []
+        # Its worker has connected, which the gateway may hear of a moment later than the client.
+        assert house.client(scale, old, 3) in ([], ["1 worker waits in the queue"])
         new = house.client(create, {}, user="bob")
         assert house.client(compute, old, 1) == [1, 2, 3, 4, 5]
         wait_until(lambda: told_that_nobody_answers(house, old, "alice"))
