@@ -63,13 +63,17 @@ def open_house(folder, config="", *, base=BASE, user="dask", keeps_jobs=False):
     """A gateway on Slurm, which leaves no jobs (of its own: others may use this Slurm) unless it is to keep them."""
     text = (base + config).replace("PREFIX", str(installation()))
     python = installation() / "bin" / "python"
-    with open_gateway(folder, text, base="", user=user, python=python) as house:
-        yield house
-    made = re.findall(r'event="cluster created" cluster=(\w+)', house.log)
-    left = [job for name in made for job in slurm_ids(name)]
-    if left and not keeps_jobs:
-        subprocess.run(["scancel", *left], check=False)
-        raise AssertionError(f"jobs are left: {left}")
+    left, passed = [], False
+    try:
+        with open_gateway(folder, text, base="", user=user, python=python) as house:
+            yield house
+        passed = True
+    finally:  # also when a test fails: others may use this Slurm
+        made = re.findall(r'event="cluster created" cluster=(\w+)', (folder / "gateway.log").read_text())
+        left = [job for name in made for job in slurm_ids(name)]
+        if left and not (keeps_jobs and passed):
+            subprocess.run(["scancel", *left], check=False)
+    assert keeps_jobs or not left, f"jobs are left: {left}"
 
 
 @pytest.fixture(scope="module")
