@@ -13,22 +13,9 @@ from gateway.heartbeat import Heartbeat
 from gateway.models import ClusterRecord
 from gateway.scheduler_client import Asked
 from gateway.services import Rules, Services
-from gateway.timeouts import Answer, Limits
+from gateway.timeouts import Answer
 from tests.fake_store import FakeStore
-from tests.fakes import FakeDriver
-
-LIMITS = Limits(queue=0, start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
-
-
-class FakeRoutes:
-    def __init__(self):
-        self.routes = {}
-
-    def add(self, name, scheduler, dashboard):
-        self.routes[name] = (scheduler, dashboard)
-
-    def remove(self, name):
-        self.routes.pop(name, None)
+from tests.fakes import LIMITS, FakeDriver, FakeRoutes
 
 
 class House:

@@ -17,6 +17,7 @@ that most tests do not care about.) Everything it was asked to do is recorded in
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 from attrs import define, field, frozen
@@ -25,6 +26,41 @@ from gateway.backends.base import ClusterRef, JobSpec, job_names, submission_nam
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
+from gateway.timeouts import Limits
+
+LIMITS = Limits(queue=0, start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
+
+
+def fake_backend(default_host: str = "127.0.0.1") -> str:
+    """A configuration whose gateway has a FakeDriver of its own as `config.backend.driver`, and takes a free port."""
+    return f"""
+from gateway.backends.settings import DBBackendBase
+from tests.fakes import FakeDriver, open_fake_driver
+
+class FakeBackend(DBBackendBase):
+    default_host = {default_host!r}
+    driver = FakeDriver()
+
+    def open_driver(self):
+        return open_fake_driver(self.driver)
+
+c.DaskGateway.backend_class = FakeBackend
+c.DBBackendBase.db_url = "sqlite://"
+c.Proxy.address = "127.0.0.1:0"
+"""
+
+
+class FakeRoutes:
+    """The proxy's route table: name → (scheduler, dashboard)."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, tuple[Any, Any]] = {}
+
+    def add(self, name: str, scheduler: Any, dashboard: Any) -> None:
+        self.routes[name] = (scheduler, dashboard)
+
+    def remove(self, name: str) -> None:
+        self.routes.pop(name, None)
 
 
 @define

@@ -25,26 +25,10 @@ from gateway.list_route import ListRoute
 from gateway.manager import open_manager
 from gateway.models import ClusterRecord
 from gateway.services import Rules, Services
-from gateway.timeouts import Limits
 from tests.fake_store import FakeStore
-from tests.fakes import FakeDriver
-
-LIMITS = Limits(queue=0, start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
+from tests.fakes import LIMITS, FakeDriver, FakeRoutes
 
 REPORT_KEYS = {"name", "dashboard_route", "status", "start_time", "stop_time", "options"}
-
-
-class FakeRoutes:
-    """The proxy's route table: name → (scheduler, dashboard)."""
-
-    def __init__(self):
-        self.routes = {}
-
-    def add(self, name, scheduler, dashboard):
-        self.routes[name] = (scheduler, dashboard)
-
-    def remove(self, name):
-        self.routes.pop(name, None)
 
 
 @frozen

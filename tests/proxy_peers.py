@@ -28,6 +28,22 @@ LIMITS = Limits(connect_timeout=5, shutdown_grace=0)
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
 
+class NegotiatedStream:
+    """A stream, as if a TLS handshake had agreed on HTTP/2."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.transport_stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport_stream, name)
+
+    async def do_handshake(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def selected_alpn_protocol(self) -> str:
+        return "h2"
+
+
 @asynccontextmanager
 async def peer(handler: Handler) -> AsyncIterator[int]:
     """A server on loopback; yields its port."""

@@ -18,25 +18,10 @@ from gateway.config import load
 from gateway.errors import StartError, innermost
 from gateway.main import Ports, _api_url, _hear_signals, run, serve
 from tests.e2e.house import open_gateway
+from tests.fakes import fake_backend
 from tests.hellos import openssl_hello
 from tests.houses import basic, heartbeat
 from tests.proxy_peers import connect, echo, peer, receive_exactly
-
-CONFIG = """
-from gateway.backends.settings import DBBackendBase
-from tests.fakes import FakeDriver, open_fake_driver
-
-class FakeBackend(DBBackendBase):
-    default_host = "127.0.0.1"
-    driver = FakeDriver()
-
-    def open_driver(self):
-        return open_fake_driver(self.driver)
-
-c.DaskGateway.backend_class = FakeBackend
-c.DBBackendBase.db_url = "sqlite://"
-c.Proxy.address = "127.0.0.1:0"
-"""
 
 
 @pytest.fixture
@@ -45,7 +30,7 @@ def configure(tmp_path):
 
     def configure(*lines):
         file = tmp_path / "config.py"
-        file.write_text("\n".join((CONFIG, *lines)))
+        file.write_text("\n".join((fake_backend(), *lines)))
         return load(file)
 
     return configure
@@ -174,7 +159,7 @@ def test_warnings_of_the_configuration_are_logged(configure):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_a_clean_stop(tmp_path, monkeypatch, number):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    with open_gateway(tmp_path / "gateway", base=CONFIG) as gateway:
+    with open_gateway(tmp_path / "gateway", base=fake_backend()) as gateway:
         assert gateway.request("GET", "/api/health")[0] == 200
         assert gateway.stop(number) == 0
     assert "stopped" in gateway.log
@@ -184,7 +169,7 @@ def test_a_signal_is_a_clean_stop(tmp_path, monkeypatch, number):
 def test_the_second_process_on_a_database_ends_with_a_sentence(tmp_path, monkeypatch, configure):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     line = f"c.DBBackendBase.db_url = 'sqlite:///{tmp_path}/db.sqlite'"
-    with open_gateway(tmp_path / "gateway", line, base=CONFIG), capture_logs() as logs:
+    with open_gateway(tmp_path / "gateway", line, base=fake_backend()), capture_logs() as logs:
         assert run(configure(line)) == 1
     assert "nother gateway" in said(logs)
 

@@ -14,25 +14,9 @@ from attrs import frozen
 
 from gateway.config import load
 from gateway.main import Ports, serve
-from tests.fakes import FakeDriver
-from tests.houses import basic
+from tests.fakes import FakeDriver, fake_backend
+from tests.houses import basic, heartbeat
 
-CONFIG = """
-from gateway.backends.settings import DBBackendBase
-from tests.fakes import FakeDriver, open_fake_driver
-
-class FakeBackend(DBBackendBase):
-    default_host = {default_host!r}
-    driver = FakeDriver()
-
-    def open_driver(self):
-        return open_fake_driver(self.driver)
-
-c.DaskGateway.backend_class = FakeBackend
-c.DBBackendBase.db_url = "sqlite://"
-c.Proxy.address = "127.0.0.1:0"
-c.Proxy.shutdown_grace = 0
-"""
 CLUSTERS = "/api/v1/clusters/"
 JSON = ("Content-Type", "application/json")
 
@@ -103,6 +87,18 @@ class Attacked:
             await self.driver.wait_submissions(len(self.driver.submissions) + 1)
 
 
+def heartbeat_body(
+    *, scheduler: str = "127.0.0.1:1", dashboard: str = "", api: str = "127.0.0.1:1", **fields: Any
+) -> bytes:
+    """The body of a heartbeat with these addresses (host:port), and with these fields in the place of usual ones."""
+    addresses = {
+        "scheduler_address": f"tls://{scheduler}",
+        "dashboard_address": dashboard and f"http://{dashboard}",
+        "api_address": f"http://{api}",
+    }
+    return orjson.dumps(heartbeat(**(addresses | fields)))
+
+
 @frozen
 class ClusterOfUser:
     """A user's cluster, whose scheduler says what a test wants."""
@@ -117,25 +113,11 @@ class ClusterOfUser:
         """The path of its dashboard."""
         return f"/clusters/{self.name}/"
 
-    def heartbeat(self, *, scheduler: str = "127.0.0.1:1", dashboard: str = "", api: str = "127.0.0.1:1") -> bytes:
-        """The body of a heartbeat with these addresses (host:port)."""
-        return orjson.dumps(
-            {
-                "scheduler_address": f"tls://{scheduler}",
-                "dashboard_address": dashboard and f"http://{dashboard}",
-                "api_address": f"http://{api}",
-                "count": 0,
-                "active_workers": [],
-                "closing_workers": [],
-                "closed_workers": [],
-            }
-        )
-
     async def beat(self, **addresses: str) -> Answer:
         """A heartbeat with these addresses."""
         headers = [("Authorization", f"token {self.token}"), JSON]
         path = f"{CLUSTERS}{self.name}/heartbeat"
-        return await self.gateway.ask("POST", path, user=None, headers=headers, body=self.heartbeat(**addresses))
+        return await self.gateway.ask("POST", path, user=None, headers=headers, body=heartbeat_body(**addresses))
 
 
 @asynccontextmanager
@@ -144,7 +126,7 @@ async def open_attacked(
 ) -> AsyncIterator[Attacked]:
     """A gateway with these lines of configuration; its jobs are on this host unless `default_host` is another."""
     file = folder / "config.py"
-    file.write_text("\n".join((CONFIG.format(default_host=default_host), *lines)))
+    file.write_text("\n".join((fake_backend(default_host), "c.Proxy.shutdown_grace = 0", *lines)))
     config = load(file)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:

@@ -11,7 +11,7 @@ import trio
 from attrs import define, field
 
 from gateway.hearing import STALL
-from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, open_attacked
+from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, heartbeat_body, open_attacked
 from tests.hellos import openssl_hello
 from tests.proxy_peers import connect, echo, peer, receive_exactly
 
@@ -210,7 +210,7 @@ async def test_a_job_s_kept_connection_is_not_ended_for_strangers(before: bytes,
         await connect(("127.0.0.1", gateway.port)) as job,
         strangers(gateway, "127.0.0.1") as many,
     ):
-        body = cluster.heartbeat(**scheduler.addresses)
+        body = heartbeat_body(**scheduler.addresses)
         beat = (
             f"POST {CLUSTERS}{cluster.name}/heartbeat HTTP/1.1\r\nHost: x\r\nAuthorization: token {cluster.token}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

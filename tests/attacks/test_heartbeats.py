@@ -13,18 +13,9 @@ import trio.lowlevel
 from gateway import heartbeat, heartbeat_route
 from gateway.heartbeat_body import WINDOW, HeartbeatBody
 from gateway.heartbeat_route import BODY_LIMIT, KEPT
-from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked
+from tests.attacks.attacked import Attacked, ClusterOfUser, heartbeat_body, open_attacked
 from tests.attacks.memory import MEGABYTE, memory
 from tests.proxy_peers import connect, receive_all
-
-GOOD: dict[str, Any] = {
-    "scheduler_address": "tls://127.0.0.1:1",
-    "dashboard_address": "",
-    "api_address": "http://127.0.0.1:1",
-    "count": 0,
-    "active_workers": [],
-    "closing_workers": [],
-}
 
 
 def head(cluster: ClusterOfUser, size: int, *, close: bool = False) -> bytes:
@@ -53,7 +44,7 @@ async def send_anyway(stream: trio.SocketStream, data: bytes) -> None:
 
 
 def long_list(closed: list[Any]) -> bytes:
-    return orjson.dumps({**GOOD, "closed_workers": closed})
+    return heartbeat_body(closed_workers=closed)
 
 
 class Watched(trio.abc.Instrument):
@@ -89,11 +80,11 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "names": lambda: long_list([f"w{number}" for number in range(800_000)]),
     "empty names": lambda: long_list([""] * 2_700_000),
     "lists": lambda: long_list([[]] * 2_700_000),
-    "active": lambda: orjson.dumps({**GOOD, "active_workers": [f"w{number}" for number in range(700_000)]}),
+    "active": lambda: heartbeat_body(active_workers=[f"w{number}" for number in range(700_000)]),
     "one name": lambda: long_list(["w" * 8_000_000]),
     "backslashes": lambda: long_list(["\\" * 4_000_000]),
-    "an address": lambda: orjson.dumps({**GOOD, "api_address": "http://" + "a" * 8_000_000}),
-    "another field": lambda: orjson.dumps({**GOOD, "else": [{}] * 2_000_000}),
+    "an address": lambda: heartbeat_body(api="a" * 8_000_000),
+    "another field": lambda: heartbeat_body(**{"else": [{}] * 2_000_000}),
 }
 
 

@@ -27,25 +27,10 @@ from tests.attacks.http2_peer import (
     number,
     setting,
 )
+from tests.proxy_peers import NegotiatedStream
 
 STREAMS = 50
 NO_WINDOW = PREFACE + frame(SETTINGS, 0, 0, setting(4, 0))
-
-
-class Negotiated:
-    """A stream, as if a TLS handshake had agreed on HTTP/2."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.transport_stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.transport_stream, name)
-
-    async def do_handshake(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def selected_alpn_protocol(self) -> str:
-        return "h2"
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -66,7 +51,7 @@ async def open_server() -> AsyncIterator[int]:
     server = HttpServer(app)
 
     async def serve(stream: trio.SocketStream) -> None:
-        await server.serve(Negotiated(stream))  # type: ignore[arg-type]
+        await server.serve(NegotiatedStream(stream))  # type: ignore[arg-type]
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))

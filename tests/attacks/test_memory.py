@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import orjson
 import pytest
 import trio
 import trio.testing
 
-from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, open_attacked
+from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, heartbeat_body, open_attacked
 from tests.attacks.memory import MEGABYTE, memory
 from tests.houses import basic
 from tests.proxy_peers import connect, receive_all
@@ -73,17 +72,7 @@ async def test_what_is_not_finished_is_bounded_in_all(tmp_path: Path, request_of
 
 async def beat_in_parts(cluster: ClusterOfUser) -> bytes:
     """An honest heartbeat that is not short."""
-    body = orjson.dumps(
-        {
-            "scheduler_address": "tls://127.0.0.1:1",
-            "dashboard_address": "",
-            "api_address": "http://127.0.0.1:1",
-            "count": 0,
-            "active_workers": [],
-            "closing_workers": [],
-            "closed_workers": [f"w{number}-0" for number in range(10_000)],
-        }
-    )
+    body = heartbeat_body(closed_workers=[f"w{number}-0" for number in range(10_000)])
     async with await connect(("127.0.0.1", cluster.gateway.port)) as stream:
         head = (
             f"POST {CLUSTERS}{cluster.name}/heartbeat HTTP/1.1\r\nHost: {cluster.gateway.name}\r\n"

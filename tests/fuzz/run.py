@@ -56,6 +56,7 @@ with atheris.instrument_imports(
     from gateway.proxy.web import WebDoor
 
 from tests.hellos import openssl_hello, recorded  # noqa: E402
+from tests.proxy_peers import NegotiatedStream  # noqa: E402
 from tests.test_proxy_headers import check_cookie_is_below  # noqa: E402
 from tests.test_simple_request import GET, POST, check_against_h11  # noqa: E402
 
@@ -137,22 +138,6 @@ async def watched(scope: Any, receive: Any, send: Any) -> None:
 
 
 serve_http = HttpServer(watched, at_once=lambda scope: scope["path"] == "/at-once", keep_alive=0.01).serve
-
-
-class NegotiatedStream:
-    """A stream, as if a TLS handshake had agreed on HTTP/2."""
-
-    def __init__(self, stream: Any) -> None:
-        self.transport_stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.transport_stream, name)
-
-    async def do_handshake(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def selected_alpn_protocol(self) -> str:
-        return "h2"
 
 
 async def serve_http2(stream: Any) -> None:
