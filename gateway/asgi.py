@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote
 import orjson
 
 from gateway.errors import BadRequest, Forbidden, GatewayError, Misdirected, TooLarge
+from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.memory_budget import SMALL, MemoryBudget
 from gateway.request_origin import HostNames, other_page
@@ -126,13 +127,7 @@ class Front:
 
 def for_the_asker(send: Send) -> Send:
     """A `send` whose answers are kept by no browser or proxy, and are taken for nothing but what they say they are."""
-
-    async def send_private(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *_FOR_THE_ASKER]}
-        await send(message)
-
-    return send_private
+    return with_headers(send, _FOR_THE_ASKER)
 
 
 def _in_origin_form(scope: Scope) -> Scope:

@@ -36,6 +36,7 @@ pure    gateway.backends.commands
 pure    gateway.backends.dialect
 pure    gateway.backends.endings
 pure    gateway.backends.evidence
+pure    gateway.backends.exit_words
 pure    gateway.backends.jobqueue
 pure    gateway.backends.launcher_rules
 pure    gateway.backends.local_jobs
@@ -107,6 +108,7 @@ io      gateway.http_budget
 io      gateway.log
 io      gateway.notify
 io      gateway.pace
+io      gateway.proxy.answer_headers
 io      gateway.proxy.certificate
 io      gateway.proxy.connector
 io      gateway.proxy.deadlines

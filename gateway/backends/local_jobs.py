@@ -11,12 +11,12 @@ gateway at a time holds it), and find the job again when its id was lost.
 """
 
 import re
-import signal
 from collections.abc import Iterable, Mapping
 
 from attrs import frozen
 
 from gateway.backends.base import JobSpec, job_names, submission_name
+from gateway.backends.exit_words import killed_by
 from gateway.models import JobId, Role
 
 DIRECTORY_MARK = "DASK_GATEWAY_CLUSTERS_DIRECTORY"
@@ -157,9 +157,4 @@ def job_environment(
 
 def describe_exit(code: int) -> str:
     """How a process ended, in words: an exit code, or minus the number of the signal that killed it."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:  # a real-time signal has no name
-        return f"killed by signal {-code}"
+    return f"exit code {code}" if code >= 0 else killed_by(-code)

@@ -26,6 +26,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.backends.exit_words import COMMAND_NOT_FOUND, killed_by
 from gateway.models import JobReport, JobState
 
 Attributes = Mapping[str, Any]
@@ -43,7 +44,6 @@ STATES: Mapping[str, JobState] = {letter: state for state, letters in _STATES.it
 
 CAN_NEVER_RUN = "Can Never Run"
 
-_SIGNALS = {2: "SIGINT", 6: "SIGABRT", 7: "SIGBUS", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 _OWN_CODES = {
     -3: "it could not be started",
     -10: "it could not be run as this user on the node",
@@ -156,18 +156,14 @@ def exit_status(code: int) -> str:
     if code < 0:
         return f"{_OWN_CODES.get(code, 'PBS could not run it')} (Exit_status {code})"
     if code > 256:
-        return f"killed by {_signal(code - 256)}"
+        return killed_by(code - 256)
     hints = {
-        127: " (a command was not found: is the environment activated?)",
+        127: COMMAND_NOT_FOUND,
         254: " (PBS could not run the program: was it not found?)",
     }
     if 128 < code < 128 + 65:
-        return f"exit code {code} (killed by {_signal(code - 128)})"
+        return f"exit code {code} ({killed_by(code - 128)})"
     return f"exit code {code}{hints.get(code, '')}"
-
-
-def _signal(number: int) -> str:
-    return f"signal {number}" + (f" ({_SIGNALS[number]})" if number in _SIGNALS else "")
 
 
 def _text(attributes: Attributes, name: str) -> str:

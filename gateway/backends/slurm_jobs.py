@@ -6,11 +6,11 @@ bears that job's id is taken.
 """
 
 import re
-import signal
 from collections.abc import Collection, Iterator, Mapping
 
 from attrs import frozen
 
+from gateway.backends.exit_words import COMMAND_NOT_FOUND, killed_by
 from gateway.backends.slurm_ids import SlurmId, parse_id, parse_ranges
 from gateway.models import JobId, JobReport, JobState
 
@@ -134,17 +134,10 @@ def explanation(state: str, reason: str, code: str, nodes: str) -> str:
     elif reason == "JobLaunchFailure" and number == "9" and state == "FAILED":
         parts.append("killed by signal 9 (SIGKILL), as when it uses more memory than it has asked for")
     elif number.isdecimal() and int(number):
-        parts.append(f"killed by {_signal(int(number))}")
+        parts.append(killed_by(int(number)))
     elif exit_code.isdecimal() and (int(exit_code) or state == "COMPLETED"):
-        hint = " (a command was not found: is the environment activated?)" if exit_code == "127" else ""
+        hint = COMMAND_NOT_FOUND if exit_code == "127" else ""
         parts.append(f"exit code {exit_code}{hint}")
     if nodes not in ("", "(null)", "None assigned"):
         parts.append(f"on node {nodes}")
     return ", ".join(parts)
-
-
-def _signal(number: int) -> str:
-    try:
-        return f"signal {number} ({signal.Signals(number).name})"
-    except ValueError:
-        return f"signal {number}"

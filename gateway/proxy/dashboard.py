@@ -20,6 +20,7 @@ import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
 from gateway.proxy import pages
+from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.connector import Connector, RefusedDestination
 from gateway.proxy.headers import SANDBOX, Headers, Origin, has_passed, header, request_headers, response_headers
 from gateway.proxy.hushed_log import HushedLog
@@ -77,7 +78,7 @@ class Dashboard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
-        send = _in_sandbox(send)
+        send = with_headers(send, SANDBOX)
         request = _Request(scope, self._via)
         try:
             if has_passed(request.headers, self._via):
@@ -331,17 +332,6 @@ async def _dashboard_to_browser(exchange: WebsocketExchange, send: Send, cluster
         log.info("dashboard's websocket ended", cluster=cluster, error=str(error))
         code, reason = _GOING_AWAY, "the dashboard is gone"
     return {"type": "websocket.close", "code": _NORMAL if code in _UNSENDABLE else code, "reason": reason or ""}
-
-
-def _in_sandbox(send: Send) -> Send:
-    """A `send` whose answers cannot act for their visitor (headers.py)."""
-
-    async def send_sandboxed(message: Message) -> None:
-        if message["type"] in ("http.response.start", "websocket.http.response.start"):
-            message = {**message, "headers": [*message["headers"], *SANDBOX]}
-        await send(message)
-
-    return send_sandboxed
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
