@@ -35,7 +35,7 @@ from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.proxy.memory_budget import SMALL, MemoryBudget, ReadSize
 from gateway.proxy.web import HttpStream
-from gateway.proxy.web_stream import Presence, SecureStream, linger, presence_of
+from gateway.proxy.web_stream import Presence, SecureStream, below_tls, linger, presence_of
 from gateway.simple_http import SimpleHttp
 
 _log = logging.getLogger("hypercorn.error")
@@ -336,7 +336,7 @@ class _Timed:
 
 def _client(stream: HttpStream) -> str:
     """The address that a connection comes from."""
-    sock = (stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream).socket
+    sock = below_tls(stream).socket
     try:
         name = sock.getpeername()
     except OSError:  # it has gone already

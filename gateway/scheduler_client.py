@@ -15,6 +15,7 @@ import orjson
 import trio
 from attrs import frozen
 
+from gateway.addresses import Address
 from gateway.errors import Conflict
 from gateway.proxy.connector import Connector
 from gateway.proxy.resolver import LookUpError, NoSuchName
@@ -142,8 +143,8 @@ async def _exchange(
     body: bytes = b"",
 ) -> int:
     """The status of the answer. One connection for each request: nothing of one cluster is left for the next."""
-    host, port = address = parse_address(api_address)
-    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = parse_address(api_address)
+    name = str(Address(*address))
     # A token stands for its cluster as well as the name does, which is not known here.
     async with await connector.connect(token, address, ATTEMPT_DEADLINE) as stream:
         exchange = HttpExchange(stream)

@@ -161,8 +161,8 @@ class Tables:
         Raises `StartError`.
         """
         for table in (_clusters, _submissions):
-            names = [column for column in table.columns if column.primary_key]
-            update = table.update().where(*(column == sa.bindparam(f"old_{column.name}") for column in names))
+            names = [column.name for column in table.columns if column.primary_key]
+            update = table.update().where(*(table.c[name] == sa.bindparam(f"old_{name}") for name in names))
             for row in connection.execute(sa.select(table)).all():
                 if sealed:
                     self._check_seal(table, row)
@@ -170,7 +170,7 @@ class Tables:
                 if table is _clusters:
                     values["secrets"] = self._cipher.encrypt(self._decrypt(row))
                 new = self._sealed(table, values)
-                old = {f"old_{column.name}": values[column.name] for column in names}
+                old = {f"old_{name}": values[name] for name in names}
                 connection.execute(update.values({column: new[column] for column in new if column not in names}), old)
         connection.execute(_info.update().values(schema_version=SCHEMA_VERSION, key_check=self._key_check()))
 

@@ -11,7 +11,6 @@ from gateway.backends.slurm_ids import (
     parse_id,
     parse_ranges,
     ranges,
-    submission_of,
     submitted_id,
 )
 
@@ -89,9 +88,8 @@ def test_of_two_ids_neither_is_believed(stdout):
 def test_the_ids_of_a_submission():
     assert ids_of(SlurmId(7), 1) == ("7",)
     assert ids_of(SlurmId(7, None, "smp"), 2) == ("7_0;smp", "7_1;smp")
-    assert array_of("7_1;smp") == submission_of("7_1;smp") == "7;smp"
+    assert array_of("7_1;smp") == "7;smp"
     assert array_of("7") is None
-    assert submission_of("7") == "7"
 
 
 @given(st.sets(st.integers(0, 60)))

@@ -340,9 +340,8 @@ class BatchDriver:
         result = await self._ask(cluster, request)
         code, stdout, stderr = result.get("returncode"), result.get("stdout"), result.get("stderr")
         if type(code) is not int or not isinstance(stdout, str) or not isinstance(stderr, str):
-            raise AnswerLost(
-                f"The launcher's answer for {cluster.username} makes no sense."
-            )  # it is the user's process
+            # It is the user's process, and can answer anything.
+            raise AnswerLost(f"The launcher's answer for {cluster.username} makes no sense.")
         return Answer(code, stdout, stderr)
 
     async def _ask(self, cluster: ClusterRef, request: Mapping[str, Any]) -> dict[str, Any]:

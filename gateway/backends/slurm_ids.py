@@ -73,11 +73,6 @@ def array_of(job: JobId) -> JobId | None:
     return None if parts.index is None else SlurmId(parts.base, None, parts.cluster).text
 
 
-def submission_of(job: JobId) -> JobId:
-    """The id of the whole submission that a job belongs to."""
-    return array_of(job) or job
-
-
 def ranges(indices: Collection[int]) -> str:
     """Numbers as Slurm writes them: 0-3,7,9-10."""
     runs: list[list[int]] = []

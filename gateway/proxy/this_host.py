@@ -4,6 +4,7 @@ The kernel is asked anew each time, for addresses come and go, and it knows
 whole networks that are local without being on any interface.
 """
 
+import errno
 import ipaddress
 import os
 import socket
@@ -16,7 +17,7 @@ _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 _ROUTE = struct.Struct("=BBBBBBBBI")  # family, bits of the destination, ..., the type of route before the last
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 #: Errors that say "there is no way to that address".
-_NO_ROUTE = frozenset((101, 113))  # ENETUNREACH, EHOSTUNREACH
+_NO_ROUTE = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH))
 
 
 def is_this_host(address: str) -> bool:

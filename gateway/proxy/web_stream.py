@@ -192,7 +192,7 @@ _LINGER_SECONDS = 1.0
 
 async def linger(stream: trio.abc.Stream) -> None:
     """End our direction and read on for a little: closing with bytes unread would make the peer lose our last ones."""
-    bare = stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream
+    bare = below_tls(stream)
     if not isinstance(bare, trio.abc.HalfCloseableStream):
         return
     left = _LINGER_BYTES
@@ -208,7 +208,12 @@ async def linger(stream: trio.abc.Stream) -> None:
             await trio.sleep_forever()  # until the deadline: another task is at it, and what it reads is not lost
 
 
+def below_tls(stream: Any) -> Any:
+    """The stream that TLS is spoken on; without TLS the stream itself."""
+    return stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream
+
+
 def presence_of(stream: Any) -> Presence:
     """That of a `WebStream`, with TLS around it or without; `NOBODY` for any other stream."""
-    inner = stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream
+    inner = below_tls(stream)
     return inner.presence if isinstance(inner, WebStream) else NOBODY
