@@ -120,6 +120,11 @@ class ClusterOfUser:
         return await self.gateway.ask("POST", path, user=None, headers=headers, body=heartbeat_body(**addresses))
 
 
+async def probe(gateway: Attacked) -> None:
+    """Other users go on."""
+    assert await gateway.clusters("bob") == []
+
+
 @asynccontextmanager
 async def open_attacked(
     folder: Path, *lines: str, default_host: str = "127.0.0.1", tls: ssl.SSLContext | None = None

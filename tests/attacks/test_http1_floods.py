@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from gateway.http_budget import BURST, REFUSAL
-from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, open_attacked
+from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, open_attacked, probe
 from tests.attacks.http2_peer import connected, open_secure
 from tests.attacks.steps import counted_steps
 from tests.attacks.test_hostile_dashboards import cluster_with, open_websocket, shake_hands
@@ -20,11 +20,6 @@ MANY = 10_000
 A_FEW = 20
 #: Of a websocket: 4 KiB, of frames that have six.
 A_PART = 800
-
-
-async def probe(gateway: Attacked) -> None:
-    """Other users go on."""
-    assert await gateway.clusters("bob") == []
 
 
 async def said_to(gateway: Attacked, data: bytes) -> bytes:

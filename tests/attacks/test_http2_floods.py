@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from gateway.http_budget import BURST, REFUSAL
-from tests.attacks.attacked import CLUSTERS, Attacked
+from tests.attacks.attacked import CLUSTERS, probe
 from tests.attacks.http2_peer import (
     ACK,
     CONTINUATION,
@@ -76,11 +76,6 @@ FLOODS = {
     "empty unknown frames": [frame(0x77, 0xFF, 0)],
     "unknown frames of a stream": [frame(0xFF, 0, 1, b"x" * 20)],
 }
-
-
-async def probe(gateway: Attacked) -> None:
-    """Other users go on."""
-    assert await gateway.clusters("bob") == []
 
 
 #: What breaks the protocol ends the connection in another way.

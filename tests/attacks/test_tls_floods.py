@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.attacks.attacked import Attacked
+from tests.attacks.attacked import probe
 from tests.attacks.http2_peer import open_secure
 from tests.proxy_peers import connect
 
@@ -50,11 +50,6 @@ class Client:
         assert self._library.SSL_key_update(self._ssl, int(answered))
         self.tls.do_handshake()
         return self.outgoing.read()
-
-
-async def probe(gateway: Attacked) -> None:
-    """Other users go on."""
-    assert await gateway.clusters("bob") == []
 
 
 @pytest.mark.parametrize("answered", [False, True])
