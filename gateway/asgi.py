@@ -23,10 +23,10 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from gateway.errors import BadRequest, Forbidden, GatewayError, Misdirected, TooLarge
+from gateway.errors import BadRequest, Forbidden, GatewayError, Misdirected, TooLarge, TryAgainLater
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.hushed_log import HushedLog
-from gateway.proxy.memory_budget import SMALL, MemoryBudget
+from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, owner_at
 from gateway.request_origin import HostNames, other_page
 
 _log = HushedLog()  # a log that strangers cannot flood
@@ -40,6 +40,10 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 #: In a scope: what to call when a request has proved to be a job's.
 KNOWN = "gateway.known"
+#: In a scope: the `Holding` of the answer.
+HOLDING = "gateway.holding"
+
+TOO_MANY_WAIT = TryAgainLater("Too many large answers wait to be taken by your address; please try again")
 
 _CLUSTER = re.compile("/api/v1/clusters/[^/]+")
 _HEARTBEAT = re.compile("/api/v1/clusters/[^/]+/heartbeat")
@@ -76,9 +80,10 @@ class Front:
         secure: bool = False,
         hosts: HostNames | None = None,
     ):
-        self._api = api
+        self._api = with_room_for_answers(api)
         self._heartbeats = heartbeats
-        self._lists = lists
+        self._takes_list = lists.takes if lists is not None else None
+        self._lists = with_room_for_answers(lists) if lists is not None else api
         self._dashboards = dashboards
         self._prefix = prefix
         self._secure = secure
@@ -109,7 +114,7 @@ class Front:
             await _refuse_page(scope, send, page)
         elif scope["type"] == "http" and _HEARTBEAT.fullmatch(path):
             await self._heartbeats(below, receive, for_the_asker(send))
-        elif scope["type"] == "http" and self._lists is not None and self._lists.takes(below):
+        elif scope["type"] == "http" and self._takes_list is not None and self._takes_list(below):
             await self._lists(below, receive, for_the_asker(send))
         else:  # Quart takes the prefix off by itself
             await self._api({**scope, "root_path": self._prefix}, receive, for_the_asker(send))
@@ -122,7 +127,7 @@ class Front:
         below = strip_prefix(scope, self._prefix) if self._prefix else scope
         if scope["method"] == "POST":
             return _HEARTBEAT.fullmatch(below["path"]) is not None
-        return self._lists is not None and self._lists.takes(below)
+        return self._takes_list is not None and self._takes_list(below)
 
 
 def for_the_asker(send: Send) -> Send:
@@ -180,7 +185,7 @@ def with_bodies_of(app: App, budget: MemoryBudget, size: int) -> App:
 
     async def within_budget(scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
-        owner = f"address {client[0] if client else ''}"
+        owner = owner_at(client[0] if client else "")
         read, reserved = 0, False
 
         async def receive_in_turn() -> Message:
@@ -197,6 +202,34 @@ def with_bodies_of(app: App, budget: MemoryBudget, size: int) -> App:
         finally:
             if reserved:
                 budget.bodies.give_back(owner, size)
+
+    return within_budget
+
+
+def with_room_for_answers(app: App) -> App:
+    """The app, whose answers come in one piece each: large ones as long as those that wait to be taken leave room."""
+
+    async def within_budget(scope: Scope, receive: Receive, send: Send) -> None:
+        holding: Holding | None = scope.get(HOLDING)
+        start: Message | None = None
+        refused = False
+
+        async def send_if_there_is_room(message: Message) -> None:
+            nonlocal start, refused
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            if start is not None and message["type"] == "http.response.body":
+                if holding is not None and not holding.take(len(message.get("body", b""))):
+                    refused = True
+                    await answer_error(send, TOO_MANY_WAIT)
+                else:
+                    await send(start)
+                start = None
+            if not refused:
+                await send(message)
+
+        await app(scope, receive, send_if_there_is_room)
 
     return within_budget
 

@@ -10,6 +10,8 @@ Whoever exceeds it is told ENHANCE_YOUR_CALM. In detail:
 - Windows that have grown are looked at once for each part.
 - Settings that mean nothing are kept by h2 for ever: more than a few of them are too many. The table for compressing
   answers stays at 4 KiB, whatever the peer has room for: it is searched from one end to the other.
+- Each request that is open costs memory, a hundred of them on each connection: those beyond a few are refused while
+  their client's address has too many (REFUSED_STREAM: they may be sent again, and browsers do).
 - An answer must be taken, some of it within each minute. Else its stream is reset, and what was kept for it forgotten.
 - Over HTTP/2, a piece of a body that comes when its request has been answered already is a KeyError in hypercorn, which
   ends the connection, and with it everything else that a browser does on it. Such pieces are thrown away.
@@ -20,12 +22,20 @@ Whoever exceeds it is told ENHANCE_YOUR_CALM. In detail:
 from collections import deque
 from contextlib import suppress
 from math import inf
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import hpack
 import trio
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, PriorityUpdated, RemoteSettingsChanged, StreamReset, WindowUpdated
+from h2.events import (
+    DataReceived,
+    Event,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamReset,
+    WindowUpdated,
+)
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, RawData
@@ -33,16 +43,28 @@ from hypercorn.events import Event as ConnectionEvent
 from hypercorn.protocol import h2
 
 from gateway.http2_frames import FrameCutter, TooLargeFrame, TooMuchOfIt
-from gateway.http_budget import Budgeted
+from gateway.http_budget import REFUSAL, Budgeted
+from gateway.proxy.memory_budget import MemoryBudget
 
 #: A browser that leaves a page cancels a few dozen requests.
 CANCELS_PER_SECOND: Final = 100
 #: Seconds within which `PROGRESS` bytes of an answer, or all that are ready, must be taken.
 PROGRESS_DEADLINE: Final = 60.0
 PROGRESS: Final = 16 * 1024
+#: Requests of a connection that may be open in any case.
+FREE_STREAMS: Final = 8
+#: Bytes that an open one takes at most: a task, the state of three libraries, what its peer has not taken (measured).
+STREAM_COST: Final = 48 * 1024
 #: Different settings that a peer may have mentioned.
 _MOST_SETTINGS: Final = 64
 _TABLE_SIZE: Final = 4096
+
+
+class Connected(Budgeted, Protocol):
+    """The same, of a connection whose address is known."""
+
+    memory: MemoryBudget
+    owner: str
 
 
 class AnswerBuffer(h2.StreamBuffer):
@@ -102,7 +124,10 @@ class Http2Connection(h2.H2Protocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.connection.encoder = _Encoder()
-        self._budget = cast("Budgeted", self.app).budget
+        self._budget = cast("Connected", self.app).budget
+        self._memory = cast("Connected", self.app).memory.buffers
+        self._owner = cast("Connected", self.app).owner
+        self._paid: set[int] = set()  # streams for which memory was taken
         self._cutter = FrameCutter()
         self._cancelled: deque[float] = deque(maxlen=CANCELS_PER_SECOND)
         self._windows: set[int] = set()  # of those streams that grew in this part; 0 for all
@@ -186,6 +211,21 @@ class Http2Connection(h2.H2Protocol):
             if (buffer := self.stream_buffers.get(each)) is not None and (buffer.buffer or buffer.complete):
                 self.priority.unblock(each)
         await self.has_data.set()
+
+    async def _create_stream(self, request: RequestReceived) -> None:
+        if len(self.streams) >= FREE_STREAMS:
+            if not self._memory.take(self._owner, STREAM_COST):
+                self._budget.spend(REFUSAL)
+                self.connection.reset_stream(request.stream_id, ErrorCodes.REFUSED_STREAM)
+                return
+            self._paid.add(request.stream_id)
+        await super()._create_stream(request)
+
+    async def _close_stream(self, stream_id: int) -> None:
+        if stream_id in self._paid:
+            self._paid.remove(stream_id)
+            self._memory.give_back(self._owner, STREAM_COST)
+        await super()._close_stream(stream_id)
 
     async def _send_data(self, stream_id: int) -> None:
         buffer = cast("AnswerBuffer", self.stream_buffers[stream_id])

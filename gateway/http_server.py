@@ -27,15 +27,15 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 
 import gateway.hypercorn_fixes  # noqa: F401 (before anything is served)
-from gateway.asgi import KNOWN, App, Message, Receive, Scope, Send, refuse
+from gateway.asgi import HOLDING, KNOWN, App, Message, Receive, Scope, Send, refuse
 from gateway.errors import innermost
 from gateway.http_budget import REFUSAL, Budget, SharedBudget
 from gateway.http_budget import SMALL as SMALL_PIECE
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS
-from gateway.proxy.memory_budget import SMALL, MemoryBudget, ReadSize
+from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, ReadSize
 from gateway.proxy.web import HttpStream
-from gateway.proxy.web_stream import Presence, SecureStream, below_tls, linger, presence_of
+from gateway.proxy.web_stream import Presence, SecureStream, linger, owner_of, presence_of
 from gateway.simple_http import SimpleHttp
 
 _log = logging.getLogger("hypercorn.error")
@@ -87,7 +87,7 @@ class HttpServer:
         self._state = ConnectionState(LifespanState())
         self._shared_budget = SharedBudget()
         self._hushed = HushedLog()
-        self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
+        self._simple = SimpleHttp(app, at_once, self._memory, keep_alive=keep_alive) if at_once else None
 
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""
@@ -103,7 +103,9 @@ class HttpServer:
         timed = _Timed(stream, data, self._head_timeout, self._memory, budget, presence)
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
         tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", timed)
-        server = TCPServer(_Emptied(self._app, timed, budget), self._config, self._context, self._state, tls_or_plain)
+        server = TCPServer(
+            _Emptied(self._app, timed, budget, self._memory), self._config, self._context, self._state, tls_or_plain
+        )
         try:
             await server.run()
         finally:
@@ -132,15 +134,18 @@ class _Emptied(ASGIWrapper):
     it, and the connection would stay open for ever.
     """
 
-    def __init__(self, app: App, stream: "_Timed", budget: Budget) -> None:
+    def __init__(self, app: App, stream: "_Timed", budget: Budget, memory: MemoryBudget) -> None:
         super().__init__(cast("Any", app))
         self._stream = stream
-        #: The connection's; hypercorn hands this app to all that works on it.
+        # The connection's; hypercorn hands this app to all that works on it.
         self.budget = budget
+        self.memory = memory
+        self.owner = stream.owner
 
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         """See hypercorn."""
         scope[KNOWN] = self._stream.presence.is_known
+        holding = scope[HOLDING] = Holding(self.memory.buffers, self.owner)
 
         async def send_counted(message: Any) -> None:
             if message.get("status", 0) >= 400 and not self.budget.spend(REFUSAL) and scope["http_version"] < "2":
@@ -154,8 +159,11 @@ class _Emptied(ASGIWrapper):
             _log.exception("Error in ASGI Framework")  # as hypercorn has it, and before the client hears of it
         finally:
             # hypercorn says it once more, to a stream that has ended then, or that fails again and so ends.
-            with suppress(*PROVOKED):
-                await _send_and_read_on(send, None, receive)
+            try:
+                with suppress(*PROVOKED):
+                    await _send_and_read_on(send, None, receive)
+            finally:
+                holding.close()
 
 
 async def _send_and_read_on(send: Any, message: Any, receive: Receive) -> None:
@@ -236,9 +244,9 @@ class _Timed:
         presence: Presence,
     ) -> None:
         self.presence = presence
-        self._owner = f"address {_client(stream)}"
+        self.owner = owner_of(stream)
         self._pool = memory.bodies
-        self._size = ReadSize(memory, self._owner)
+        self._size = ReadSize(memory, self.owner)
         self._head = 0  # bytes of the head that is being read
         self._reserved = False
         self._cut = False  # the last read took all it could: that little is left is not the peer's doing
@@ -284,7 +292,7 @@ class _Timed:
 
     async def _read(self, max_bytes: int | None) -> bytes:
         if self._in_head and self._head >= SMALL and not self._reserved:
-            await self._pool.reserve(self._owner, _HEAD_COST)
+            await self._pool.reserve(self.owner, _HEAD_COST)
             self._reserved = True
         size = min(max_bytes or self._size.now, self._size.now)
         async with self._reading:
@@ -302,7 +310,7 @@ class _Timed:
         self._head = 0
         if self._reserved:
             self._reserved = False
-            self._pool.give_back(self._owner, _HEAD_COST)
+            self._pool.give_back(self.owner, _HEAD_COST)
 
     async def aclose(self) -> None:
         """Close. Who is told to calm down is sending, and would lose that word if it were not read meanwhile."""
@@ -332,13 +340,3 @@ class _Timed:
             if not self._exchanges:
                 self.presence.waits()
                 self._forget_head()
-
-
-def _client(stream: HttpStream) -> str:
-    """The address that a connection comes from."""
-    sock = below_tls(stream).socket
-    try:
-        name = sock.getpeername()
-    except OSError:  # it has gone already
-        return ""
-    return str(name[0]) if isinstance(name, tuple) else ""

@@ -17,11 +17,11 @@ from time import time
 import structlog
 import trio
 
-from gateway.asgi import KNOWN, App, Message, Scope
+from gateway.asgi import KNOWN, TOO_MANY_WAIT, App, Message, Scope, answer_error
 from gateway.http_budget import REFUSAL, Budget
 from gateway.http_budget import SMALL as SMALL_PIECE
-from gateway.proxy.memory_budget import SMALL
-from gateway.proxy.web_stream import NOBODY, Presence, linger
+from gateway.proxy.memory_budget import LARGE, SMALL, Holding, MemoryBudget
+from gateway.proxy.web_stream import NOBODY, Presence, linger, owner_of
 from gateway.simple_request import SimpleRequest, parse_simple_request
 
 _log = structlog.get_logger()
@@ -35,11 +35,12 @@ _SEND_DEADLINE = 60.0
 class SimpleHttp:
     """Serves those simple requests for which `wanted(scope)` is true with `app`, which answers in one piece.
 
-    `keep_alive` is how many seconds an idle connection is kept.
+    `memory` is what all connections may hold, `keep_alive` how many seconds an idle one is kept.
     """
 
-    def __init__(self, app: App, wanted: Callable[[Scope], bool], *, keep_alive: float) -> None:
+    def __init__(self, app: App, wanted: Callable[[Scope], bool], memory: MemoryBudget, *, keep_alive: float) -> None:
         self._app = app
+        self._memory = memory
         self._wanted = wanted
         self._keep_alive = keep_alive
         self._idle: set[trio.CancelScope] = set()
@@ -64,8 +65,11 @@ class SimpleHttp:
                 exchange = _Exchange(stream, request, data, budget)
                 await self._answer(exchange, scope)
                 closing = self._draining or (exchange.refused and not budget.spend(REFUSAL))
-                with trio.fail_after(_SEND_DEADLINE):
-                    await stream.send_all(exchange.rendered(close=closing))
+                if exchange.is_large:
+                    await self._send_large(stream, exchange, close=closing)
+                else:
+                    with trio.fail_after(_SEND_DEADLINE):
+                        await stream.send_all(exchange.rendered(close=closing))
                 if exchange.closes:
                     if budget.exhausted:
                         await linger(stream)
@@ -75,6 +79,17 @@ class SimpleHttp:
                 data = exchange.rest
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             return None  # the client has gone, or takes nothing
+
+    async def _send_large(self, stream: trio.abc.Stream, exchange: "_Exchange", *, close: bool) -> None:
+        """If there is room for it until it has been taken."""
+        holding = Holding(self._memory.buffers, owner_of(stream))
+        if not holding.take(exchange.size):
+            await answer_error(exchange.send, TOO_MANY_WAIT)
+        try:
+            with trio.fail_after(_SEND_DEADLINE):
+                await stream.send_all(exchange.rendered(close=close))
+        finally:
+            holding.close()
 
     def drain(self) -> None:
         """Let idle connections go; busy ones finish their request."""
@@ -131,6 +146,16 @@ class _Exchange:
             self._body = message["body"]
 
     @property
+    def size(self) -> int:
+        """Bytes of the answer's body."""
+        return len(self._body)
+
+    @property
+    def is_large(self) -> bool:
+        """True for what is more than a connection may hold unasked."""
+        return self.size > LARGE
+
+    @property
     def refused(self) -> bool:
         """True when the answer is that there is none."""
         return self._status >= 400
@@ -146,6 +171,7 @@ class _Exchange:
         lines += [b"%b: %b\r\n" % header for header in self._headers]
         lines.append(b"connection: close\r\n\r\n" if self.closes else b"\r\n")
         lines.append(self._body)
+        self._body = b""  # it may be large
         return b"".join(lines)
 
 

@@ -14,7 +14,8 @@ clock begins anew.
 A job that is only presumed to be gone has until its next heartbeat is due.
 
 Silence is no evidence. A heartbeat is missing only when it could have been
-heard: the time counts from when the gateway was last deaf (hearing.py). And a
+heard: the time counts from when the gateway was last deaf (hearing.py), and a
+scheduler that starts meanwhile has as long again to be heard. And a
 heartbeat that is missing is a reason to ask the scheduler itself. When it
 answers, it lives, and is asked again after as long a silence. When its port
 refuses, it has ended. When nothing comes back, it is asked again; it has ended
@@ -156,7 +157,8 @@ class SchedulerClock:
             return until, Clock.QUEUE
         stopped = self.suspended or not self.known
         if self.last_heartbeat is None:
-            return (inf if stopped else self.running_since + limits.start), Clock.START
+            due = max(self.running_since + limits.start, deaf + limits.heartbeat)
+            return (inf if stopped else due), Clock.START
         due = max(self._silent_since(deaf) + limits.heartbeat, self.asked + limits.ask_again)
         return (inf if stopped else due), Clock.HEARTBEAT
 

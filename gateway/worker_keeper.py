@@ -309,8 +309,14 @@ class WorkerKeeper:
     # ---- failures ----------------------------------------------------------
 
     async def give_up_overdue(self) -> float:
-        """Give up workers whose jobs run but which do not connect in time; returns when to look again."""
-        timeout = self._rules.limits.worker_start
+        """Give up workers whose jobs run but which do not connect in time; returns when to look again.
+
+        Their scheduler's heartbeats say who is connected: none is given up before these could be heard again.
+        """
+        limits = self._rules.limits
+        timeout, heard = limits.worker_start, self._services.hearing.deaf_at + limits.heartbeat
+        if trio.current_time() < heard:
+            return max(self.workers.next_overdue(timeout), heard)
         overdue = self.workers.overdue(timeout, trio.current_time())
         if overdue:
             if not await self._cancel(overdue):

@@ -83,10 +83,13 @@ async def public_port(
             listener.close()
 
 
-async def connect(address: Any) -> trio.SocketStream:
+async def connect(address: Any, *, source: str = "") -> trio.SocketStream:
+    """A connection, from another address of this host if `source` names one."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if len(address) == 4 else socket.AF_INET
     sock = trio.socket.socket(family)
     try:
+        if source:
+            await sock.bind((source, 0))
         await sock.connect(address)
     except OSError:
         sock.close()
@@ -107,13 +110,18 @@ async def receive_all(stream: trio.abc.ReceiveStream) -> bytes:
     return b"".join([bytes(piece) async for piece in stream])
 
 
-def gateways_tls(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The TLS of the gateway itself for `localhost`, with files in this folder, and of a client that trusts it."""
+def gateways_tls(folder: Path, *, trusted: Path | None = None) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The TLS of the gateway itself for `localhost`, with files in this folder, and of a client that trusts it.
+
+    Other programs trust it with the file `trusted`.
+    """
     authority = trustme.CA()
     issued = authority.issue_cert("localhost")
     cert, key = folder / "server.crt", folder / "server.key"
     issued.cert_chain_pems[0].write_to_path(cert)
     issued.private_key_pem.write_to_path(key)
+    if trusted is not None:
+        authority.cert_pem.write_to_path(trusted)
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return server_context(cert, key), client

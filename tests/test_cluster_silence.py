@@ -150,3 +150,32 @@ async def test_a_cluster_can_be_stopped_while_its_scheduler_is_asked(autojump_cl
         await house.status(ClusterStatus.STOPPED)
         await settle()
         assert len(house.asked) == 1
+
+
+async def test_a_scheduler_that_starts_while_the_gateway_cannot_hear_is_waited_for(autojump_clock):
+    async with open_house() as house:
+        await house.open()
+        await house.driver.wait_submissions(1)
+        house.driver.run("scheduler")
+        for _ in range(100):
+            await trio.sleep(LIMITS.heartbeat / 2)
+            house.hearing.missed("full")
+        assert house.cluster.record.status is ClusterStatus.PENDING
+        await house.status(ClusterStatus.FAILED)  # it could be heard, and was not
+        assert "did not report" in house.cluster.record.reason
+
+
+async def test_workers_that_start_while_the_gateway_cannot_hear_are_waited_for(autojump_clock):
+    async with open_house() as house:
+        house.answers = [Answer.HERE]
+        await house.running()
+        await house.beat(1)
+        await house.driver.wait_submissions(2)
+        house.driver.run("w1")
+        for _ in range(100):
+            await trio.sleep(LIMITS.heartbeat / 2)
+            house.hearing.missed("full")
+        assert house.driver.cancelled == []
+        await house.beat(1, active=["w1-0"])
+        await trio.sleep(10 * LIMITS.worker_start)
+        assert house.driver.cancelled == []

@@ -113,6 +113,7 @@ io      gateway.proxy.certificate
 io      gateway.proxy.connector
 io      gateway.proxy.deadlines
 io      gateway.proxy.file_limit
+io      gateway.proxy.handshakes
 io      gateway.proxy.hushed_log
 io      gateway.proxy.listeners
 io      gateway.proxy.memory_budget

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.asgi import Front
 from gateway.auth import Sessions, SimpleAuthenticator
 from gateway.list_route import ListRoute
 from gateway.models import User
@@ -69,11 +70,13 @@ async def test_what_is_answered_at_once(authenticator):
         sessions = Sessions("c", 300)
         lists = ListRoute(house.manager, sessions)
         cookie = sessions.cookie(User("alice"), secure=False).partition(";")[0]
-        house.app._lists = lists
+        front = Front(
+            api=house.app, heartbeats=house.app, lists=lists, dashboards=None, prefix="/dask", secure=True, hosts=None
+        )
 
         def at_once(method, path, cookie=""):
             headers = [(b"cookie", cookie.encode())]
-            return house.app.at_once({"method": method, "path": path, "query_string": b"", "headers": headers})
+            return front.at_once({"method": method, "path": path, "query_string": b"", "headers": headers})
 
         assert at_once("GET", f"/dask{CLUSTERS}", cookie)
         assert at_once("POST", f"/dask{CLUSTERS}c/heartbeat")

@@ -14,6 +14,7 @@ from gateway.asgi import answer, read_body
 from gateway.errors import BadRequest
 from gateway.http_budget import Budget, SharedBudget
 from gateway.http_server import HttpServer
+from gateway.proxy.memory_budget import MemoryBudget
 from gateway.simple_http import SimpleHttp
 from tests.proxy_peers import gateways_tls
 
@@ -237,13 +238,15 @@ class Stuck(trio.abc.Stream):
         raise NotImplementedError
 
 
+def quick():
+    return SimpleHttp(echo, is_quick, MemoryBudget(), keep_alive=75)
+
+
 async def test_a_client_that_takes_no_answer_is_given_up(autojump_clock):
-    assert await SimpleHttp(echo, is_quick, keep_alive=75).serve(Stuck(), "http", Budget(SharedBudget())) is None
+    assert await quick().serve(Stuck(), "http", Budget(SharedBudget())) is None
     assert trio.current_time() >= simple_http._SEND_DEADLINE
 
 
 async def test_a_client_that_has_gone():
     for error in (trio.BrokenResourceError(), trio.ClosedResourceError()):
-        assert (
-            await SimpleHttp(echo, is_quick, keep_alive=75).serve(Stuck(error), "http", Budget(SharedBudget())) is None
-        )
+        assert await quick().serve(Stuck(error), "http", Budget(SharedBudget())) is None

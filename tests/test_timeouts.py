@@ -95,6 +95,9 @@ ASKING = Limits(start=60, heartbeat=30, heartbeat_period=15, worker_start=60, un
 
 def test_a_heartbeat_is_missing_from_when_it_could_have_been_heard():
     clock = SchedulerClock(0.0).heard(10.0)
+    starting = SchedulerClock(0.0).reported(RUNNING, 10.0)
+    assert starting.deadline(LIMITS, 40.0) == (70.0, Clock.START)
+    assert starting.deadline(LIMITS, 50.0) == (80.0, Clock.START)
     assert clock.deadline(LIMITS, 5.0) == (40.0, Clock.HEARTBEAT)
     assert clock.deadline(LIMITS, 25.0) == (55.0, Clock.HEARTBEAT)
     assert not clock.is_excused(LIMITS, 39.0, 25.0)

@@ -4,9 +4,9 @@ What a connection may hold without asking is small (`SMALL`), so that whatever
 honest peers usually say needs no permission and is never held up by others.
 More comes out of one of two pools:
 
-- `buffers`, for what is on its way from one peer to another. The receiver may
-  take it as slowly as it likes, so nobody waits for this: who gets none goes
-  on in small pieces.
+- `buffers`, for what is on its way to a peer: from another one, or a large
+  answer. The receiver may take it as slowly as it likes, so nobody waits for
+  this: who gets none goes on in small pieces, or is told to come again.
 - `bodies`, for what has to be complete before anything is done with it: large
   heads, bodies of requests. It is reserved as a whole, before more is read;
   who gets none waits. Whoever has got it waits for nothing else, and has a
@@ -31,6 +31,11 @@ LARGE = 64 * 1024
 COPIES = 3
 
 DEFAULT_TOTAL = 256 * 1024 * 1024
+
+
+def owner_at(address: str) -> str:
+    """Who has what connections from an address hold."""
+    return f"address {address}"
 
 
 @define(eq=False)
@@ -122,6 +127,29 @@ class MemoryBudget:
     def __init__(self, total: int = DEFAULT_TOTAL) -> None:
         self.buffers = Pool(total // 2)
         self.bodies = Pool(total // 2)
+
+
+class Holding:
+    """What is kept for one answer until its peer has taken it. To be closed in the end."""
+
+    def __init__(self, pool: Pool, owner: str) -> None:
+        self._pool = pool
+        self._owner = owner
+        self._sizes: list[int] = []
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for so many bytes. What is not large needs none."""
+        if size <= LARGE:
+            return True
+        if not self._pool.take(self._owner, size):
+            return False
+        self._sizes.append(size)
+        return True
+
+    def close(self) -> None:
+        """Give all of it back."""
+        while self._sizes:
+            self._pool.give_back(self._owner, self._sizes.pop())
 
 
 class ReadSize:

@@ -8,6 +8,7 @@ import trio
 
 from gateway.errors import innermost
 from gateway.proxy.admission import Guest
+from gateway.proxy.handshakes import HandshakeTurns
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.web_stream import SecureStream, WebStream
@@ -28,6 +29,7 @@ class WebDoor:
         self._context = context
         self._limits = limits
         self._log = log
+        self._turns = HandshakeTurns()
         self._open: set[WebStream] = set()
 
     @property
@@ -64,7 +66,8 @@ class WebDoor:
 
     async def _shake_hands(self, secure: SecureStream, address: str) -> bool:
         try:
-            with trio.fail_after(self._limits.hello_timeout):
+            turn = self._turns.of(address)
+            with trio.fail_after(self._limits.hello_timeout), secure.transport_stream.in_turns(turn):
                 await secure.do_handshake()
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
             self._log.info("TLS handshake failed", client=address, error=repr(error.__cause__ or error))

@@ -12,12 +12,15 @@ on few of them at a time.
 """
 
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import trio
 
 from gateway.http_budget import Bucket
+from gateway.proxy.handshakes import HandshakeTurn
+from gateway.proxy.memory_budget import owner_at
 
 
 class Presence(Protocol):
@@ -65,6 +68,15 @@ class _Named:
         return name if isinstance(name, tuple) else ("", 0)
 
 
+def owner_of(stream: trio.abc.Stream) -> str:
+    """Who has what a connection holds (memory_budget.py): the address that it comes from."""
+    try:
+        name = below_tls(stream).socket.getpeername()
+    except OSError:  # it has gone already
+        name = None
+    return owner_at(str(name[0]) if isinstance(name, tuple) else "")
+
+
 #: Bytes that may come by TLS without becoming data: so many at once (a handshake, and what of a record has arrived),
 #: and so many each second.
 _OVERHEAD, _OVERHEAD_RATE = 64 * 1024, 8 * 1024
@@ -87,6 +99,17 @@ class WebStream(trio.abc.HalfCloseableStream):
         self.scope = trio.CancelScope()
         self._overhead: Bucket | None = None
         self._careful = False  # nothing has come of what was received last
+        self._turn: HandshakeTurn | None = None
+
+    @contextmanager
+    def in_turns(self, turn: HandshakeTurn) -> Iterator[None]:
+        """While entered, each step that follows from what was received is made within a turn."""
+        self._turn = turn
+        try:
+            yield
+        finally:
+            self._turn = None
+            turn.give_back()
 
     def meter(self) -> None:
         """From now on, bytes that are received without a limit (`max_bytes`) are TLS, and have to become data."""
@@ -100,6 +123,8 @@ class WebStream(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See trio. The HTTP server ends a stream (`send_eof`) on which it may be sending: that is a broken one."""
+        if self._turn is not None:
+            self._turn.give_back()
         try:
             await self._stream.send_all(data)
         except trio.BusyResourceError as error:
@@ -111,6 +136,8 @@ class WebStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See trio; the client's end starts the last deadline as well, for HTTP knows no half-close."""
+        if self._turn is not None:
+            self._turn.give_back()
         overhead = self._overhead if max_bytes is None else None
         if overhead is not None:
             max_bytes = _TLS_READ_CAREFUL if self._careful else _TLS_READ
@@ -125,6 +152,8 @@ class WebStream(trio.abc.HalfCloseableStream):
             raise
         if not data:
             self._end_soon()
+        if self._turn is not None:
+            await self._turn.take()
         return bytes(data)
 
     async def send_eof(self) -> None:

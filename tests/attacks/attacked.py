@@ -1,8 +1,12 @@
-"""A whole gateway to attack, in this process, on real sockets and a fake batch system."""
+"""A whole gateway to attack, in this process, on real sockets and a fake batch system.
+
+Whatever is done to it, others go on: `probe` is called beside an attack, and once more when it is over. The gateway and
+its attackers together stay below a bound of memory.
+"""
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,15 +14,20 @@ from typing import Any
 import httpcore
 import orjson
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from gateway.config import load
 from gateway.main import Ports, serve
+from tests.attacks.memory import MEGABYTE, peak_growth
 from tests.fakes import FakeDriver, fake_backend
+from tests.hellos import openssl_hello
 from tests.houses import basic, heartbeat
+from tests.proxy_peers import connect, peer, receive_exactly
 
 CLUSTERS = "/api/v1/clusters/"
 JSON = ("Content-Type", "application/json")
+#: What gateway and attackers may take beyond what they had at first.
+MEMORY_BOUND = 64 * MEGABYTE
 
 
 @frozen
@@ -38,12 +47,16 @@ class Answer:
 
 @frozen
 class Attacked:
-    """The gateway. `name` is its public host:port; with `tls`, of clients that trust it, it is asked by HTTPS."""
+    """The gateway. `name` is its public host:port; with `tls`, of clients that trust it, it is asked by HTTPS.
+
+    Beside the attack, `computations` of others are under way.
+    """
 
     name: str
     ports: Ports
     driver: FakeDriver
     tls: ssl.SSLContext | None = None
+    computations: "list[Computation]" = field(factory=list)
 
     @property
     def port(self) -> int:
@@ -120,16 +133,72 @@ class ClusterOfUser:
         return await self.gateway.ask("POST", path, user=None, headers=headers, body=heartbeat_body(**addresses))
 
 
+@frozen
+class Computation:
+    """What somebody else has under way meanwhile: a cluster, its scheduler, and a client that is connected to it."""
+
+    cluster: ClusterOfUser
+    address: str
+    client: trio.SocketStream
+
+    async def go_on(self) -> None:
+        """Client and scheduler hear each other, the gateway hears the scheduler, and nobody has ended the cluster."""
+        await self.client.send_all(b"task")
+        assert await receive_exactly(self.client, 4) == b"task"
+        assert (await self.cluster.beat(scheduler=self.address, api=self.address)).status == 200
+        gateway = self.cluster.gateway
+        report = await gateway.ask("GET", CLUSTERS + self.cluster.name, user=self.cluster.user)
+        assert report.json["status"] == "RUNNING"
+
+
+async def scheduler(stream: trio.SocketStream) -> None:
+    """Sends back what its clients say, and answers when it is asked whether it is there."""
+    async with stream:
+        with suppress(trio.BrokenResourceError):
+            async for data in stream:
+                if data.startswith(b"GET "):
+                    await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    return
+                await stream.send_all(data)
+
+
+@asynccontextmanager
+async def open_computation(gateway: Attacked) -> AsyncIterator[Computation]:
+    """A cluster of carol's, of which nobody else knows."""
+    async with peer(scheduler) as port:
+        cluster, address = await gateway.create("carol"), f"127.0.0.1:{port}"
+        gateway.driver.run("scheduler")
+        assert (await cluster.beat(scheduler=address, api=address)).status == 200
+        hello = openssl_hello(f"daskgateway-{cluster.name}")
+        listener = (gateway.ports.schedulers or gateway.ports.public)[0]
+        async with await connect(("127.0.0.1", listener.getsockname()[1])) as client:
+            await client.send_all(hello)
+            assert await receive_exactly(client, len(hello)) == hello
+            yield Computation(cluster, address, client)
+
+
 async def probe(gateway: Attacked) -> None:
-    """Other users go on."""
-    assert await gateway.clusters("bob") == []
+    """Others go on: users are answered, and who computes computes."""
+    assert await gateway.clusters("dave") == []
+    for computation in gateway.computations:
+        await computation.go_on()
 
 
 @asynccontextmanager
 async def open_attacked(
-    folder: Path, *lines: str, default_host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    folder: Path,
+    *lines: str,
+    default_host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+    computing: bool = True,
+    memory_bound: int = MEMORY_BOUND,
 ) -> AsyncIterator[Attacked]:
-    """A gateway with these lines of configuration; its jobs are on this host unless `default_host` is another."""
+    """A gateway with these lines of configuration; its jobs are on this host unless `default_host` is another.
+
+    Somebody computes beside the attack, unless it is about who may ask at all (`computing` is False then).
+
+    When the attack is over, others still go on, and this process has never held `memory_bound` bytes more than before.
+    """
     file = folder / "config.py"
     file.write_text("\n".join((fake_backend(default_host), "c.Proxy.shutdown_grace = 0", *lines)))
     config = load(file)
@@ -137,6 +206,14 @@ async def open_attacked(
     async with trio.open_nursery() as nursery:
         ports = await nursery.start(partial(serve, config, wait_stop=stop.wait))
         try:
-            yield Attacked(ports.name, ports, config.backend.driver, tls)
+            gateway = Attacked(ports.name, ports, config.backend.driver, tls)
+            async with AsyncExitStack() as stack:
+                if computing and default_host == "127.0.0.1":  # else no scheduler that is here is connected to
+                    gateway.computations.append(await stack.enter_async_context(open_computation(gateway)))
+                with peak_growth() as growth:
+                    yield gateway
+                assert growth() < memory_bound, growth()
+                if computing:
+                    await probe(gateway)
         finally:
             stop.set()

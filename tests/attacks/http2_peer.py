@@ -1,8 +1,10 @@
 """A peer that speaks HTTP/2 frame by frame, as no library would; and the gateway with HTTPS for it."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 import hpack
 import trio
@@ -13,7 +15,7 @@ from tests.proxy_peers import connect, gateways_tls
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 1, 1, 4, 8, 32
-FRAME_SIZE_ERROR, ENHANCE_YOUR_CALM = 6, 11
+FRAME_SIZE_ERROR, REFUSED_STREAM, ENHANCE_YOUR_CALM = 6, 7, 11
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -35,13 +37,23 @@ def headers(method: str, path: str, *others: tuple[str, str]) -> bytes:
     return bytes(hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*field) for field in fields]))
 
 
+class Secure(Protocol):
+    """A gateway with HTTPS, or what is needed of it."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def tls(self) -> ssl.SSLContext | None: ...
+
+
 @asynccontextmanager
 async def connected(
-    gateway: Attacked, *alpn: str, first: bytes = PREFACE + frame(SETTINGS, 0, 0)
+    gateway: Secure, *alpn: str, first: bytes = PREFACE + frame(SETTINGS, 0, 0), source: str = ""
 ) -> AsyncIterator["Peer"]:
     """One connection, on which `first` has been said."""
     assert gateway.tls is not None
-    bare = await connect(("127.0.0.1", gateway.port))
+    bare = await connect(("127.0.0.1", gateway.port), source=source)
     gateway.tls.set_alpn_protocols(list(alpn or ("h2",)))
     stream = trio.SSLStream(bare, gateway.tls, server_hostname="localhost", https_compatible=True)
     try:

@@ -44,7 +44,7 @@ async def test_lists_are_short(tmp_path: Path) -> None:
 
 
 async def test_clusters_are_counted_until_they_are_forgotten(tmp_path: Path) -> None:
-    limits = ("c.DBBackendBase.clusters_per_user = 5", "c.DBBackendBase.max_clusters = 8")
+    limits = ("c.DBBackendBase.clusters_per_user = 5", "c.DBBackendBase.max_clusters = 9")
     async with open_attacked(tmp_path, *limits) as gateway:
         answers: list[Answer] = []
 

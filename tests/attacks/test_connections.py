@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from gateway.proxy import web
-from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, open_attacked
+from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, open_attacked, probe
 from tests.attacks.test_hostile_dashboards import cluster_with, open_websocket, shake_hands
 from tests.houses import basic
 from tests.proxy_peers import connect, gateways_tls, peer
@@ -109,7 +109,7 @@ async def test_connections_leave_no_cycles(tmp_path: Path, kind: str) -> None:
             return stream
 
         await leave_none(open_one)
-        assert (await gateway.ask("GET", "/api/version")).status == 200  # the probe
+        await probe(gateway)
 
 
 async def test_websockets_leave_no_cycles(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ async def test_websockets_leave_no_cycles(tmp_path: Path) -> None:
 async def test_tls_leaves_no_cycles(tmp_path: Path) -> None:
     _, client = gateways_tls(tmp_path)
     cert, key = (f"c.Proxy.tls_{kind} = {str(tmp_path / file)!r}" for kind, file in FILES.items())
-    async with open_attacked(tmp_path, cert, key) as gateway:
+    async with open_attacked(tmp_path, cert, key, tls=client) as gateway:
 
         async def open_one() -> trio.SSLStream[trio.SocketStream]:
             stream = await connect(("127.0.0.1", gateway.port))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.attacks.attacked import CLUSTERS, JSON, Attacked, ClusterOfUser, open_attacked
+from tests.attacks.attacked import CLUSTERS, JSON, Attacked, ClusterOfUser, open_attacked, probe
 from tests.attacks.steps import counted_steps
 from tests.proxy_peers import connect, peer, receive_all
 
@@ -38,9 +38,9 @@ async def read_head(stream: trio.abc.ReceiveStream) -> bytes:
     return data
 
 
-async def shake_hands(stream: trio.SocketStream) -> None:
-    """As a server of websockets."""
-    head = await read_head(stream)
+async def shake_hands(stream: trio.SocketStream, head: bytes = b"") -> None:
+    """As a server of websockets, which may have read the head already."""
+    head = head or await read_head(stream)
     (key,) = (line.split(b": ")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key"))
     accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
     answer = b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n"
@@ -55,11 +55,6 @@ async def open_websocket(gateway: Attacked, cluster: ClusterOfUser) -> tuple[tri
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
     return stream, await read_head(stream)
-
-
-async def probe(gateway: Attacked) -> None:
-    """Other users go on."""
-    assert await gateway.clusters("alice") == []
 
 
 async def cluster_with(gateway: Attacked, port: int) -> ClusterOfUser:

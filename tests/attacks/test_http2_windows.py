@@ -1,8 +1,9 @@
 """HTTP/2 clients that take nothing of their answers, or hardly anything: each stream would be kept for ever."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from gateway.asgi import answer
-from gateway.http2_connection import PROGRESS_DEADLINE, AnswerBuffer
+from gateway.http2_connection import FREE_STREAMS, PROGRESS_DEADLINE, AnswerBuffer
 from gateway.http_server import HttpServer
+from tests.attacks.attacked import CLUSTERS, probe
 from tests.attacks.http2_peer import (
     DATA,
     END_HEADERS,
@@ -19,14 +21,17 @@ from tests.attacks.http2_peer import (
     ENHANCE_YOUR_CALM,
     HEADERS,
     PREFACE,
+    REFUSED_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
     Peer,
     frame,
     headers,
     number,
+    open_secure,
     setting,
 )
+from tests.attacks.http2_peer import connected as secure
 from tests.proxy_peers import NegotiatedStream
 
 STREAMS = 50
@@ -152,3 +157,24 @@ async def test_who_is_slow_gets_all_of_it(autojump_clock: Any) -> None:
                 break
         assert (size, peer.resets) == (200_000, {})
         nursery.cancel_scope.cancel()
+
+
+async def test_nor_is_much_kept_until_then(tmp_path: Path) -> None:
+    """Twenty connections of a hundred streams each, and of the largest answer there is for a user: the list."""
+    async with open_secure(tmp_path) as gateway:
+        for _ in range(20):
+            await gateway.create("mallory")
+        cookie = next(iter((await gateway.ask("GET", CLUSTERS, user="mallory")).all("set-cookie"))).partition(";")[0]
+        asked = headers("GET", CLUSTERS, ("cookie", cookie))
+        streams = b"".join(frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, asked) for n in range(100))
+        async with AsyncExitStack() as stack:
+            for _ in range(20):
+                peer = await stack.enter_async_context(secure(gateway, first=NO_WINDOW + streams))
+                begun = 0
+                while begun + len(peer.resets) < 100 and (got := await peer.next()):
+                    begun += got[0] == HEADERS
+                assert begun >= FREE_STREAMS
+                assert set(peer.resets.values()) <= {REFUSED_STREAM}
+                assert peer.goodbye is None
+            assert peer.resets  # by then the share of one address was used up
+            await probe(gateway)

@@ -8,10 +8,12 @@ import pytest
 import trio
 import trio.testing
 
-from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, heartbeat_body, open_attacked
+from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, heartbeat_body, open_attacked, probe
 from tests.attacks.memory import MEGABYTE, memory
+from tests.attacks.test_clusters import OPTIONS
+from tests.attacks.test_clusters import ask as create_with_options
 from tests.houses import basic
-from tests.proxy_peers import connect, receive_all
+from tests.proxy_peers import connect, receive_all, receive_exactly
 
 CONNECTIONS = 400
 RequestOf = Callable[[Attacked, int], tuple[bytes, bytes]]
@@ -42,14 +44,6 @@ async def connections(gateway: Attacked, beginning: bytes) -> AsyncIterator[list
         yield streams
 
 
-async def connect_from(address: str, gateway: Attacked) -> trio.SocketStream:
-    """A connection of another client."""
-    sock = trio.socket.socket()
-    await sock.bind((address, 0))
-    await sock.connect(("127.0.0.1", gateway.port))
-    return trio.SocketStream(sock)
-
-
 @pytest.mark.parametrize(("request_of", "size"), [(api_body, 250_000), (large_head, 60_000)])
 async def test_what_is_not_finished_is_bounded_in_all(tmp_path: Path, request_of: RequestOf, size: int) -> None:
     async with open_attacked(tmp_path, BUDGET) as gateway:
@@ -61,13 +55,39 @@ async def test_what_is_not_finished_is_bounded_in_all(tmp_path: Path, request_of
                 nursery.start_soon(stream.send_all, unfinished)
             await trio.testing.wait_all_tasks_blocked(0.1)
             growth = memory() - before
-            assert await gateway.clusters("alice") == []  # the probe: small requests need no room
+            await probe(gateway)  # small requests need no room
             # Large ones of another client have a share of their own.
-            async with await connect_from("127.0.0.2", gateway) as other:
+            async with await connect(("127.0.0.1", gateway.port), source="127.0.0.2") as other:
                 await other.send_all(head + rest)
                 assert (await receive_all(other)).startswith(b"HTTP/1.1 ")
             nursery.cancel_scope.cancel()
         assert growth < 28 * MEGABYTE  # not 47 and 217
+
+
+@pytest.mark.parametrize("way", ["short", "general"])
+async def test_large_answers_that_nobody_takes_are_bounded_in_all(tmp_path: Path, way: str) -> None:
+    """Lists of four megabytes, asked for by a hundred connections that read nothing."""
+    async with open_attacked(tmp_path, OPTIONS, "c.Proxy.memory_budget = '64 M'") as gateway:
+        for _ in range(60):
+            assert (await create_with_options(gateway, "mallory", text="x" * 65_000)).status == 201
+        listed = await gateway.ask("GET", CLUSTERS, user="mallory")
+        assert len(listed.body) > 60 * 65_000
+        cookie = listed.all("set-cookie")[0].partition(";")[0]
+        who = f"Cookie: {cookie}" if way == "short" else f"Authorization: {basic('mallory')}"
+        ask = f"GET {CLUSTERS} HTTP/1.1\r\nHost: {gateway.name}\r\n{who}\r\n\r\n".encode()
+        async with AsyncExitStack() as stack:
+            statuses = []
+            for _ in range(100):
+                stream = await stack.enter_async_context(await connect(("127.0.0.1", gateway.port)))
+                await stream.send_all(ask)
+                statuses.append((await receive_exactly(stream, 12))[-3:])
+            assert set(statuses) == {b"200", b"503"}
+            await probe(gateway)
+            # Large answers to another client have a share of their own.
+            async with await connect(("127.0.0.1", gateway.port), source="127.0.0.2") as other:
+                await other.send_all(ask)
+                assert len(await receive_exactly(other, len(listed.body))) == len(listed.body)
+        assert (await gateway.ask("GET", CLUSTERS, user="mallory")).status == 200  # they have gone
 
 
 async def beat_in_parts(cluster: ClusterOfUser) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked
+from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked, probe
 from tests.hellos import openssl_hello
 from tests.proxy_peers import connect, receive_all
 
@@ -67,6 +67,7 @@ async def test_slow_names_do_not_hold_other_users_submissions(tmp_path: Path, mo
                 with trio.move_on_after(20):  # or never, before the names have their answers
                     for user in ("alice", "bob"):  # the probe: it needs threads
                         created.append((await gateway.create(user)).name)
+                    await probe(gateway)
                 in_time = len(created)
                 # A cluster that says it has moved gets no second look-up while the first one is under way.
                 await clusters[0].beat(scheduler="moved.slow.example:1", api="moved.slow.example:1")

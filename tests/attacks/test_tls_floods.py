@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from gateway.proxy.handshakes import AT_ONCE
 from tests.attacks.attacked import probe
 from tests.attacks.http2_peer import open_secure
 from tests.proxy_peers import connect
@@ -115,3 +116,58 @@ async def test_another_handshake_is_not_had(tmp_path: Path) -> None:
             with pytest.raises(ssl.SSLError, match="NO_RENEGOTIATION"):
                 await client.shake_hands()
         await probe(gateway)
+
+
+class Rounds(trio.abc.Instrument):
+    """Counts the steps of handshakes that a server makes in one round of the loop; `most` is the largest number."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.most = self.total = self._now = 0
+        begun: set[int] = set()
+        do_handshake = ssl.SSLObject.do_handshake
+
+        def counted(connection: ssl.SSLObject) -> None:
+            if connection.server_side:
+                if id(connection) in begun:  # the first one only asks for the hello
+                    self._now += 1
+                    self.total += 1
+                    self.most = max(self.most, self._now)
+                begun.add(id(connection))
+            do_handshake(connection)
+
+        monkeypatch.setattr(ssl.SSLObject, "do_handshake", counted)
+
+    def before_io_wait(self, timeout: float) -> None:
+        self._now = 0
+
+
+async def test_handshakes_are_made_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd says hello at once. Who comes from elsewhere does not wait for all of them."""
+    crowd = 200
+    async with open_secure(tmp_path) as gateway:
+        rounds = Rounds(monkeypatch)
+        trio.lowlevel.add_instrument(rounds)
+        done: list[int] = []
+        ready = trio.Event()
+
+        async def come(task_status: trio.TaskStatus[None]) -> None:
+            async with await connect(("127.0.0.1", gateway.port), source="127.0.0.2") as stream:
+                assert gateway.tls is not None
+                client = Client(gateway.tls, stream)
+                task_status.started()
+                await ready.wait()
+                await client.shake_hands()
+                client.tls.write(b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await stream.send_all(client.outgoing.read())
+                await stream.receive_some()  # the gateway has heard the end of the handshake
+                done.append(1)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(crowd):
+                await nursery.start(come)
+            ready.set()
+            await probe(gateway)
+            assert len(done) < crowd / 2
+        trio.lowlevel.remove_instrument(rounds)
+        assert rounds.total >= crowd
+        assert rounds.most <= AT_ONCE

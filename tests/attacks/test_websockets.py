@@ -11,9 +11,9 @@ import trio.testing
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, Ping, TextMessage
 
-from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked
+from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked, probe
 from tests.attacks.memory import MEGABYTE, memory
-from tests.attacks.test_hostile_dashboards import cluster_with, open_websocket, probe, shake_hands
+from tests.attacks.test_hostile_dashboards import cluster_with, open_websocket, shake_hands
 from tests.proxy_peers import peer
 
 CONNECTIONS = 12
