@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import gateway
 from gateway.cli import run
-from gateway.config import Config
+from gateway.config.load import Config
 from gateway.errors import StartError
 from gateway.proxy.__main__ import main as proxy_alone
 

@@ -12,10 +12,10 @@ import orjson
 import trio
 from attrs import frozen
 
-from gateway.config import load
+from gateway.config.load import load
 from gateway.main import Ports, serve
-from tests.fakes import FakeDriver, fake_backend
-from tests.houses import basic, heartbeat
+from tests.support.fakes import FakeDriver, fake_backend
+from tests.support.houses import basic, heartbeat
 
 CLUSTERS = "/api/v1/clusters/"
 JSON = ("Content-Type", "application/json")

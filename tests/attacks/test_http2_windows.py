@@ -9,9 +9,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from gateway.asgi import answer
-from gateway.http2_connection import PROGRESS_DEADLINE, AnswerBuffer
-from gateway.http_server import HttpServer
+from gateway.web.http2_connection import PROGRESS_DEADLINE, AnswerBuffer
+from gateway.web.router import answer
+from gateway.web.server import HttpServer
 from tests.attacks.http2_peer import (
     DATA,
     END_HEADERS,
@@ -27,7 +27,7 @@ from tests.attacks.http2_peer import (
     number,
     setting,
 )
-from tests.proxy_peers import NegotiatedStream
+from tests.support.proxy_peers import NegotiatedStream
 
 STREAMS = 50
 NO_WINDOW = PREFACE + frame(SETTINGS, 0, 0, setting(4, 0))

@@ -10,8 +10,8 @@ import trio.testing
 
 from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, heartbeat_body, open_attacked
 from tests.attacks.memory import MEGABYTE, memory
-from tests.houses import basic
-from tests.proxy_peers import connect, receive_all
+from tests.support.houses import basic
+from tests.support.proxy_peers import connect, receive_all
 
 CONNECTIONS = 400
 RequestOf = Callable[[Attacked, int], tuple[bytes, bytes]]
