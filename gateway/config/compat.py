@@ -1,13 +1,17 @@
-"""Names of `dask_gateway_server` in configuration files: what they mean here.
+"""Dotted names in configuration files, and where what they name lives.
 
 Sites come with configuration files written for the original server, which
 quote its classes ("dask_gateway_server.backends.local.UnsafeLocalBackend") and
 import from it (`from dask_gateway_server.options import Options`). Both work
-without that package: one table says where each name lives here, and `install`
-puts a finder in front of Python's own that makes the package's modules from
-the table. Names are looked up when they are used, so that a configuration for
-Slurm never imports what is for PBS. Another table says what to do about names
-that have no counterpart.
+without that package. Names of this gateway are written in the same two ways
+("gateway.auth.SimpleAuthenticator", `from gateway.options import Options`), and
+stay as they are wherever the source moves to.
+
+Two tables say where each name lives, and `install` puts a finder in front of
+Python's own that makes modules which are not there from the tables; packages
+that are there are taught the names of the table. Names are looked up when they
+are used, so that a configuration for Slurm never imports what is for PBS. A
+third table says what to do about names of the original that have no counterpart.
 """
 
 import importlib
@@ -23,23 +27,44 @@ from gateway.errors import nearest
 
 ORIGINAL = "dask_gateway_server"
 
-_OPTIONS = "gateway.options"
-_LOCAL = dict.fromkeys(("LocalBackend", "LocalClusterConfig", "UnsafeLocalBackend"), "gateway.backends.local")
-_SLURM = dict.fromkeys(("SlurmBackend", "SlurmClusterConfig"), "gateway.backends.slurm_backend")
-_PBS = dict.fromkeys(("PBSBackend", "PBSClusterConfig"), "gateway.backends.pbs_backend")
-_JOBQUEUE = dict.fromkeys(("JobQueueBackend", "JobQueueClusterConfig"), "gateway.backends.jobqueue")
-_BASE = {"Backend": "gateway.backends.settings", "ClusterConfig": "gateway.cluster_config"}
+_SLURM_HOMES = ("gateway.backends.slurm.backend", "gateway.backends.slurm.options")
+_PBS_HOMES = ("gateway.backends.pbs.backend", "gateway.backends.pbs.options")
+OWN: Mapping[str, tuple[str, ...]] = {
+    "gateway.auth": ("gateway.auth.authenticator",),
+    "gateway.backends.jobqueue": ("gateway.backends.batch.options",),
+    "gateway.backends.local": ("gateway.backends.local.backend",),
+    "gateway.backends.pbs": _PBS_HOMES,
+    "gateway.backends.pbs_backend": _PBS_HOMES,
+    "gateway.backends.pbs_config": _PBS_HOMES,
+    "gateway.backends.settings": ("gateway.config.backend",),
+    "gateway.backends.slurm": _SLURM_HOMES,
+    "gateway.backends.slurm_backend": _SLURM_HOMES,
+    "gateway.backends.slurm_config": _SLURM_HOMES,
+    "gateway.cluster_config": ("gateway.config.cluster",),
+    "gateway.configurable": ("gateway.config.fields",),
+    "gateway.options": ("gateway.config.user_options",),
+    "gateway.settings": ("gateway.config.server",),
+    "gateway.traits": ("gateway.config.traits",),
+}
+"""Modules of ours as administrators write them → where what they hold lives."""
+
+_OPTIONS = "gateway.config.user_options"
+_LOCAL = dict.fromkeys(("LocalBackend", "LocalClusterConfig", "UnsafeLocalBackend"), "gateway.backends.local.backend")
+_SLURM = dict(zip(("SlurmBackend", "SlurmClusterConfig"), _SLURM_HOMES, strict=True))
+_PBS = dict(zip(("PBSBackend", "PBSClusterConfig"), _PBS_HOMES, strict=True))
+_JOBQUEUE = dict.fromkeys(("JobQueueBackend", "JobQueueClusterConfig"), "gateway.backends.batch.options")
+_BASE = {"Backend": "gateway.config.backend", "ClusterConfig": "gateway.config.cluster"}
 
 MODULES: Mapping[str, Mapping[str, str]] = {
     "": {},
-    ".app": {"DaskGateway": "gateway.settings"},
+    ".app": {"DaskGateway": "gateway.config.server"},
     ".auth": {
-        **dict.fromkeys(("Authenticator", "SimpleAuthenticator", "unauthorized"), "gateway.auth"),
+        **dict.fromkeys(("Authenticator", "SimpleAuthenticator", "unauthorized"), "gateway.auth.authenticator"),
         "User": "gateway.models",
     },
     ".backends": _BASE,
     ".backends.base": {**_BASE, "Options": _OPTIONS, "PublicException": "gateway.errors"},
-    ".backends.db_base": {"DBBackendBase": "gateway.backends.settings"},
+    ".backends.db_base": {"DBBackendBase": "gateway.config.backend"},
     ".backends.jobqueue": {},
     ".backends.jobqueue.base": _JOBQUEUE,
     ".backends.jobqueue.pbs": _PBS,
@@ -52,11 +77,11 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     ".options": dict.fromkeys(
         ("Bool", "Field", "Float", "FrozenAttrDict", "Integer", "Mapping", "Options", "Select", "String"), _OPTIONS
     ),
-    ".proxy": {"Proxy": "gateway.settings"},
-    ".proxy.core": {"Proxy": "gateway.settings"},
+    ".proxy": {"Proxy": "gateway.config.server"},
+    ".proxy.core": {"Proxy": "gateway.config.server"},
     ".traitlets": dict.fromkeys(
         ("Callable", "Command", "Integer", "List", "MemoryLimit", "TraitError", "TraitType", "Type", "Unicode"),
-        "gateway.traits",
+        "gateway.config.traits",
     ),
     ".utils": {"FrozenAttrDict": _OPTIONS},
 }
@@ -144,7 +169,7 @@ IDLE: Mapping[str, str] = {
 
 
 def find_class(name: str) -> object:
-    """The object with this dotted name; names of the original mean ours. Raises ValueError with the reason."""
+    """The object with this dotted name, as administrators write it. Raises ValueError with the reason."""
     install()
     module, _, attribute = name.rpartition(".")
     if not module:
@@ -152,7 +177,7 @@ def find_class(name: str) -> object:
     names: list[str] = []
     try:
         found = importlib.import_module(module)
-        names = [] if module.startswith(ORIGINAL) else [name for name in vars(found) if not name.startswith("_")]
+        names = [] if module.startswith(ORIGINAL) else [name for name in dir(found) if not name.startswith("_")]
         return getattr(found, attribute)
     except Exception as error:  # whatever a site's module raises when it is imported
         hint = nearest(attribute, names) if isinstance(error, AttributeError) else ""
@@ -162,18 +187,30 @@ def find_class(name: str) -> object:
         raise ValueError(f"cannot be imported: {text}") from error
 
 
+def name_of(cls: type) -> str:
+    """The dotted name of a class, as administrators write it."""
+    module = next((module for module, homes in OWN.items() if cls.__module__ in homes), cls.__module__)
+    return f"{module}.{cls.__qualname__}"
+
+
 def install() -> None:
-    """Let `import dask_gateway_server` find our names, from now on and in the whole process."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    """Let imports find the names of the tables, from now on and in the whole process."""
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _Finder())
+    for name in OWN:
+        _teach(importlib.import_module(name))
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds and makes the modules of the table."""
+    """Finds and makes the modules of the tables that are not there."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        if fullname in OWN:
+            there = importlib.machinery.PathFinder.find_spec(fullname, path)
+            return there or importlib.machinery.ModuleSpec(fullname, self)
         if fullname != ORIGINAL and not fullname.startswith(f"{ORIGINAL}."):
             return None
         name = fullname.removeprefix(ORIGINAL)
@@ -186,6 +223,8 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         place = module.__name__.removeprefix(ORIGINAL)
+        if place not in MODULES:
+            return  # one of ours
         names = MODULES[place]
 
         def look_up(name: str) -> object:
@@ -195,6 +234,25 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
         module.__getattr__ = look_up  # type: ignore[method-assign]
         module.__all__ = list(names)  # type: ignore[attr-defined]
+
+
+def _teach(module: ModuleType) -> None:
+    """Let a module of ours have the names that live elsewhere; they are looked up when they are used."""
+
+    def names() -> list[str]:
+        homes = map(importlib.import_module, OWN[module.__name__])
+        return [name for home in homes for name in vars(home) if not name.startswith("_")]
+
+    def look_up(name: str) -> object:
+        if name == "__all__":
+            return names()
+        for home in () if name.startswith("_") else OWN[module.__name__]:
+            if name in vars(importlib.import_module(home)):
+                return getattr(importlib.import_module(home), name)
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+
+    module.__getattr__ = look_up  # type: ignore[method-assign]
+    module.__dir__ = names  # type: ignore[method-assign]
 
 
 def _is_leaf(place: str) -> bool:

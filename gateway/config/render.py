@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from gateway.config.compat import name_of
 from gateway.config.fields import Memory, default_of, is_secret_name, setting_of, settings_of
 from gateway.config.load import Config
 from gateway.config.registry import builtin_classes
@@ -81,7 +82,7 @@ not.
 def render_value(value: Any, kind: Any = None) -> str:
     """A value as it may stand in a configuration file, where that is possible."""
     if isinstance(value, type):
-        return repr(f"{value.__module__}.{value.__qualname__}")
+        return repr(name_of(value))
     if isinstance(value, tuple | list):
         return repr([str(item) if isinstance(item, str) else item for item in value])
     if isinstance(value, float) and value.is_integer():

@@ -10,7 +10,7 @@ from gateway import models
 from gateway.config import backend as settings
 from gateway.config import compat
 from gateway.config import user_options as options
-from gateway.config.compat import GONE, MODULES, ORIGINAL, find_class, install
+from gateway.config.compat import GONE, MODULES, ORIGINAL, OWN, find_class, install, name_of
 from gateway.config.site_errors import ABSENT
 
 
@@ -90,6 +90,67 @@ def test_what_cannot_be_found(name: str, reason: str) -> None:
     with pytest.raises(ValueError) as caught:
         find_class(name)
     assert reason in str(caught.value)
+
+
+def test_every_name_of_ours_leads_somewhere() -> None:
+    for module, homes in OWN.items():
+        assert all(importlib.util.find_spec(home) for home in homes)
+        assert dir(importlib.import_module(module))
+
+
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("gateway.auth.Authenticator", "gateway.auth.authenticator"),
+        ("gateway.auth.SimpleAuthenticator", "gateway.auth.authenticator"),
+        ("gateway.auth.unauthorized", "gateway.auth.authenticator"),
+        ("gateway.backends.jobqueue.JobQueueBackend", "gateway.backends.batch.options"),
+        ("gateway.backends.local.LocalClusterConfig", "gateway.backends.local.backend"),
+        ("gateway.backends.local.UnsafeLocalBackend", "gateway.backends.local.backend"),
+        ("gateway.backends.pbs.PBSBackend", "gateway.backends.pbs.backend"),
+        ("gateway.backends.pbs_backend.PBSBackend", "gateway.backends.pbs.backend"),
+        ("gateway.backends.pbs_config.PBSClusterConfig", "gateway.backends.pbs.options"),
+        ("gateway.backends.settings.DBBackendBase", "gateway.config.backend"),
+        ("gateway.backends.slurm.SlurmBackend", "gateway.backends.slurm.backend"),
+        ("gateway.backends.slurm.SlurmClusterConfig", "gateway.backends.slurm.options"),
+        ("gateway.backends.slurm_backend.SlurmBackend", "gateway.backends.slurm.backend"),
+        ("gateway.backends.slurm_config.SlurmClusterConfig", "gateway.backends.slurm.options"),
+        ("gateway.cluster_config.ClusterConfig", "gateway.config.cluster"),
+        ("gateway.configurable.configurable", "gateway.config.fields"),
+        ("gateway.configurable.setting", "gateway.config.fields"),
+        ("gateway.configurable.SettingError", "gateway.config.fields"),
+        ("gateway.errors.PublicException", "gateway.errors"),
+        ("gateway.models.User", "gateway.models"),
+        ("gateway.options.Options", "gateway.config.user_options"),
+        ("gateway.options.String", "gateway.config.user_options"),
+        ("gateway.settings.Proxy", "gateway.config.server"),
+        ("gateway.traits.Unicode", "gateway.config.traits"),
+    ],
+)
+def test_names_that_administrators_write(name: str, home: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    wanted = getattr(importlib.import_module(home), attribute)
+    assert find_class(name) is wanted
+    namespace: dict[str, object] = {}
+    exec(f"from {module} import {attribute}; from {module} import *; import {module}", namespace)
+    assert namespace[attribute] is wanted
+    assert eval(name, namespace) is wanted
+
+
+def test_the_name_of_a_class_is_what_administrators_write() -> None:
+    for name in ("gateway.auth.SimpleAuthenticator", "gateway.backends.slurm.SlurmBackend", "gateway.models.User"):
+        cls = find_class(name)
+        assert isinstance(cls, type)
+        assert name_of(cls) == name
+
+
+def test_the_source_itself_is_found_as_ever() -> None:
+    from gateway.backends.slurm import dialect
+
+    assert dialect.__name__ == "gateway.backends.slurm.dialect"
+    for name in ("gateway.options.Nothing", "gateway.backends.slurm._Nothing", "gateway.options._memory"):
+        with pytest.raises(ValueError, match="has no attribute"):
+            find_class(name)
 
 
 GONE_EVERYWHERE = sorted(GONE.keys() - MODULES.keys())

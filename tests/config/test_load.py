@@ -421,7 +421,7 @@ def test_mistakes_in_classes_of_the_site(mistakes: Mistakes) -> None:
 
 
 def test_an_installation_without_its_own_defaults(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("gateway.auth.SimpleAuthenticator")
+    monkeypatch.delattr("gateway.auth.authenticator.SimpleAuthenticator")
     (line,) = mistakes("")
     assert line.startswith("DaskGateway: authenticator_class cannot be imported: AttributeError")
 
