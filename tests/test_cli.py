@@ -53,7 +53,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
-    for name, function in (("main", server.run), ("demo", server.demo)):
+    for name, function in (("main", server.run), ("demo.program", server.demo)):
         module = ModuleType(f"gateway.{name}")
         module.run = function  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, f"gateway.{name}", module)

@@ -188,7 +188,7 @@ root    gateway.config.load
 root    gateway.config.render
 root    gateway.config.resolve
 root    gateway.demo.client
-root    gateway.demo.gateway
+root    gateway.demo.program
 root    gateway.main
 root    gateway.proxy.__main__
 """

@@ -152,7 +152,7 @@ def group_of(*errors):
 
 def test_of_a_group_the_first_member_is_told():
     text = group_of(OSError(28, "No space left on device"), TypeError("x"))
-    assert cause(text).startswith("OSError: [Errno 28] No space left on device (tests/test_tracebacks.py, line ")
+    assert cause(text).startswith("OSError: [Errno 28] No space left on device (backends/test_tracebacks.py, line ")
     assert cause(text + CAUSED + NANNY) == cause(text)
     nested = group_of(ExceptionGroup("deeper", [ValueError("first")]), TypeError("x"))
     assert cause(nested) == "ValueError: first"  # which was never raised, so that it has no place

@@ -281,8 +281,8 @@ async def test_start_errors_come_bare() -> None:
 
 WRITER = """
 import sys, trio
-from gateway.store import open_store
-from tests.store_records import a_cluster
+from gateway.store.writer import open_store
+from tests.support.store_records import a_cluster
 
 async def main():
     async with open_store(sys.argv[1]) as store:

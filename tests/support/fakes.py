@@ -34,8 +34,8 @@ LIMITS = Limits(queue=0, start=60, heartbeat=30, heartbeat_period=15, worker_sta
 def fake_backend(default_host: str = "127.0.0.1") -> str:
     """A configuration whose gateway has a FakeDriver of its own as `config.backend.driver`, and takes a free port."""
     return f"""
-from gateway.backends.settings import DBBackendBase
-from tests.fakes import FakeDriver, open_fake_driver
+from gateway.config.backend import DBBackendBase
+from tests.support.fakes import FakeDriver, open_fake_driver
 
 class FakeBackend(DBBackendBase):
     default_host = {default_host!r}
