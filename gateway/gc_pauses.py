@@ -10,7 +10,7 @@ collections may as well be frequent: then each takes only milliseconds.
 Most objects die by their reference count, set aside or not. Only cycles among
 those set aside wait, for a look at everything once in `EVERYTHING_PERIOD`, or
 as soon as there are many more of them than after the last one. What peers can
-make many of is untied where it ends (http_server.py), so that nearly all of
+make many of is untied where it ends (web/server.py), so that nearly all of
 that growth is clusters.
 """
 

@@ -361,7 +361,7 @@ def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
 def _api_url(config: Config, backend: DBBackendBase, ports: Ports) -> str:
     """Where jobs reach the API: at the private address when there is one, else at the public port.
 
-    Plain HTTP even when the public port has TLS (asgi.py says why).
+    Plain HTTP even when the public port has TLS (web/router.py says why).
     """
     for listeners, written, prefix in (
         (ports.private, config.gateway.address, ""),

@@ -252,7 +252,7 @@ async def identify(authenticator: Authenticator, sessions: Sessions, request: "R
     """The user from whom a request comes: by its cookie, else by asking the authenticator.
 
     Raises `Unauthorized`, and whatever a site's own authenticator raises; what means an answer there
-    (site_errors.py) is one here.
+    (config/site_errors.py) is one here.
     """
     user = sessions.user(request.cookies.get(sessions.cookie_name, ""))
     if user is not None:

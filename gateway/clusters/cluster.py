@@ -10,7 +10,7 @@ system says that they are gone. Cancelling the whole tree from outside ends
 our watching and leaves jobs alone: the next start of the gateway takes them
 back.
 
-The record is kept by ledger.py: nothing is shown before it is durable. Workers
+The record is kept by record.py: nothing is shown before it is durable. Workers
 are soft state, found again after a restart from their submissions
 (worker_keeper.py, submissions.py).
 """

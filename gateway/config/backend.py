@@ -70,7 +70,7 @@ class Backend:
     #: The host under which jobs reach a gateway that listens on all interfaces; empty: this host's own name.
     default_host: ClassVar[str] = ""
 
-    #: A logger of the standard library, for classes of a site's own; config.py puts it here.
+    #: A logger of the standard library, for classes of a site's own; load.py puts it here.
     log: ClassVar[Any]
 
     cluster_options: Options | Callable[..., Any] = setting(

@@ -1,7 +1,7 @@
 """What one Dask cluster is given: commands, memory, cores, limits.
 
 The site's values come from the configuration file; a user's options override
-some of them for one cluster (options.py). Backends add options in subclasses.
+some of them for one cluster (user_options.py). Backends add options in subclasses.
 """
 
 import re

@@ -7,12 +7,12 @@
         address: str = setting(default=":8000", help="Where to listen", unit="host:port")
 
 Every instance is valid, however it was made: a value is structured strictly by
-its field's annotation (strict.py), then checked against the setting's limits.
+its field's annotation (structure.py), then checked against the setting's limits.
 Checks that concern several options stand in `__attrs_post_init__` and raise
 `SettingError` too. Options with one meaning but another default in a subclass
 are declared again with the default alone; help and limits are inherited.
 
-Nothing here knows of configuration files; see config.py.
+Nothing here knows of configuration files; see load.py.
 """
 
 import enum

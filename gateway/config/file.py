@@ -1,7 +1,7 @@
 """Configuration files are Python: run them, and remember what was assigned to `c`, where, in which order.
 
 `c.Proxy.address = ":8000"` is an assignment to the option `address` in the
-section `Proxy`; what sections and options exist is config.py's business.
+section `Proxy`; what sections and options exist is load.py's business.
 What has been set can be read back. What has not been set reads as the value
 that holds so far (a parent class's, or the default), and when that is a list
 or a dictionary it may be changed in place: `c.ClusterConfig.environment["A"] = "b"`.

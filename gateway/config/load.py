@@ -1,7 +1,7 @@
 """From configuration files and the command line to frozen values, or to one message with every mistake.
 
-files ──► config_file.py ──┐
---Class.option=value ──────┴─► assignments ──► config_resolution.py ──► five instances: Config
+files ──► file.py ──┐
+--Class.option=value ──────┴─► assignments ──► resolve.py ──► five instances: Config
 """
 
 import inspect

@@ -1,7 +1,7 @@
 """`dask-gateway-server demo`: the whole thing on one machine, to be looked at.
 
 A gateway on a free loopback port with local jobs, and the published client in
-a process of its own (demo_client.py), which makes a cluster, computes and
+a process of its own (client.py), which makes a cluster, computes and
 stops it. Everything is kept in a temporary directory and removed at the end.
 """
 

@@ -182,7 +182,7 @@ class SecureStream(trio.abc.Stream):
 
     def untie(self) -> None:
         """Let it go at once when nobody uses it: it would hold itself by the handshake that it knows how to make."""
-        vars(self._secure).pop("_handshook", None)  # garbage.py does not look for cycles very often
+        vars(self._secure).pop("_handshook", None)  # gc_pauses.py does not look for cycles very often
 
 
 #: What is thrown away of a peer's bytes after our last word, and for how many seconds.

@@ -6,8 +6,8 @@
     anything else                            → HTTP
 
 Whatever has no need of a task has none: listeners, arrivals, dials and relays
-are watchers in one `EpollLoop` (front.py, relay.py). A task begins where HTTP
-begins (web.py). Nothing that a client sends can leave its connection: watchers
+are watchers in one `EpollLoop` (detect.py, proxy/relay/relay.py). A task begins where HTTP
+begins (http.py). Nothing that a client sends can leave its connection: watchers
 have their boundary in the loop, web connections in the door.
 """
 
@@ -125,7 +125,7 @@ async def _stop_when_cancelled(port: "PublicPort", life: trio.CancelScope, grace
 
 
 class PublicPort:
-    """The desk (front.py) at which all connections of some listeners arrive."""
+    """The desk (detect.py) at which all connections of some listeners arrive."""
 
     def __init__(
         self,

@@ -33,7 +33,7 @@ class Database:
         """Open the database, make or check its tables. Raises `StartError`.
 
         `keys` and `environment` are where encryption keys may come from
-        (store_keys.py); `debug` prints every statement, without parameters.
+        (keys.py); `debug` prints every statement, without parameters.
         """
         with ExitStack() as cleanup:
             engine, cipher = open_engine(url, keys=keys, environment=environment, debug=debug, cleanup=cleanup)

@@ -5,7 +5,7 @@ needs no migration, one that it drops is ignored, and since the JSON is pure
 ASCII every text survives in every database, whatever its encoding and whatever
 a job printed. What is secret is taken out of the document and encrypted.
 
-Each row has a seal (store_keys.py) over all of it, its table and its name: a
+Each row has a seal (keys.py) over all of it, its table and its name: a
 document says as whom something is run, and what, so none is believed that
 somebody without a key has written, changed, or moved to another name. A
 database of schema 1 has no seals; its rows get them at its first start here.

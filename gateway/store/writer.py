@@ -2,7 +2,7 @@
 
 Many tasks save, one task writes. A save puts its change in line and sleeps;
 the writer takes all that wait, makes them in one transaction in a worker
-thread (store_database.py), and wakes each with its own outcome. While one
+thread (database.py), and wakes each with its own outcome. While one
 group is on its way to the disk the next one gathers, so the number of commits
 adapts to the disk by itself: a lone save is written at once, and a crowd
 shares one `fsync`. Changes are made in the order in which they were asked for.
@@ -49,7 +49,7 @@ async def open_store(url: str, *, keys: Sequence[str] = (), debug: bool = False)
 
     `url` is `sqlite:///<file>`, `sqlite://` (in memory, nothing survives) or
     `postgresql://...`; `keys` are those of `DBBackendBase.db_encrypt_keys`
-    (store_keys.py says what stands in for them); `debug` prints all statements.
+    (keys.py says what stands in for them); `debug` prints all statements.
     Raises `StartError` when the database cannot be used, or is in use.
     """
     database = await trio.to_thread.run_sync(

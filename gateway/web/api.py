@@ -30,7 +30,7 @@ from gateway.web.request_origin import may_change
 
 _log = structlog.get_logger()
 
-#: Bytes. No honest request of a user comes near it; what is stored of one may have a quarter (quota.py).
+#: Bytes. No honest request of a user comes near it; what is stored of one may have a quarter (clusters/quota.py).
 BODY_LIMIT = 256 * 1024
 
 #: Seconds that `?wait` waits at most; the published client asks again.

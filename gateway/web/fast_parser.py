@@ -2,7 +2,7 @@
 
 A simple request has its whole head at hand, every header once, a body of
 known length if any, and asks for nothing unusual of the connection. It means
-the same to every HTTP server: `tests/test_simple_request.py` holds this parser
+the same to every HTTP server: `tests/web/test_fast_parser.py` holds this parser
 to h11, which it must agree with on each request that it takes. It takes no
 other: None says "not simple", be it unusual, malformed or incomplete, and a
 full HTTP server then sees the same bytes from the first one on.

@@ -4,7 +4,7 @@
 token. The token is checked before the body is read, so only a job can make
 the gateway hold one. From there on the connection is known to be a job's, and
 is not given up for others (proxy/admission.py). The body is read in parts that
-are soon forgotten (heartbeat_body.py), one of a cluster at a time, and at a
+are soon forgotten (clusters/heartbeat_body.py), one of a cluster at a time, and at a
 pace: an honest cluster sends next to nothing four times a minute, and megabytes
 only when it has had hundreds of thousands of workers.
 

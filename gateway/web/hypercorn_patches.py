@@ -1,6 +1,6 @@
 """Where hypercorn 0.18 offers more to strangers than this server wants to give; importing this takes it back.
 
-None of it can be configured, so it is replaced here, in one place (tests/test_http_server.py holds it to this):
+None of it can be configured, so it is replaced here, in one place (tests/web/test_server.py holds it to this):
 
 - Connections are of the classes in http1_connection.py and http2_connection.py, which say what is done about each.
 - permessage-deflate is accepted from whoever offers it, as browsers do. Ten megabytes for a dashboard would be

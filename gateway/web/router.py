@@ -8,7 +8,7 @@
 The API is for programs, and for pages of its own: what another page has made
 a browser send is refused (request_origin.py says why). Its answers are for
 whoever asked, and kept by nobody. Dashboards are other people's code on the
-same host: see proxy/dashboard.py.
+same host: see proxy/dashboard/app.py.
 
 With TLS on the public port, jobs still reach it over plain HTTP: a site's
 own certificate authority is seldom known on compute nodes. What they may say

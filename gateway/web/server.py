@@ -4,9 +4,9 @@ hypercorn's own accept loop can be ended by one malformed request: the
 exception leaves the connection's task and takes its nursery along. So the
 proxy accepts, draws a boundary around each connection, and only the protocol
 is hypercorn's: `TCPServer`, which is not in its documented API (setup.cfg
-pins the minor version, tests/test_proxy_malformed.py holds it to this).
+pins the minor version, tests/proxy/test_malformed.py holds it to this).
 
-The most frequent requests do not get that far: simple_http.py answers them
+The most frequent requests do not get that far: fast_path.py answers them
 for a fraction of the cost.
 """
 
@@ -118,7 +118,7 @@ class HttpServer:
 
 
 def _untie(server: TCPServer) -> None:
-    """Let a connection's objects go at once, which hold each other: garbage.py does not look for them very often."""
+    """Let a connection's objects go at once, which hold each other: gc_pauses.py does not look for them very often."""
     wrapper = getattr(server, "protocol", None)
     for knot in (getattr(wrapper, "protocol", None), wrapper, server):
         if knot is not None:

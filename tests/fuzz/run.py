@@ -6,7 +6,7 @@ Targets: hello (client_hello.py), introduction (proxy_protocol.py), headers
 (headers.py, routes.py), request (a connection from its first byte through the
 HTTP server and the dashboards, and a dashboard's answer back), http2 (the same
 for a browser that speaks HTTP/2), frames (the same with frames of every type,
-which are whole as a rule), simple (simple_request.py). Without a name
+which are whole as a rule), simple (web/fast_parser.py). Without a name
 all run, one after the other, for an equal share of the time. What is found is
 written to the directory `findings` of the working directory. Needs atheris.
 """

@@ -1,6 +1,6 @@
 """A soak: relays and web requests with random kills of either side; in the end nothing is left.
 
-`SOAK_SECONDS=600 pytest tests/test_proxy_soak.py` (`make soak`) is the long form; without the variable it takes
+`SOAK_SECONDS=600 pytest test_soak.py` (`make soak`) is the long form; without the variable it takes
 seconds.
 
 A good client asks all the while. Connecting and being answered are timed apart, because a connection that takes a

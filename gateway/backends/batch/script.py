@@ -137,7 +137,7 @@ def profile_hint(end: str, log: str) -> str:
 
 
 def _exec_lines(program: str, arguments: str, env: str) -> tuple[str, ...]:
-    """The last lines: the program takes the shell's place. The rule of commands.py, with the job's own path."""
+    """The last lines: the program takes the shell's place. The rule of backends/commands.py, with the job's path."""
     last = f"exec {env}{_word(program)}{arguments}\n"
     if program.rpartition("/")[2] not in FALLBACKS:
         return (last,)

@@ -18,15 +18,15 @@ gateway's account, which may have been taken over. Submitting a job is running
 code of the gateway's choice as the user *on the compute nodes*: that is what a
 gateway is for, and it cannot be had with less. Such code can end any job of the
 user, so it makes no difference that a cancel does the same: that an id is of a
-job of ours is seen to by the gateway (batch.py), not here. Beyond it a request gets
+job of ours is seen to by the gateway (backends/batch/driver.py), not here. Beyond it a request gets
 nothing: no command but the four above, found where root alone can put them,
 with arguments that each match an allow-list, and none in the script; no
 environment that could change those commands, other than what root has written
-into the launcher's settings (launcher_settings.py); no file read but logs, no file
+into the launcher's settings (settings.py); no file read but logs, no file
 written or removed but in directories that carry this program's own marker; and
 nothing at all as root.
 
-What is passed on is said in launcher_rules.py; launcher_directories.py keeps to
+What is passed on is said in rules.py; directories.py keeps to
 directories of our own. The program starts anew for
 each submission, so it imports only the standard library, and little of that.
 It has the user's rights, no state, and keeps no secret: the script and the

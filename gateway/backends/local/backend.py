@@ -2,7 +2,7 @@
 
 `LocalBackend` runs as root and starts each job as its cluster's user;
 `UnsafeLocalBackend` starts all of them as the user it runs as itself. What is
-done is in local_driver.py; this file holds the options.
+done is in driver.py; this file holds the options.
 """
 
 import hashlib

@@ -6,7 +6,7 @@
 
 Nothing polls. Closing the driver ends no job: the next driver on the same
 clusters directory takes the jobs back by their ids, or finds them by the marks
-in their environment (local_jobs.py). Only jobs whose end was asked for, and
+in their environment (jobs.py). Only jobs whose end was asked for, and
 that are still there, are killed with the driver.
 
 A submission goes on when its caller is cancelled, as in a batch system: either
@@ -95,7 +95,7 @@ class _Submission:
 
 
 class LocalDriver:
-    """The `Driver` (base.py) of jobs that are plain processes of this machine."""
+    """The `Driver` (backends/base.py) of jobs that are plain processes of this machine."""
 
     def __init__(self, directory: ClustersDirectory, options: LocalOptions, nursery: trio.Nursery) -> None:
         self._directory = directory

@@ -8,7 +8,7 @@ A cluster's folder belongs to its user, who may put anything there: links to
 the files of others, devices, pipes. So everything below it is opened relative
 to its parent's descriptor, no link is followed, nothing is given away or read
 that is not a plain file or folder of that user, and folders are removed by
-descriptor too (removal.py).
+descriptor too (backends/removal.py).
 """
 
 import fcntl

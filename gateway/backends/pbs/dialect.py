@@ -156,7 +156,7 @@ class PBS:
         """The exit code is that of the last refusal, so each refusal is read.
 
         A qdel that reached nobody may end with 0, even without a word: what is still there long after a cancel is
-        cancelled again (endings.py).
+        cancelled again (backends/batch/cancellations.py).
         """
         refusals = [line for line in answer.stderr.splitlines() if line.strip()]
         if answer.returncode == 0:

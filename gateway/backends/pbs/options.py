@@ -1,4 +1,4 @@
-"""Options of clusters on PBS. Everything here is a value; pbs.py makes arguments of qsub from it."""
+"""Options of clusters on PBS. Everything here is a value; dialect.py makes arguments of qsub from it."""
 
 import re
 import string

@@ -1,4 +1,4 @@
-"""Options of clusters on Slurm. Everything here is a value; slurm.py makes arguments of sbatch from it."""
+"""Options of clusters on Slurm. Everything here is a value; dialect.py makes arguments of sbatch from it."""
 
 from typing import ClassVar
 

@@ -67,7 +67,7 @@ class Dashboard:
     is what all of it may hold.
 
     Websockets are accepted with `pieces`: their messages come and go in pieces, all but the last one with `more`
-    (hypercorn_fixes.py).
+    (web/hypercorn_patches.py).
     """
 
     def __init__(

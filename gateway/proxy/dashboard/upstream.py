@@ -8,7 +8,7 @@ The peer is a user's program, and may send what costs it two bytes and us a
 hundred microseconds, thousands at once: interim answers, pongs, empty
 fragments. So what is kept is bounded in bytes, whatever the pieces are, and
 between any two events everybody else has a turn. Messages of websockets pass
-in pieces as well, so that none is ever held as a whole (memory_budget.py).
+in pieces as well, so that none is ever held as a whole (proxy/memory_budget.py).
 """
 
 from typing import TypeAlias
