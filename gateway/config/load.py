@@ -1,6 +1,6 @@
 """From configuration files and the command line to frozen values, or to one message with every mistake.
 
-files ──► file.py ──┐
+files ──► file.py ─────────┐
 --Class.option=value ──────┴─► assignments ──► resolve.py ──► five instances: Config
 """
 
