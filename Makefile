@@ -29,14 +29,14 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-pytest: $(VENV)/.test                     ## ARGS="tests/test_api.py -k name" chooses
+pytest: $(VENV)/.test                     ## ARGS="tests/web/test_api.py -k name" chooses
 	rm -f .coverage .coverage.*
 	$(if $(ARGS),$(BIN)/coverage run -m pytest $(ARGS),tests/side_by_side.sh $(BIN)/coverage run -m pytest)
 	$(if $(ARGS),,$(BIN)/python -m tests.check_coverage)
 
 test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one
 	$(if $(PBS_EXEC),$(BIN)/python -m tests.pbs.conditions)
-	$(BIN)/python -m pytest tests/pbs tests/test_pbs.py tests/test_pbs_jobs.py tests/test_pbs_refusals.py tests/contract tests/e2e/test_pbs.py \
+	$(BIN)/python -m pytest tests/pbs tests/backends/pbs tests/contract tests/e2e/test_pbs.py \
 	    -k "pbs and not slurm" $(ARGS)
 
 # ---- longer than a test may take
@@ -59,7 +59,7 @@ bench-slurm: $(VENV)/.test $(ORIGINAL:=/.installed)    ## what users wait for on
 	$(BIN)/python -m tests.bench.slurm_clusters --check $(if $(ORIGINAL),--original $(abspath $(ORIGINAL)))
 
 soak: $(VENV)/.test                       ## minutes of random kills, of batch systems that are away
-	SOAK_SECONDS=$(or $(FOR),600) $(BIN)/pytest -s --timeout 0 tests/test_proxy_soak.py
+	SOAK_SECONDS=$(or $(FOR),600) $(BIN)/pytest -s --timeout 0 tests/proxy/test_soak.py
 	$(BIN)/pytest -m soak
 
 fuzz: $(VENV)/.test                       ## coverage-guided, FOR=600 seconds
@@ -67,7 +67,7 @@ fuzz: $(VENV)/.test                       ## coverage-guided, FOR=600 seconds
 	$(BIN)/python tests/fuzz/run.py --seconds $(or $(FOR),600)
 
 docs: $(VENV)/.test                       ## regenerate the manual of the options
-	$(BIN)/python -m gateway.config_text > docs/configuration.md
+	$(BIN)/python -m gateway.config.render > docs/configuration.md
 
 clean:
 	rm -rf $(VENV) $(ORIGINAL) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -17,10 +17,10 @@ import structlog
 from attrs import field, frozen
 
 from gateway import __version__, log
-from gateway.config import OVERRIDE, Config, load
-from gateway.config_text import effective, generated_file
+from gateway.config.load import OVERRIDE, Config, load
+from gateway.config.render import effective, generated_file
+from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
-from gateway.settings import LOG_LEVELS
 
 DEFAULT_FILE = Path("dask_gateway_config.py")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -90,7 +90,7 @@ def _serve(chosen: Chosen) -> int:
 @click.pass_obj
 def demo(chosen: Chosen, keep: bool, log_level: str) -> int:
     """Start a gateway with local jobs, and compute something through it."""
-    from gateway.demo import run
+    from gateway.demo.program import run
 
     if chosen != Chosen():
         raise click.UsageError("demo has a configuration of its own")

@@ -22,44 +22,44 @@ from quart import Quart
 
 from gateway import __version__
 from gateway.addresses import Address, parse_address
-from gateway.api import BODY_LIMIT, create_api
-from gateway.asgi import Front, with_bodies_of
-from gateway.auth import Authenticator, Sessions, finished
-from gateway.backends.settings import DBBackendBase, encryption_keys
-from gateway.config import Config
-from gateway.configurable import settings_of
+from gateway.auth.authenticator import Authenticator, Sessions, finished
+from gateway.clusters.certificate import server_context
+from gateway.clusters.hearing import Hearing, noting_stalls
+from gateway.clusters.lifecycle import is_active
+from gateway.clusters.manager import Manager, open_manager
+from gateway.clusters.reasons import not_running
+from gateway.clusters.scheduler_client import used_for_messages
+from gateway.clusters.services import Rules, Services
+from gateway.clusters.timeouts import Limits
+from gateway.config.backend import DBBackendBase, encryption_keys
+from gateway.config.fields import settings_of
+from gateway.config.load import Config
+from gateway.config.server import Proxy
+from gateway.config.site_errors import described
 from gateway.errors import GatewayError, StartError, innermost
-from gateway.garbage import spare_survivors
-from gateway.hearing import Hearing, noting_stalls
-from gateway.heartbeat_route import heartbeat_app
-from gateway.http_server import HttpServer
-from gateway.lifecycle import is_active
-from gateway.list_route import ListRoute
-from gateway.manager import Manager, open_manager
-from gateway.notify import notify
+from gateway.gc_pauses import spare_survivors
 from gateway.proxy.certificate import ReloadingContext
 from gateway.proxy.connector import Connector
-from gateway.proxy.dashboard import Dashboard
+from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.farewell import Farewell
 from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.limits import Limits as PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.memory_budget import MemoryBudget
+from gateway.proxy.port import PublicPort, serve_public
 from gateway.proxy.routes import Routes
-from gateway.proxy.server import PublicPort, serve_public
 from gateway.proxy.this_host import is_this_host
 from gateway.proxy.traffic import Traffic
-from gateway.reasons import not_running
-from gateway.request_origin import HostNames
-from gateway.scheduler_client import used_for_messages
-from gateway.services import Rules, Services
-from gateway.settings import Proxy
-from gateway.site_errors import described
-from gateway.store import Store, open_store
+from gateway.store.writer import Store, open_store
 from gateway.supervise import describe
-from gateway.timeouts import Limits
-from gateway.tls import server_context
+from gateway.systemd import notify
+from gateway.web.api import BODY_LIMIT, create_api
+from gateway.web.heartbeat_route import heartbeat_app
+from gateway.web.list_route import ListRoute
+from gateway.web.request_origin import HostNames
+from gateway.web.router import Front, with_bodies_of
+from gateway.web.server import HttpServer
 
 _log = structlog.get_logger()
 
@@ -361,7 +361,7 @@ def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
 def _api_url(config: Config, backend: DBBackendBase, ports: Ports) -> str:
     """Where jobs reach the API: at the private address when there is one, else at the public port.
 
-    Plain HTTP even when the public port has TLS (asgi.py says why).
+    Plain HTTP even when the public port has TLS (web/router.py says why).
     """
     for listeners, written, prefix in (
         (ports.private, config.gateway.address, ""),

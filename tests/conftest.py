@@ -5,8 +5,8 @@ import signal
 import pytest
 import trio
 
-from gateway import cluster
-from gateway.scheduler_client import SchedulerUnreachable
+from gateway.clusters import cluster
+from gateway.clusters.scheduler_client import SchedulerUnreachable
 
 # Whoever runs them in the background of a script (as CI does) starts them with SIGINT ignored. Every job that a test
 # starts would inherit that, and not end at it: the gateway itself hears SIGINT, so that its jobs have the default.

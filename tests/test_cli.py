@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import gateway
 from gateway.cli import run
-from gateway.config import Config
+from gateway.config.load import Config
 from gateway.errors import StartError
 from gateway.proxy.__main__ import main as proxy_alone
 
@@ -53,7 +53,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
-    for name, function in (("main", server.run), ("demo", server.demo)):
+    for name, function in (("main", server.run), ("demo.program", server.demo)):
         module = ModuleType(f"gateway.{name}")
         module.run = function  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, f"gateway.{name}", module)

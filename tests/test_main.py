@@ -14,14 +14,14 @@ import trustme
 from attrs import evolve
 from structlog.testing import capture_logs
 
-from gateway.config import load
+from gateway.config.load import load
 from gateway.errors import StartError, innermost
 from gateway.main import Ports, _api_url, _hear_signals, run, serve
 from tests.e2e.house import open_gateway
-from tests.fakes import fake_backend
-from tests.hellos import openssl_hello
-from tests.houses import basic, heartbeat
-from tests.proxy_peers import connect, echo, peer, receive_exactly
+from tests.support.fakes import fake_backend
+from tests.support.hellos import openssl_hello
+from tests.support.houses import basic, heartbeat
+from tests.support.proxy_peers import connect, echo, peer, receive_exactly
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import field, frozen
 
-from gateway.cluster_config import ClusterConfig
+from gateway.config.cluster import ClusterConfig
 from gateway.models import JobId, Role
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ error that began it all comes first (tracebacks.py).
 import re
 from collections.abc import Iterable
 
-from gateway.backends.script import STARTED
+from gateway.backends.batch.script import STARTED
 from gateway.backends.tracebacks import cause
 
 #: How much of a log's end to read, in bytes.

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 
 from attrs import define, evolve, field, frozen
 
-from gateway.backends.script import STARTED
+from gateway.backends.batch.script import STARTED
 
 #: Characters that the sentence has at most.
 MAX_LENGTH = 500

@@ -15,13 +15,13 @@ import click
 import trio
 
 from gateway.errors import StartError
-from gateway.http_server import HttpServer
-from gateway.proxy.dashboard import Dashboard
+from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.file_limit import raise_file_limit
 from gateway.proxy.limits import DEFAULT_LIMITS, Limits
 from gateway.proxy.listeners import open_listeners
+from gateway.proxy.port import serve_public
 from gateway.proxy.routes import Routes
-from gateway.proxy.server import serve_public
+from gateway.web.server import HttpServer
 
 
 def _pairs(words: tuple[str, ...]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.proxy.front import Arrival
+from gateway.proxy.detect import Arrival
 from gateway.proxy.resolver import Target
 from gateway.proxy.routes import Route
 

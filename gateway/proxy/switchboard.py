@@ -12,13 +12,13 @@ import trio
 from gateway.proxy.admission import Guest
 from gateway.proxy.connector import Connector, RefusedDestination, numeric_family
 from gateway.proxy.deadlines import Deadlines
+from gateway.proxy.detect import Arrival
 from gateway.proxy.dialing import Dial
-from gateway.proxy.epoll_loop import EpollLoop
-from gateway.proxy.front import Arrival
 from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
-from gateway.proxy.pipes import Pipes
-from gateway.proxy.relay import Relay
+from gateway.proxy.relay.epoll_loop import EpollLoop
+from gateway.proxy.relay.pipes import Pipes
+from gateway.proxy.relay.relay import Relay
 from gateway.proxy.resolver import Target
 from gateway.proxy.routes import Route, Routes
 from gateway.proxy.tcp_options import expect_life, hurry_within_host

@@ -16,13 +16,13 @@ import orjson
 import trio
 from attrs import field, frozen
 
-from gateway.config import load
+from gateway.config.load import load
 from gateway.main import Ports, serve
 from tests.attacks.memory import MEGABYTE, peak_growth
-from tests.fakes import FakeDriver, fake_backend
-from tests.hellos import openssl_hello
-from tests.houses import basic, heartbeat
-from tests.proxy_peers import connect, peer, receive_exactly
+from tests.support.fakes import FakeDriver, fake_backend
+from tests.support.hellos import openssl_hello
+from tests.support.houses import basic, heartbeat
+from tests.support.proxy_peers import connect, peer, receive_exactly
 
 CLUSTERS = "/api/v1/clusters/"
 JSON = ("Content-Type", "application/json")

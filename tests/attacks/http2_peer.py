@@ -10,7 +10,7 @@ import hpack
 import trio
 
 from tests.attacks.attacked import Attacked, open_attacked
-from tests.proxy_peers import connect, gateways_tls
+from tests.support.proxy_peers import connect, gateways_tls
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)

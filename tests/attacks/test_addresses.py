@@ -11,8 +11,8 @@ import trio
 
 from gateway.proxy import resolver
 from tests.attacks.attacked import CLUSTERS, JSON, Attacked, ClusterOfUser, open_attacked, probe
-from tests.hellos import openssl_hello
-from tests.proxy_peers import connect, peer, receive_all
+from tests.support.hellos import openssl_hello
+from tests.support.proxy_peers import connect, peer, receive_all
 
 #: Spellings of addresses that lead to this host's loopback interface. The last ones pass for names until looked up.
 LOOPBACK = [

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import load
+from gateway.config.load import load
 from gateway.errors import ConfigError
-from tests.users import is_root
+from tests.support.users import is_root
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(not is_root(), reason="acts as two users")]
 NOBODY = 65534

@@ -11,11 +11,11 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.proxy import web
+from gateway.proxy import http as web
 from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, open_attacked, probe
 from tests.attacks.test_hostile_dashboards import cluster_with, open_websocket, shake_hands
-from tests.houses import basic
-from tests.proxy_peers import connect, gateways_tls, peer
+from tests.support.houses import basic
+from tests.support.proxy_peers import connect, gateways_tls, peer
 
 CONNECTIONS = 20
 FILES = {"cert": "server.crt", "key": "server.key"}

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.errors import StartError
 from gateway.models import JobId
-from gateway.store_database import Database
-from tests.store_records import a_cluster, a_submission
-from tests.users import is_root
+from gateway.store.database import Database
+from tests.support.store_records import a_cluster, a_submission
+from tests.support.users import is_root
 
 as_root = pytest.mark.skipif(not is_root(), reason="acts as two users")
 NOBODY = 65534

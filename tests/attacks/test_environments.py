@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from gateway.backends.launcher import Refused, environment
-from gateway.backends.launcher_settings import SettingsError, read_settings
-from gateway.backends.script import JobScript, render_script
-from gateway.cluster_config import ClusterConfig
-from gateway.configurable import SettingError
+from gateway.backends.batch.script import JobScript, render_script
+from gateway.backends.launcher.program import Refused, environment
+from gateway.backends.launcher.settings import SettingsError, read_settings
+from gateway.config.cluster import ClusterConfig
+from gateway.config.fields import SettingError
 
 NAMES = ["-", "-i", "-u", "-S sh -c 'echo taken'", "--split-string", "--chdir", "--help", "-S${IFS}id"]
 TELL = "import json, os; print(json.dumps([os.getcwd(), dict(os.environ)]))"
@@ -35,7 +35,7 @@ def test_nobody_can_ask_for_them(name, tmp_path, monkeypatch):
         ClusterConfig(environment={name: "x"})
     with pytest.raises(Refused, match="does not pass the variable"):
         environment({"environment": {name: "x"}})
-    monkeypatch.setattr("gateway.backends.launcher_settings.unsafe", lambda path: "")
+    monkeypatch.setattr("gateway.backends.launcher.settings.unsafe", lambda path: "")
     (tmp_path / "launcher.conf").write_text(f"[environment]\n{name} = x\n")
     with pytest.raises(SettingsError, match=r"is no name of an environment variable"):
         read_settings(str(tmp_path / "launcher.conf"))

@@ -10,10 +10,10 @@ import pytest
 import trio
 from attrs import define, field
 
-from gateway.hearing import STALL
+from gateway.clusters.hearing import STALL
 from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, heartbeat_body, open_attacked
-from tests.hellos import openssl_hello
-from tests.proxy_peers import connect, echo, peer, receive_exactly
+from tests.support.hellos import openssl_hello
+from tests.support.proxy_peers import connect, echo, peer, receive_exactly
 
 #: Schedulers are missed soon, and then asked.
 IMPATIENT = (
@@ -105,7 +105,7 @@ async def test_nor_does_a_loop_that_stood_still(tmp_path: Path) -> None:
 async def test_a_scheduler_that_has_died_without_its_job_fails(
     hangs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.scheduler_client.ATTEMPT_DEADLINE", 0.1)
+    monkeypatch.setattr("gateway.clusters.scheduler_client.ATTEMPT_DEADLINE", 0.1)
     async with open_attacked(tmp_path, *IMPATIENT) as gateway:
         async with running_cluster(gateway) as (cluster, scheduler):
             if hangs:

@@ -10,12 +10,13 @@ import pytest
 import trio
 import trio.lowlevel
 
-from gateway import heartbeat, heartbeat_route
-from gateway.heartbeat_body import WINDOW, HeartbeatBody
-from gateway.heartbeat_route import BODY_LIMIT, KEPT
+from gateway.clusters import heartbeat
+from gateway.clusters.heartbeat_body import WINDOW, HeartbeatBody
+from gateway.web import heartbeat_route
+from gateway.web.heartbeat_route import BODY_LIMIT, KEPT
 from tests.attacks.attacked import Attacked, ClusterOfUser, heartbeat_body, open_attacked, probe
 from tests.attacks.memory import MEGABYTE, memory
-from tests.proxy_peers import connect, receive_all
+from tests.support.proxy_peers import connect, receive_all
 
 
 def head(cluster: ClusterOfUser, size: int, *, close: bool = False) -> bytes:

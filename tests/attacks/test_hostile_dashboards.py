@@ -11,7 +11,7 @@ import trio
 
 from tests.attacks.attacked import CLUSTERS, JSON, Attacked, ClusterOfUser, open_attacked, probe
 from tests.attacks.steps import counted_steps
-from tests.proxy_peers import connect, peer, receive_all
+from tests.support.proxy_peers import connect, peer, receive_all
 
 #: Events of one peer that may be dealt with before others have their turn.
 A_FEW = 20

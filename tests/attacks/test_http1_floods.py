@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.http_budget import BURST, REFUSAL
+from gateway.web.http_budget import BURST, REFUSAL
 from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, open_attacked, probe
 from tests.attacks.http2_peer import connected, open_secure
 from tests.attacks.steps import counted_steps
 from tests.attacks.test_hostile_dashboards import cluster_with, open_websocket, shake_hands
-from tests.proxy_peers import connect, peer, receive_all
+from tests.support.proxy_peers import connect, peer, receive_all
 
 CONNECTIONS = 10
 MANY = 10_000

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from gateway.http_budget import BURST, REFUSAL
+from gateway.web.http_budget import BURST, REFUSAL
 from tests.attacks.attacked import CLUSTERS, probe
 from tests.attacks.http2_peer import (
     ACK,

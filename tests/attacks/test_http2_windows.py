@@ -10,9 +10,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from gateway.asgi import answer
-from gateway.http2_connection import FREE_STREAMS, PROGRESS_DEADLINE, AnswerBuffer
-from gateway.http_server import HttpServer
+from gateway.web.http2_connection import FREE_STREAMS, PROGRESS_DEADLINE, AnswerBuffer
+from gateway.web.router import answer
+from gateway.web.server import HttpServer
 from tests.attacks.attacked import CLUSTERS, probe
 from tests.attacks.http2_peer import (
     DATA,
@@ -32,7 +32,7 @@ from tests.attacks.http2_peer import (
     setting,
 )
 from tests.attacks.http2_peer import connected as secure
-from tests.proxy_peers import NegotiatedStream
+from tests.support.proxy_peers import NegotiatedStream
 
 STREAMS = 50
 NO_WINDOW = PREFACE + frame(SETTINGS, 0, 0, setting(4, 0))

@@ -5,11 +5,11 @@ import trio.testing
 from attrs import frozen
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.batch import BatchDriver
-from gateway.backends.impersonation import MAX_ANSWER, Launcher
-from gateway.backends.poller import Queue
-from gateway.backends.slurm import Slurm
-from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
+from gateway.backends.batch.driver import BatchDriver
+from gateway.backends.batch.poller import Queue
+from gateway.backends.launcher.client import MAX_ANSWER, Launcher
+from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
+from gateway.backends.slurm.dialect import Slurm
 from gateway.errors import AnswerLost, BackendUnavailable
 from gateway.models import Role
 from tests.attacks.memory import peak_growth

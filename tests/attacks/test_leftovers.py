@@ -12,16 +12,16 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.backends import local_files
-from gateway.backends.accounts import own_account
 from gateway.backends.base import ClusterRef
-from gateway.backends.local import LocalClusterConfig, UnsafeLocalBackend
-from gateway.backends.local_files import open_clusters_directory
+from gateway.backends.local import files as local_files
+from gateway.backends.local.accounts import own_account
+from gateway.backends.local.backend import LocalClusterConfig, UnsafeLocalBackend
+from gateway.backends.local.files import open_clusters_directory
 from gateway.backends.removal import empty
 from gateway.models import ClusterStatus
-from tests.cluster_house import open_house
-from tests.trees import make_chain, run_as_nobody
-from tests.users import is_root
+from tests.support.cluster_house import open_house
+from tests.support.trees import make_chain, run_as_nobody
+from tests.support.users import is_root
 
 DEPTH = 5_000  # folders; the path to the innermost would be longer than any may be
 
@@ -75,11 +75,11 @@ def test_a_chain_of_folders_in_the_directory_of_a_batch_job():
         run_as_nobody(
             f"""
             import json, sys
-            from gateway.backends import launcher, launcher_directories
-            folder = launcher_directories.make(str(top), "c1")
+            from gateway.backends.launcher import directories, program
+            folder = directories.make(str(top), "c1")
             make_chain(folder, {DEPTH})
             request = {{**{request!r}, "staging_directory": str(top)}}
-            print(launcher.answer(json.dumps(request).encode(), "/nowhere"), os.listdir(top))
+            print(program.answer(json.dumps(request).encode(), "/nowhere"), os.listdir(top))
             """
         )
         == "{'ok': True, 'kept': 0} []"
@@ -167,16 +167,14 @@ async def test_whatever_goes_wrong_in_cleaning_the_cluster_ends(autojump_clock, 
 
 def test_the_launcher_is_as_quick_to_start_as_before():
     """It imports nothing but the small modules it needs: the start of each submission."""
-    program = "import sys; import gateway.backends.launcher; print(*sorted(sys.modules))"
+    program = "import sys; import gateway.backends.launcher.program; print(*sorted(sys.modules))"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     command = (sys.executable, "-I", "-c", program)
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     loaded = done.stdout.split()
     assert not {"shutil", "tempfile", "trio", "attr", "structlog", "random", "logging"} & set(loaded)
     assert json.dumps([name for name in loaded if name.startswith("gateway")]) == json.dumps(
-        ["gateway", "gateway.backends"]
-        + [
-            f"gateway.backends.{name}"
-            for name in ("launcher", "launcher_directories", "launcher_rules", "launcher_settings", "removal")
-        ]
+        ["gateway", "gateway.backends", "gateway.backends.launcher"]
+        + [f"gateway.backends.launcher.{name}" for name in ("directories", "program", "rules", "settings")]
+        + ["gateway.backends.removal"]
     )

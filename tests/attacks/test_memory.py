@@ -12,8 +12,8 @@ from tests.attacks.attacked import CLUSTERS, Attacked, ClusterOfUser, heartbeat_
 from tests.attacks.memory import MEGABYTE, memory
 from tests.attacks.test_clusters import OPTIONS
 from tests.attacks.test_clusters import ask as create_with_options
-from tests.houses import basic
-from tests.proxy_peers import connect, receive_all, receive_exactly
+from tests.support.houses import basic
+from tests.support.proxy_peers import connect, receive_all, receive_exactly
 
 CONNECTIONS = 400
 RequestOf = Callable[[Attacked, int], tuple[bytes, bytes]]

@@ -9,8 +9,8 @@ import pytest
 import trio
 
 from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked, probe
-from tests.hellos import openssl_hello
-from tests.proxy_peers import connect, receive_all
+from tests.support.hellos import openssl_hello
+from tests.support.proxy_peers import connect, receive_all
 
 CLUSTERS_OF_ONE, CONNECTIONS = 12, 4  # more look-ups than trio has threads (40), if each had one
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from tests.attacks.attacked import CLUSTERS, JSON, Attacked, open_attacked, probe
-from tests.proxy_peers import peer
+from tests.support.proxy_peers import peer
 
 #: How a browser shows that a request comes from elsewhere. A page on another port is of the same site.
 FROM_ELSEWHERE = [

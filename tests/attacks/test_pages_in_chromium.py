@@ -10,8 +10,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.attacks.attacked import CLUSTERS, open_attacked
 from tests.attacks.chromium_pages import PAGE
-from tests.proxy_peers import peer
-from tests.test_proxy_browser import browser, pytestmark  # noqa: F401 (skips where there is no browser)
+from tests.proxy.dashboard.test_browser import browser, pytestmark  # noqa: F401 (skips where there is no browser)
+from tests.support.proxy_peers import peer
 
 
 class HostileServer:

@@ -12,7 +12,7 @@ import trio.testing
 from gateway.proxy.handshakes import AT_ONCE
 from tests.attacks.attacked import probe
 from tests.attacks.http2_peer import open_secure
-from tests.proxy_peers import connect
+from tests.support.proxy_peers import connect
 
 CONNECTIONS = 5
 #: Bytes that each connection would send: ten thousand new keys.

@@ -14,7 +14,7 @@ from wsproto.events import BytesMessage, Ping, TextMessage
 from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked, probe
 from tests.attacks.memory import MEGABYTE, memory
 from tests.attacks.test_hostile_dashboards import cluster_with, open_websocket, shake_hands
-from tests.proxy_peers import peer
+from tests.support.proxy_peers import peer
 
 CONNECTIONS = 12
 SIZE = 16 * MEGABYTE

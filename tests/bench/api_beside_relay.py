@@ -25,7 +25,7 @@ import orjson
 from tests.bench.api_gateways import cpu_seconds, open_ours
 from tests.bench.crowd import Latencies, probe, request_of, schedulers
 from tests.bench.proxies import SATURATION, at_low_priority, compile_tools
-from tests.hellos import openssl_hello
+from tests.support.hellos import openssl_hello
 
 P99_LIMIT_MS = 30.0
 

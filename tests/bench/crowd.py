@@ -31,10 +31,10 @@ import orjson
 import trio
 from attrs import frozen
 
+from gateway.clusters.certificate import new_cluster_certificate
 from gateway.models import ClusterRecord, ClusterStatus, Role, SubmissionRecord
-from gateway.store import open_store
-from gateway.store_keys import new_key
-from gateway.tls import new_cluster_certificate
+from gateway.store.keys import new_key
+from gateway.store.writer import open_store
 from tests.bench.api_gateways import cpu_seconds, resident_mib
 from tests.bench.crowd_backend import job_ids
 from tests.e2e.house import House, open_gateway

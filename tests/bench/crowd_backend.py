@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import trio
 
 from gateway.backends.base import ClusterRef, JobSpec, job_names, submission_name
-from gateway.backends.settings import DBBackendBase
 from gateway.backends.watch import Watch, WatchBoard
-from gateway.configurable import configurable
+from gateway.config.backend import DBBackendBase
+from gateway.config.fields import configurable
 from gateway.models import JobId, JobReport, JobState, Role
 
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import trio
 
-from gateway.http_server import HttpServer
+from gateway.web.server import HttpServer
 
 SENT = struct.Struct("<d")
 

@@ -41,7 +41,7 @@ from tests.bench.proxies import (
     our_proxy,
     process,
 )
-from tests.hellos import openssl_hello
+from tests.support.hellos import openssl_hello
 
 #: Bytes: a status page, and its scripts, styles and icons.
 PAGE = 40_000

@@ -27,7 +27,7 @@ from trio_websocket import wrap_client_stream
 from tests.bench.crowd import Latencies
 from tests.bench.dashboards import single_pages
 from tests.bench.proxies import Proxy, compile_tools, our_proxy, process, raise_file_limit
-from tests.hellos import openssl_hello
+from tests.support.hellos import openssl_hello
 
 HELLO = openssl_hello("daskgateway-abc")
 CONNECTS_PER_SECOND = 1000

@@ -32,7 +32,7 @@ from tests.bench.proxies import (
     process,
     raise_file_limit,
 )
-from tests.hellos import openssl_hello
+from tests.support.hellos import openssl_hello
 
 
 class Case(NamedTuple):

@@ -12,10 +12,10 @@ import time
 
 import trio
 
+from gateway.clusters.certificate import new_cluster_certificate
 from gateway.models import ClusterRecord
-from gateway.store import Store, open_store
-from gateway.store_keys import new_key
-from gateway.tls import new_cluster_certificate
+from gateway.store.keys import new_key
+from gateway.store.writer import Store, open_store
 
 
 def records(count: int) -> list[ClusterRecord]:

@@ -22,18 +22,18 @@ import pytest
 from attrs import evolve, frozen
 
 from gateway.backends.base import ClusterRef, Driver, JobSpec
-from gateway.backends.local import LocalBackend, LocalClusterConfig, UnsafeLocalBackend
-from gateway.backends.local_process import read_marked
-from gateway.backends.pbs_backend import PBSBackend, PBSClusterConfig
-from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
-from gateway.cluster_config import ClusterConfig
+from gateway.backends.local.backend import LocalBackend, LocalClusterConfig, UnsafeLocalBackend
+from gateway.backends.local.process import read_marked
+from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
+from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
+from gateway.config.cluster import ClusterConfig
 from gateway.errors import JobRefused
 from gateway.models import JobId
-from tests.fakes import FakeDriver, FakeJob, open_fake_driver
 from tests.pbs.simulation import server_of, some_pbs
 from tests.pbs.tidy import no_directories_left, no_jobs_left
 from tests.slurm.real import ensure_slurm, needs_slurm, queue
-from tests.users import ensure_users, is_root
+from tests.support.fakes import FakeDriver, FakeJob, open_fake_driver
+from tests.support.users import ensure_users, is_root
 
 #: The names of this suite's clusters (`new_cluster` in test_driver_contract.py), and of their jobs.
 OUR_CLUSTERS = r"c\d+[0-9a-f]{8}"

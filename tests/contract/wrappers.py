@@ -15,12 +15,12 @@ import pytest
 from attrs import frozen
 
 from gateway.backends.base import Driver
-from gateway.backends.pbs_backend import PBSBackend
-from gateway.backends.slurm_backend import SlurmBackend
+from gateway.backends.pbs.backend import PBSBackend
+from gateway.backends.slurm.backend import SlurmBackend
 from tests.contract.backends import Bench, pbs, slurm
 from tests.pbs.simulation import some_pbs
 from tests.slurm.real import needs_slurm
-from tests.users import is_root
+from tests.support.users import is_root
 
 
 @frozen(kw_only=True)

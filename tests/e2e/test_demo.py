@@ -8,7 +8,8 @@ import pytest
 
 PROGRAM = """
 import sys
-from gateway import demo, log
+from gateway import log
+from gateway.demo import program as demo
 log.set_up("CRITICAL")
 sys.exit(demo.run(False, dict([sys.argv[1].split("=", 1)])))
 """

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from tests.e2e.house import open_gateway
-from tests.test_proxy_malformed import MALFORMED
+from tests.proxy.test_malformed import MALFORMED
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.house import ClientFailed, open_gateway
 from tests.e2e.test_edges import processes_below
-from tests.users import ensure_users, is_root
+from tests.support.users import ensure_users, is_root
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(not is_root(), reason="jobs of other users need root")]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import original_guide
 from tests.e2e.house import ClientFailed, open_gateway, schedulers_here
 from tests.e2e.test_slurm import (
     compute,
@@ -27,7 +26,8 @@ from tests.e2e.test_slurm import (
 from tests.pbs.simulation import jobs_named, some_pbs
 from tests.pbs.tidy import end_jobs, queue, remove_directories
 from tests.slurm.real import allow_dask, folder_of_dask, installation
-from tests.users import ensure_dask, ensure_users, is_root
+from tests.support import original_guide
+from tests.support.users import ensure_dask, ensure_users, is_root
 
 pytestmark = [
     pytest.mark.root,

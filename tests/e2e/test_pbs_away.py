@@ -9,7 +9,7 @@ from tests.e2e.test_pbs import miniconda, open_house, pbs_jobs, stop
 from tests.e2e.test_slurm import connect_fails, create, events, status, wait_until
 from tests.pbs.simulation import Simulation
 from tests.slurm.real import allow_dask, folder_of_dask
-from tests.users import ensure_dask, is_root
+from tests.support.users import ensure_dask, is_root
 
 pytestmark = [
     pytest.mark.root,

@@ -12,7 +12,7 @@ from tests.e2e.house import open_gateway, schedulers_here
 from tests.e2e.test_pbs import walkthrough
 from tests.pbs.simulation import Simulation
 from tests.slurm.real import allow_dask, folder_of_dask, installation
-from tests.users import ensure_dask, ensure_users, is_root
+from tests.support.users import ensure_dask, ensure_users, is_root
 
 pytestmark = [
     pytest.mark.root,

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import original_guide
 from tests.e2e.house import open_gateway
 from tests.slurm.real import allow_dask, ensure_slurm, folder_of_dask, installation, needs_slurm
+from tests.support import original_guide
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(300)]
 

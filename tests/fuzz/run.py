@@ -6,7 +6,7 @@ Targets: hello (client_hello.py), introduction (proxy_protocol.py), headers
 (headers.py, routes.py), request (a connection from its first byte through the
 HTTP server and the dashboards, and a dashboard's answer back), http2 (the same
 for a browser that speaks HTTP/2), frames (the same with frames of every type,
-which are whole as a rule), simple (simple_request.py). Without a name
+which are whole as a rule), simple (web/fast_parser.py). Without a name
 all run, one after the other, for an equal share of the time. What is found is
 written to the directory `findings` of the working directory. Needs atheris.
 """
@@ -30,13 +30,13 @@ sys.path.insert(0, str(ROOT))
 with atheris.instrument_imports(
     include=[
         "gateway.proxy",
-        "gateway.simple_request",
-        "gateway.simple_http",
-        "gateway.hypercorn_fixes",
-        "gateway.http1_connection",
-        "gateway.http2_connection",
-        "gateway.http2_frames",
-        "gateway.http_budget",
+        "gateway.web.fast_parser",
+        "gateway.web.fast_path",
+        "gateway.web.hypercorn_patches",
+        "gateway.web.http1_connection",
+        "gateway.web.http2_connection",
+        "gateway.web.http2_frames",
+        "gateway.web.http_budget",
         "h2",
         "h11",
         "hyperframe",
@@ -46,19 +46,20 @@ with atheris.instrument_imports(
     import structlog
     import trio
 
-    from gateway import http2_frames
-    from gateway.http_server import PROVOKED, HttpServer
-    from gateway.proxy import client_hello, headers, proxy_protocol, routes
+    from gateway.proxy import client_hello, proxy_protocol, routes
     from gateway.proxy.admission import Admission
-    from gateway.proxy.dashboard import Dashboard
+    from gateway.proxy.dashboard import headers
+    from gateway.proxy.dashboard.app import Dashboard
+    from gateway.proxy.http import WebDoor
     from gateway.proxy.hushed_log import HushedLog
     from gateway.proxy.limits import Limits
-    from gateway.proxy.web import WebDoor
+    from gateway.web import http2_frames
+    from gateway.web.server import PROVOKED, HttpServer
 
-from tests.hellos import openssl_hello, recorded  # noqa: E402
-from tests.proxy_peers import NegotiatedStream  # noqa: E402
-from tests.test_proxy_headers import check_cookie_is_below  # noqa: E402
-from tests.test_simple_request import GET, POST, check_against_h11  # noqa: E402
+from tests.proxy.dashboard.test_headers import check_cookie_is_below  # noqa: E402
+from tests.support.hellos import openssl_hello, recorded  # noqa: E402
+from tests.support.proxy_peers import NegotiatedStream  # noqa: E402
+from tests.web.test_fast_parser import GET, POST, check_against_h11  # noqa: E402
 
 Parser = Callable[[bytes], Any]
 ORIGIN = headers.Origin(client="192.0.2.1", scheme="http", host=b"hpc.example", prefix="/clusters/abc", cluster="abc")

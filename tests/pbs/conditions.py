@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.pbs.simulation import server_of
 from tests.slurm.real import as_user
-from tests.users import ensure_dask, ensure_users, is_root
+from tests.support.users import ensure_dask, ensure_users, is_root
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0

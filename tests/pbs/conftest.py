@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.pbs.simulation import Simulation
-from tests.users import ensure_dask, ensure_users, is_root
+from tests.support.users import ensure_dask, ensure_users, is_root
 
 REAL = os.environ.get("PBS_EXEC")
 

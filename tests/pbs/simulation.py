@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
-from tests.users import USERS
+from tests.support.users import USERS
 
 SOURCE = Path(__file__).resolve().parent / "pbssim"
 PYTHON = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.pbs_backend import PBSBackend, PBSClusterConfig
+from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
 from gateway.errors import AnswerLost, BackendUnavailable, JobError
 from gateway.models import JobReport, JobState, Role
 from tests.pbs.conversation import Player
@@ -349,7 +349,7 @@ async def test_many_jobs_cost_one_port(pbs, cluster):
 
 
 async def test_a_cancel_without_effect_is_repeated(pbs, cluster, monkeypatch):
-    monkeypatch.setattr("gateway.backends.endings.PATIENCE", 0.2)
+    monkeypatch.setattr("gateway.backends.batch.cancellations.PATIENCE", 0.2)
     async with open_driver(pbs) as driver:
         jobs = await driver.submit(a_spec(cluster))
         with watching(driver, cluster, *jobs) as watch:
@@ -396,7 +396,7 @@ async def test_a_qdel_that_reaches_nobody_is_no_success_and_no_refusal(pbs, clus
 
 
 async def test_a_qdel_that_reaches_nobody_and_does_not_say_so_is_repeated(pbs, cluster, monkeypatch):
-    monkeypatch.setattr("gateway.backends.endings.PATIENCE", 0.2)
+    monkeypatch.setattr("gateway.backends.batch.cancellations.PATIENCE", 0.2)
     async with open_driver(pbs) as driver:
         jobs = await driver.submit(a_spec(cluster))
         pbs.fault(deaths={"qdel": ["silence"]})

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.pbs.simulation import jobs_named
-from tests.users import USERS
+from tests.support.users import USERS
 
 #: Seconds until deleted jobs must have ended: the signal, the kill 10 s later, and the MoM's next look 10 s after it.
 PATIENCE = 90.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backends.launcher_settings import SETTINGS
+from gateway.backends.launcher.settings import SETTINGS
 from tests.slurm.real import allow_dask, as_user, ensure_slurm, installation, needs_slurm
 
 pytestmark = needs_slurm

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.slurm_backend import SlurmBackend, SlurmClusterConfig
+from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
 from gateway.models import JobState, Role
 from tests.slurm.real import as_user, ensure_slurm, needs_slurm
 

@@ -1,0 +1,132 @@
+"""From one look at the queue to what may be believed of our jobs (pure).
+
+UNKNOWN is not GONE. A job is gone when the batch system says how it ended.
+Absence is a suspicion: status commands are cached by some sites, and a list can
+be incomplete for many reasons. A job is presumed gone when it is absent from
+enough looks in a row *and* the batch system, asked for its id, does not know
+it: the batch system forgets ended jobs, and elements of an array that were
+cancelled in the queue vanish at once. A job that was never seen must be absent
+once more, and is never presumed gone where the batch system may hide it. Of a
+job that we have cancelled absence is enough: that is what was asked for.
+
+What is absent but cannot be asked for is unknown after a while. What stays
+unknown for minutes is overdue: whoever waits goes by the clock then.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from attrs import evolve, field, frozen
+
+from gateway.backends.batch.dialect import Status
+from gateway.models import JobId, JobReport, JobState
+
+#: Looks in a row without a job after which it is presumed gone: one that was seen before, one that never was.
+ABSENCES_SEEN = 2
+ABSENCES_NEVER_SEEN = 3
+
+#: Looks in a row without a job, and without an answer about its id, after which nothing is known of it.
+ABSENCES_UNKNOWN = 5
+
+#: Seconds after which a job that nothing is known of is overdue: one that was seen before, one that never was.
+OVERDUE_SEEN = 300.0
+OVERDUE_NEVER_SEEN = 60.0
+
+_NOT_LISTED = "The batch system does not list the job, and does not answer when it is asked for it."
+_VANISHED = "it has left the queue, and the batch system does not remember how it ended"
+
+
+@frozen
+class Evidence:
+    """What is known of the watched jobs that have not ended.
+
+    Who was seen, who was missed how often in a row (and who of those was
+    known not to exist), and since when (in seconds of the caller's clock)
+    nothing is known of whom.
+    """
+
+    seen: frozenset[JobId] = field(default=frozenset())
+    absences: Mapping[JobId, int] = field(factory=dict)
+    unlisted: Mapping[JobId, int] = field(factory=dict)
+    unknown_since: Mapping[JobId, float] = field(factory=dict)
+
+
+def judge(
+    evidence: Evidence,
+    jobs: Mapping[JobId, str],
+    status: Status,
+    array_of: Callable[[JobId], JobId | None],
+    hides_jobs: str = "",
+    *,
+    cancelled: Collection[JobId] = (),
+    now: float,
+) -> tuple[dict[JobId, JobReport], Evidence]:
+    """What to report of `jobs` (each with its user) after one good answer, and the evidence so far.
+
+    `jobs` are those that were watched before the question was asked, at `now`; some may have been `cancelled`.
+    """
+    reports: dict[JobId, JobReport] = {}
+    seen: set[JobId] = set()
+    absences: dict[JobId, int] = {}
+    unlisted: dict[JobId, int] = {}
+    unknown: dict[JobId, str] = {}
+    for job in jobs:
+        known = job in evidence.seen
+        report = status.reports.get(job) or _end_of_array(status, array_of(job))
+        if report is not None and report.state is not JobState.UNKNOWN:
+            seen.add(job)
+            reports[job] = report
+            continue
+        if known:
+            seen.add(job)
+        if report is not None:
+            unknown[job] = report.reason
+        elif job in status.doubtful:
+            unknown[job] = status.doubtful[job]
+        elif hides_jobs and not known:
+            unknown[job] = hides_jobs
+        elif job in status.nonexistent or job in cancelled:
+            absences[job] = evidence.absences.get(job, 0) + 1
+            if absences[job] >= (ABSENCES_SEEN if known else ABSENCES_NEVER_SEEN):
+                reports[job] = JobReport(JobState.GONE, _VANISHED, presumed=True)
+        else:  # it was not its turn to be asked for, or there was no answer
+            unlisted[job] = evidence.unlisted.get(job, 0) + 1
+            if job in evidence.absences:
+                absences[job] = evidence.absences[job]
+            if unlisted[job] >= ABSENCES_UNKNOWN:
+                unknown[job] = _NOT_LISTED
+    more, evidence = _unknown(Evidence(frozenset(seen), absences, unlisted, evidence.unknown_since), unknown, now)
+    return reports | more, evidence
+
+
+def no_answer(
+    evidence: Evidence, jobs: Iterable[JobId], reason: str, *, now: float
+) -> tuple[dict[JobId, JobReport], Evidence]:
+    """What to report after a question without a good answer; absences are counted anew."""
+    before = Evidence(evidence.seen, unknown_since=evidence.unknown_since)
+    return _unknown(before, dict.fromkeys(jobs, reason), now)
+
+
+def _unknown(evidence: Evidence, unknown: Mapping[JobId, str], now: float) -> tuple[dict[JobId, JobReport], Evidence]:
+    since = {job: evidence.unknown_since.get(job, now) for job in unknown}
+    reports = {}
+    for job, reason in unknown.items():
+        patience = OVERDUE_SEEN if job in evidence.seen else OVERDUE_NEVER_SEEN
+        reports[job] = JobReport(JobState.UNKNOWN, reason, overdue=now - since[job] >= patience)
+    return reports, evolve(evidence, unknown_since=since)
+
+
+def _end_of_array(status: Status, array: JobId | None) -> JobReport | None:
+    report = None if array is None else status.reports.get(array)
+    return report if report is not None and report.state is JobState.GONE else None
+
+
+def next_delay(*, eager: bool, failures: int, period: float, eager_period: float) -> float:
+    """Seconds until the next look at the queue: longer after each failure in a row, but never beyond `period`."""
+    if not failures:
+        return eager_period if eager else period
+    return min(period, eager_period * 2.0 ** min(failures - 1, 20))
+
+
+def alive(jobs: Iterable[tuple[JobId, JobReport]]) -> list[JobId]:
+    """The jobs that are not known to be gone; those that are presumed so may come back."""
+    return [job for job, report in jobs if report.state is not JobState.GONE or report.presumed]

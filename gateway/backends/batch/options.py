@@ -1,0 +1,340 @@
+"""Options that all batch systems share: what a cluster's jobs are like, and how the gateway deals with the system.
+
+Everything here is a value. Options of one role (`scheduler_time`,
+`worker_time`) win over the common one (`time`) for that role's jobs. A batch
+system adds its own options in subclasses, and the dialect reads them.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from gateway.backends.batch.submit_options import (
+    Grammar,
+    directive_options,
+    late_directives,
+    merged,
+    site_options,
+    skipped,
+)
+from gateway.config.backend import DBBackendBase
+from gateway.config.cluster import ClusterConfig
+from gateway.config.fields import SettingError, SettingErrors, configurable, setting
+from gateway.models import Role
+
+_WALLTIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+_PORTS = re.compile(r"(\d{1,5})(?:[:-](\d{1,5}))?")
+
+
+def walltime_seconds(text: str) -> int:
+    """Seconds of a time limit in the forms that sbatch takes.
+
+    These are `MINUTES`, `MINUTES:SECONDS`, `HOURS:MINUTES:SECONDS`, `DAYS-HOURS`, `DAYS-HOURS:MINUTES` and
+    `DAYS-HOURS:MINUTES:SECONDS`. Raises ValueError.
+    """
+    match = _WALLTIME.fullmatch(text)
+    if match is None:
+        raise ValueError("must be a time like 90 (minutes), 1:30:00 or 2-12 (days and hours)")
+    days, *parts = match.groups()
+    numbers = [int(part) for part in parts if part is not None]
+    if days is not None:  # hours come first
+        hours, minutes, seconds = (*numbers, 0, 0)[:3]
+    elif len(numbers) == 3:
+        hours, minutes, seconds = numbers
+    else:  # minutes come first
+        hours, (minutes, seconds) = 0, (*numbers, 0)[:2]
+    total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+    if total == 0:
+        raise ValueError("must be longer than nothing; leave it empty for the batch system's own limit")
+    return total
+
+
+def _walltime(text: str) -> None:
+    if text:
+        walltime_seconds(text)
+
+
+def port_range(text: str) -> tuple[int, int]:
+    """The first and last port of `8786` or `8786:8800`. Raises ValueError."""
+    match = _PORTS.fullmatch(text)
+    if match is None:
+        raise ValueError("must be a port, or the first and last of a range like 8786:8800")
+    first = int(match[1])
+    last = int(match[2] or first)
+    if not first <= last <= 65535 or (match[2] and (first < 1 or last - first < 2)):
+        raise ValueError("must be ports up to 65535; a scheduler needs a range of at least three")
+    return first, last
+
+
+def _shebang(line: str) -> str:
+    line = line.strip()
+    if "\n" in line or "\0" in line or not re.match(r"#! ?/", line):
+        raise ValueError("must be one line that begins with #! and a path, like '#!/bin/bash -l'")
+    return line
+
+
+def directory_template(text: str) -> str:
+    """A directory with {home} and {username} in it. Raises ValueError for other fields and relative paths."""
+    bare = text.replace("{home}", "/home").replace("{username}", "user")
+    if text and (re.search(r"[{}\\\x00-\x1f\x7f]", bare) or not bare.startswith("/")):
+        raise ValueError("must be an absolute path, or begin with {home}; the only fields are {home} and {username}")
+    return text
+
+
+def _variable_names(names: tuple[str, ...]) -> None:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"must be names of environment variables ({name!r} is none)")
+
+
+@configurable
+class JobQueueClusterConfig(ClusterConfig):
+    """Options of clusters whose scheduler and workers are batch jobs."""
+
+    #: How the submit command's options are written; None where there is no such command.
+    grammar: ClassVar[Grammar | None] = None
+
+    scheduler_setup: str = setting(
+        default="",
+        help="""Lines of shell that run in the scheduler's job before the scheduler starts. Directives at its top
+        (#SBATCH, #PBS) become arguments of the submit command, in the place of the gateway's own of the same kind.""",
+    )
+    worker_setup: str = setting(
+        default="",
+        help="""Lines of shell that run in each worker's job before the worker starts; with directives at its top as in
+        scheduler_setup.""",
+    )
+    staging_directory: str = setting(
+        default="{home}/.dask-gateway/",
+        help="""Where each cluster has a directory of its own, which holds the logs of its jobs and is removed when
+        the cluster has ended. The fields are {home} and {username}. Must be reachable from the compute nodes.""",
+        convert=directory_template,
+    )
+    log_directory: str = setting(
+        default="",
+        help="""Where the logs go instead of staging_directory, with the same fields; again each cluster has a
+        directory of its own in it.""",
+        convert=directory_template,
+    )
+    shebang: str = setting(
+        default="#!/bin/bash -l",
+        help="The first line of each job script. The default is a login shell, so users find their environment.",
+        convert=_shebang,
+    )
+    pass_environment: tuple[str, ...] = setting(
+        default=(),
+        help="Names of the gateway's own environment variables that jobs get too; those that are not set are left out.",
+        validator=_variable_names,
+    )
+    time: str = setting(
+        default="",
+        help="""The time limit of each job, in the forms of sbatch: minutes, H:MM:SS, D-HH. Workers retire before it
+        is over, see worker_lifetime_margin. Empty: the batch system's own limit, and workers do not retire.""",
+        validator=_walltime,
+    )
+    scheduler_time: str = setting(
+        default="", help="The time limit of the scheduler's job; empty: as time.", validator=_walltime
+    )
+    worker_time: str = setting(
+        default="", help="The time limit of each worker's job; empty: as time.", validator=_walltime
+    )
+    worker_lifetime_margin: float = setting(
+        default=120,
+        help="""How long before its time limit a worker retires, so that its data can move on; for short limits, less
+        (a quarter of the limit).""",
+        unit="seconds",
+        minimum=0,
+    )
+    worker_lifetime_stagger: float = setting(
+        default=60,
+        help="Workers retire up to this much earlier, so that not all go at once.",
+        unit="seconds",
+        minimum=0,
+    )
+    requeue: bool = setting(
+        default=False, help="Whether the batch system may run a job again after a failed node or a preemption."
+    )
+    worker_start_patience: float = setting(
+        default=10,
+        help="""How long, at most and about, the workers of a group wait before they start on a node that has more to
+        run than it has cores, so that not all of them are as slow as the last. The first never waits; 0: none does.""",
+        unit="seconds",
+        minimum=0,
+        maximum=60,
+    )
+    worker_processes: int = setting(
+        default=1,
+        help="""Workers (processes) in each worker job; the job asks for this many times worker_cores and
+        worker_memory.""",
+        minimum=1,
+    )
+    worker_extra_args: tuple[str, ...] = setting(default=(), help="Further arguments of `dask worker`.")
+    scheduler_extra_args: tuple[str, ...] = setting(default=(), help="Further arguments of `dask scheduler`.")
+    scheduler_port: str = setting(
+        default="0",
+        help="""The port of the scheduler, or a range like 9000:9100 from which free ones are taken for the scheduler,
+        its dashboard and its API: for sites with a firewall between the gateway and the compute nodes. 0: any.""",
+        validator=port_range,
+    )
+    scheduler_interface: str = setting(
+        default="", help="The network interface of the scheduler, like ib0; empty: all, and the node's main address."
+    )
+    worker_interface: str = setting(
+        default="", help="The network interface of workers, like ib0; empty: the one that leads to the scheduler."
+    )
+    extra_args: tuple[str, ...] = setting(
+        default=(), help="Further options of the submit command; they replace the gateway's own of the same kind."
+    )
+    directives_skip: tuple[str, ...] = setting(
+        default=(),
+        help="""Options of the submit command that the gateway gives by itself and that are to be left out, like
+        ['--mem'] on a Slurm that does not take it or ['-lselect'] on PBS.""",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse options of the submit command that could not be passed on."""
+        super().__attrs_post_init__()
+        grammar = self.grammar
+        if grammar is None:
+            return
+        checks: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("extra_args", lambda: site_options(grammar, self.extra_args)),
+            ("directives_skip", lambda: skipped(grammar, self.directives_skip)),
+            ("scheduler_setup", lambda: directive_options(grammar, self.scheduler_setup)),
+            ("worker_setup", lambda: directive_options(grammar, self.worker_setup)),
+        )
+        errors = []
+        for option, check in checks:
+            try:
+                check()
+            except ValueError as error:
+                errors.append(SettingError(option, str(error), value=getattr(self, option)))
+        if errors:
+            raise errors[0] if len(errors) == 1 else SettingErrors(*errors)
+
+    def setup(self, role: Role) -> str:
+        """The setup text of a role's jobs."""
+        return self.scheduler_setup if role is Role.SCHEDULER else self.worker_setup
+
+    def submit_options(self, role: Role, own: Sequence[str]) -> tuple[str, ...]:
+        """The options of a role's submission: the gateway's own, with what the site puts in their place."""
+        assert self.grammar is not None
+        return merged(
+            self.grammar,
+            skipped(self.grammar, self.directives_skip),
+            own,
+            directive_options(self.grammar, self.setup(role)),
+            site_options(self.grammar, self.extra_args),
+        )
+
+    def warnings(self) -> tuple[str, ...]:
+        """What an administrator should know of these options although they are no mistake."""
+        if self.grammar is None:
+            return ()
+        texts = {role: late_directives(self.grammar, self.setup(role)) for role in Role}
+        return tuple(f"{type(self).__name__}.{role}_setup {text}" for role, text in texts.items() if text)
+
+    def for_role(self, role: Role, option: str) -> object:
+        """The value of an option for a role's jobs: the role's own if there is one, else the common one."""
+        own = getattr(self, f"{role}_{option}")
+        return getattr(self, option) if own is None or own == "" else own
+
+    @property
+    def scheduler_ports(self) -> tuple[int, int] | None:
+        """First and last port to choose the scheduler's ports from; None when there is nothing to choose."""
+        first, last = port_range(self.scheduler_port)
+        return (first, last) if first != last else None
+
+    def scheduler_arguments(self) -> tuple[str, ...]:
+        """Port, interface, and what the site adds."""
+        arguments: list[str] = []
+        if self.scheduler_ports is None and self.scheduler_port != "0":
+            arguments += "--port", str(port_range(self.scheduler_port)[0])
+        if self.scheduler_interface:
+            # distributed refuses an interface beside a host; the empty host takes back the one given before.
+            arguments += "--host", "", "--interface", self.scheduler_interface
+        return (*arguments, *self.scheduler_extra_args)
+
+    def worker_arguments(self) -> tuple[str, ...]:
+        """Processes, lifetime, interface, and what the site adds."""
+        arguments: list[str] = []
+        if self.worker_processes > 1:
+            arguments += "--nworkers", str(self.worker_processes)
+        if limit := str(self.for_role(Role.WORKER, "time")):
+            lifetime, stagger = self._lifetime(walltime_seconds(limit))
+            arguments += "--lifetime", f"{lifetime:g}s", "--lifetime-stagger", f"{stagger:g}s"
+        if self.worker_interface:
+            arguments += "--interface", self.worker_interface
+        return (*arguments, *self.worker_extra_args)
+
+    def _lifetime(self, limit: int) -> tuple[float, float]:
+        """Lifetime and stagger in seconds. distributed adds the stagger times a random number from -1 to 1."""
+        margin = min(self.worker_lifetime_margin, limit / 4)
+        stagger = min(self.worker_lifetime_stagger, limit / 4) / 2
+        return round(limit - margin - stagger, 1), round(stagger, 1)
+
+
+@configurable
+class JobQueueBackend(DBBackendBase):
+    """How the gateway deals with a batch system."""
+
+    cluster_config_class: type[ClusterConfig] = setting(default=JobQueueClusterConfig)
+    impersonation: str = setting(
+        default="sudo",
+        help="""How jobs become the user's: "sudo" runs the launcher as the user, which takes a rule in sudoers;
+        "none" runs it as the gateway's own account and accepts that account's clusters only, for a private
+        gateway.""",
+        choices=("sudo", "none"),
+    )
+    dask_gateway_jobqueue_launcher: str = setting(
+        default="",
+        help="""The path of dask-gateway-jobqueue-launcher, as it stands in sudoers. Empty: beside the Python that
+        runs the gateway.""",
+    )
+    submit_command: str = setting(
+        default="",
+        help="""The path of the submit command (sbatch, qsub). It and all folders above it must belong to root and be
+        writable by root alone. Empty: looked for in the usual folders.""",
+    )
+    cancel_command: str = setting(
+        default="", help="The path of the cancel command (scancel, qdel), see submit_command."
+    )
+    status_command: str = setting(
+        default="",
+        help="The path of the status command (squeue, qstat); its folder holds the others of its kind.",
+    )
+    poll_period: float = setting(
+        default=15, help="Time between two looks at the queue while nothing changes.", unit="seconds", minimum=0.1
+    )
+    eager_poll_period: float = setting(
+        default=2, help="Time between two looks while a job starts or ends.", unit="seconds", minimum=0.1
+    )
+    command_timeout: float = setting(
+        default=30,
+        help="""A command of the batch system that takes longer is ended and counts as unanswered. Slurm's own
+        commands take up to 18 seconds to say that the controller is away.""",
+        unit="seconds",
+        minimum=1,
+        maximum=60,
+    )
+    worker_job_arrays: bool = setting(
+        default=True, help="Whether workers are submitted as job arrays; False: one submission each."
+    )
+    max_workers_per_submit: int = setting(
+        default=500, help="Workers in one submission; the batch system's own limit on arrays counts as well.", minimum=1
+    )
+    max_pending_jobs_per_user: int | None = setting(
+        default=None,
+        help="Further submissions of a user wait while this many of the user's jobs do; None: no limit.",
+        minimum=1,
+    )
+    log_retention: float = setting(
+        default=7 * 86400, help="Logs of failed clusters are removed after this time.", unit="seconds", minimum=0
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a hurry that is slower than leisure."""
+        super().__attrs_post_init__()
+        if self.eager_poll_period > self.poll_period:
+            reason = f"must not exceed poll_period ({self.poll_period:g} seconds)"
+            raise SettingError("eager_poll_period", reason, value=self.eager_poll_period)

@@ -1,0 +1,165 @@
+"""A job's script: shebang, environment, setup lines, then the command in place of the shell (pure).
+
+The batch system hands the script to `#!/bin/bash -l` unless a site says
+otherwise. Everything that comes from outside is quoted, but for the setup
+lines, which are shell on purpose, and the variables in the site's commands. Variables are set before the setup so that
+it may build on them, and after the login shell's profile so that it does not
+overwrite them.
+
+The first line after the shebang is a command, on purpose: batch systems read
+their directives (`#SBATCH`, `#PBS`) from the comments before it, and a setup
+text should not be able to hold any. It is `true`, since OpenPBS's qsub takes a
+line that begins with `:` for no command and reads on.
+
+The second line leaves a mark in the job's log. A login shell reads its profile
+first, which may end it (`exit 0`) or replace it (`exec`), and then nothing but
+the lack of that mark tells why a job ended without having done anything.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from gateway.backends.commands import FALLBACKS, with_fallback
+from gateway.config.structure import ShellWord
+
+_ORDINARY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# bash refuses to set these, and the shell's own work would change with IFS.
+_OWN_NAMES = frozenset(("BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "IFS", "PPID", "SHELLOPTS", "UID"))
+
+#: The line in a job's log that says that its script has been reached.
+STARTED = "dask-gateway: the job's script begins"
+
+# Jobs only: what reads a script elsewhere is not told.
+_MARK = f"""[ -z "${{SLURM_JOB_ID-}}${{PBS_JOBID-}}" ] || echo {shlex.quote(STARTED)}\n"""
+
+_PORTS = """\
+ports=
+for port in $(shuf -i {first}-{last}); do
+  (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || ports="$ports $port"
+  set -- $ports
+  [ $# -lt 3 ] || break
+done
+if [ $# -lt 3 ]; then
+  echo "Fewer than three free ports from {first} to {last} on $(hostname)." >&2
+  exit 1
+fi
+"""
+
+# All elements of an array start at once, and on nodes where they share cores with each other all of them would be as
+# slow as the last one. The first element never waits; the others look at different moments, so not all go together.
+_PATIENCE = """\
+turns={turns}
+[ "${{{index}}}" -gt 0 ] || turns=0
+most=$(($(nproc --all) * 3 / 2 + 1))
+while [ "$turns" -gt 0 ] && read -r _ _ _ busy _ </proc/loadavg && [ "${{busy%/*}}" -gt "$most" ]; do
+  turns=$((turns - 1))
+  sleep "0.$((${{{index}}} % 7 + 2))"
+done
+"""
+#: Seconds; the mean of the pauses above.
+_PAUSE = 0.5
+
+
+@frozen(kw_only=True)
+class JobScript:
+    """What a script is made of.
+
+    `index_variable` is the environment variable that holds the index within
+    an array; the words `name` and that index, with a dash between, are then
+    the last argument. `ports` are the first and last port of which a
+    scheduler takes three free ones. `patience` is for how many seconds the
+    elements of an array wait for a node whose cores are taken, at most and
+    about. `environment` may hold secrets where the
+    script is the best place for them.
+    """
+
+    shebang: str
+    command: tuple[str, ...]
+    setup: str = ""
+    environment: Mapping[str, str] = field(factory=dict, repr=False)
+    name: str = ""
+    index_variable: str = ""
+    patience: float = 0
+    ports: tuple[int, int] | None = None
+
+
+def render_script(script: JobScript) -> str:
+    """The text of the script."""
+    odd = [name for name in script.environment if not _ORDINARY_NAME.fullmatch(name) or name in _OWN_NAMES]
+    exports = [f"export {name}={shlex.quote(value)}\n" for name, value in script.environment.items() if name not in odd]
+    prefix = "".join(f" {shlex.quote(f'{name}={script.environment[name]}')}" for name in odd)
+    setup = script.setup.replace("\r\n", "\n")
+    arguments = [_word(word) for word in script.command[1:]]
+    if script.index_variable:
+        arguments.append(f'{shlex.quote(script.name)}-"${{{script.index_variable}}}"')
+    turns = round(script.patience / _PAUSE) if script.index_variable else 0
+    ports = ""
+    if script.ports is not None:
+        ports = _PORTS.format(first=script.ports[0], last=script.ports[1])
+        arguments += ["--port", '"$1"', "--dashboard-address", ':"$2"', "--dg-api-address", '0.0.0.0:"$3"']
+    return "".join(
+        (
+            f"{script.shebang}\ntrue\n{_MARK}",
+            *exports,
+            _PATIENCE.format(turns=turns, index=script.index_variable) if turns else "",
+            # The empty line ends a setup whose last line asks for one more (a backslash).
+            f"{setup}\n\n" if setup.strip() else "",
+            ports,
+            *_exec_lines(script.command[0], " ".join(["", *arguments]), f"env --{prefix} " if prefix else ""),
+        )
+    )
+
+
+#: Ends for which nobody but the job itself is the reason, unless a program or its interpreter was not found.
+_BY_ITSELF = re.compile(
+    r"(?:\w+ \(NonZeroExitCode\), |(?:COMPLETED|FAILED), |\A)exit code (?!126\b|127\b|254\b)\d+(?! \(killed)\b"
+    r"|\ACOMPLETED\Z"
+)
+#: What the batch system writes into a job's log when it could not begin with the script.
+_NOT_BEGUN = re.compile(r"slurmstepd: error|pbs_mom: |bad interpreter|execve\(\)")
+
+PROFILE_HINT = (
+    "the job ended before its first command: does a profile (~/.bash_profile, ~/.profile, ~/.bashrc, /etc/profile.d) "
+    "end the shell, with exit or exec?"
+)
+
+
+def profile_hint(end: str, log: str) -> str:
+    """A hint at the user's profile, if a job seems to have ended before its script; else an empty text.
+
+    `end` is how the job ended, in the words of the batch system's dialect; `log` is its whole log.
+    """
+    by_itself = _BY_ITSELF.search(end) is not None
+    return PROFILE_HINT if by_itself and STARTED not in log and not _NOT_BEGUN.search(log) else ""
+
+
+def _exec_lines(program: str, arguments: str, env: str) -> tuple[str, ...]:
+    """The last lines: the program takes the shell's place. The rule of backends/commands.py, with the job's path."""
+    last = f"exec {env}{_word(program)}{arguments}\n"
+    if program.rpartition("/")[2] not in FALLBACKS:
+        return (last,)
+    fallback, *words = with_fallback((program,), lambda _: None)
+    instead = " ".join(_word(word) for word in (type(program)(fallback), *words))
+    return f"command -v {_word(program)} >/dev/null || exec {env}{instead}{arguments}\n", last
+
+
+def _word(word: str) -> str:
+    """One word for the shell; a tilde at its start is the home of the job's user.
+
+    A variable alone stands for as many words as it holds, since that is how arguments are handed on ($ARGUMENTS).
+    """
+    if isinstance(word, ShellWord) and ShellWord.VARIABLE.fullmatch(word):
+        return str(word)
+    home, rest = ('"$HOME"', word[1:]) if word == "~" or word.startswith("~/") else ("", word)
+    if not isinstance(word, ShellWord):
+        return home + (shlex.quote(rest) if rest or not home else "")
+    parts, end = [home], 0
+    for variable in ShellWord.VARIABLE.finditer(rest):
+        before = rest[end : variable.start()]
+        # In quotes: whatever the variable holds, it is a part of this word.
+        parts += shlex.quote(before) if before else "", f'"{variable[0]}"'
+        end = variable.end()
+    return "".join((*parts, shlex.quote(rest[end:]) if rest[end:] else ""))

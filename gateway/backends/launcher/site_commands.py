@@ -1,0 +1,43 @@
+"""A site's batch commands as the gateway sees them: root's settings, and the launcher's rule for configured paths.
+
+The launcher decides what it runs for users; the gateway reads the same settings
+for its own status commands, and asks the same rule, so that a path that would
+be refused with the first job is found when the configuration is checked.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from gateway.backends.launcher.program import Refused, find_command
+from gateway.backends.launcher.settings import SETTINGS, Settings, SettingsError, read_settings
+from gateway.errors import StartError
+
+
+def site_settings(path: str = SETTINGS) -> Settings:
+    """Root's settings for batch commands. Raises StartError when they are there and cannot be obeyed."""
+    try:
+        return read_settings(path)
+    except SettingsError as error:
+        raise StartError(f"{error}") from None
+
+
+def own_commands(settings: Settings) -> Mapping[str, str]:
+    """The first path that the settings list for each command."""
+    return {name: paths[0] for name, paths in settings.commands.items()}
+
+
+def find_mistakes(commands: Mapping[str, tuple[str, str]], path: str = SETTINGS) -> Iterator[tuple[str, str]]:
+    """Options whose paths the launcher would not run, each with the reason; the settings' own mistake has no option.
+
+    `commands` maps a command's name to the option and its value; empty values are looked for at run time.
+    """
+    try:
+        settings = read_settings(path)
+    except SettingsError as error:
+        yield "", str(error)
+        return
+    for command, (option, value) in commands.items():
+        if value:
+            try:
+                find_command(command, value, settings)
+            except Refused as refusal:
+                yield option, f"would not be run: {refusal}"

@@ -1,0 +1,49 @@
+"""What all clusters share: the batch system, the store, the route table, the site's rules, and what was missed."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from attrs import field, frozen
+
+from gateway.backends.base import Driver
+from gateway.clusters.hearing import Hearing
+from gateway.clusters.scheduler_client import Asked, ask_scheduler
+from gateway.clusters.timeouts import Limits
+from gateway.store.writer import Store
+
+
+class Routing(Protocol):
+    """What a cluster asks of the proxy's route table."""
+
+    def add(self, name: str, scheduler: str, dashboard: str) -> None:
+        """Route to these addresses from now on."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """End the route and its connections; an unknown name is fine."""
+        ...
+
+
+@frozen(kw_only=True)
+class Rules:
+    """What the site says about the life of clusters. Times are seconds."""
+
+    api_url: str
+    host: str
+    limits: Limits
+    worker_start_failure_limit: int
+    backoff_base_delay: float
+    backoff_max_delay: float
+    scheduler_api_retries: int = 3
+
+
+@frozen(kw_only=True)
+class Services:
+    """What clusters share. `ask` asks a scheduler whether it is there: its address for messages, and its token."""
+
+    driver: Driver
+    store: Store
+    routes: Routing
+    rules: Rules
+    hearing: Hearing = field(factory=Hearing)
+    ask: Callable[[str, str], Awaitable[Asked]] = ask_scheduler

@@ -1,0 +1,125 @@
+"""What one Dask cluster is given: commands, memory, cores, limits.
+
+The site's values come from the configuration file; a user's options override
+some of them for one cluster (user_options.py). Backends add options in subclasses.
+"""
+
+import re
+from collections.abc import Mapping
+
+from gateway.config.fields import Command, Memory, SettingError, configurable, setting
+
+
+def _environment(variables: Mapping[str, str]) -> None:
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"must hold names without '=' and values without NUL characters ({name!r} is wrong)")
+        if name.startswith("-"):
+            raise ValueError(f"must hold names that begin with no dash, as options of commands do ({name!r} is wrong)")
+
+
+#: Words that only a shell understands, and the program's place taken by one of its builtins or by a variable's value.
+_OPERATOR = re.compile(r"\|\|?|&&?|;|\d*[<>]{1,2}(?:&?\S*)|[^\s;]*;")
+_BUILTINS = frozenset((".", "cd", "eval", "export", "module", "source"))
+
+
+def _command(words: tuple[str, ...]) -> None:
+    """Raise ValueError for what is a line of shell: a command is a program and its arguments."""
+    where = "put lines of shell into scheduler_setup and worker_setup (of batch systems)"
+    if re.match(r"[A-Za-z_]\w*=", words[0]):
+        raise ValueError(f"must begin with a program, not with a variable ({words[0]!r}): set environment instead")
+    if words[0] in _BUILTINS:
+        raise ValueError(f"must begin with a program, which {words[0]!r} is not: {where}")
+    for word in words:
+        substituted = "-c" not in words and not re.search(r"\s", word) and ("$(" in word or "`" in word)
+        if substituted or _OPERATOR.fullmatch(word):
+            raise ValueError(f"must be one program and its arguments, without shell ({word!r}): {where}")
+
+
+@configurable
+class ClusterConfig:
+    """Options of each Dask cluster, whatever runs it."""
+
+    scheduler_cmd: Command = setting(
+        default=("dask", "scheduler"),
+        help="""The command that starts a scheduler: one string, split as a shell splits it, or a list. A
+        `dask-scheduler` that does not exist means `dask scheduler`. In batch jobs variables ($NAME) are expanded, and
+        ~ at the start of a word.""",
+        validator=_command,
+    )
+    worker_cmd: Command = setting(
+        default=("dask", "worker"),
+        help="""The command that starts a worker: one string, split as a shell splits it, or a list. A
+        `dask-worker` that does not exist means `dask worker`. Variables and ~ as in scheduler_cmd.""",
+        validator=_command,
+    )
+    environment: Mapping[str, str] = setting(
+        factory=dict,
+        help="Environment variables of schedulers and workers, besides those that they need anyway.",
+        validator=_environment,
+    )
+    worker_memory: Memory = setting(default="2 G", help="Memory of one worker.", unit="bytes", minimum=1)
+    worker_cores: int = setting(default=1, help="Cores of one worker.", minimum=1)
+    worker_threads: int | None = setting(
+        default=None, help="Threads of one worker; None: as many as it has cores.", minimum=1
+    )
+    scheduler_memory: Memory = setting(default="2 G", help="Memory of the scheduler.", unit="bytes", minimum=1)
+    scheduler_cores: int = setting(default=1, help="Cores of the scheduler.", minimum=1)
+    adaptive_period: float = setting(
+        default=3,
+        help="""Time between the scheduler's decisions on how many workers it wants. Shorter reacts faster and
+        costs more.""",
+        unit="seconds",
+        minimum=0,
+    )
+    idle_timeout: float = setting(
+        default=0, help="An idle cluster is stopped after this time; 0: never.", unit="seconds", minimum=0
+    )
+    cluster_max_memory: Memory | None = setting(
+        default=None,
+        help="Memory that a cluster may have in all, its scheduler included; None: no limit.",
+        unit="bytes",
+        minimum=0,
+    )
+    cluster_max_cores: float | None = setting(
+        default=None, help="Cores that a cluster may have in all, its scheduler included; None: no limit.", minimum=0
+    )
+    cluster_max_workers: int | None = setting(
+        default=None,
+        help="""Workers that a cluster may have; None: no limit. The limits on memory and cores count as well,
+        the smallest of the three holds.""",
+        minimum=0,
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a scheduler that is bigger than its whole cluster may be."""
+        if self.cluster_max_memory is not None and self.scheduler_memory > self.cluster_max_memory:
+            reason = f"must not exceed cluster_max_memory ({self.cluster_max_memory} bytes)"
+            raise SettingError("scheduler_memory", reason, value=self.scheduler_memory)
+        if self.cluster_max_cores is not None and self.scheduler_cores > self.cluster_max_cores:
+            reason = f"must not exceed cluster_max_cores ({self.cluster_max_cores:g})"
+            raise SettingError("scheduler_cores", reason, value=self.scheduler_cores)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What an administrator should know of these options although they are no mistake."""
+        return ()
+
+    def scheduler_arguments(self) -> tuple[str, ...]:
+        """What this kind of cluster adds to the scheduler's command; the last of two equal options wins."""
+        return ()
+
+    def worker_arguments(self) -> tuple[str, ...]:
+        """What this kind of cluster adds to the workers' command; the last of two equal options wins."""
+        return ()
+
+    @property
+    def max_workers(self) -> int | None:
+        """Workers that the cluster may have: the smallest of three limits, after the scheduler's share."""
+        limits = []
+        if self.cluster_max_workers is not None:
+            limits.append(self.cluster_max_workers)
+        if self.cluster_max_memory is not None:
+            limits.append((self.cluster_max_memory - self.scheduler_memory) // self.worker_memory)
+        if self.cluster_max_cores is not None:
+            limits.append(int((self.cluster_max_cores - self.scheduler_cores) // self.worker_cores))
+        return min(limits, default=None)

@@ -1,0 +1,140 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.backends.batch.script import STARTED
+from gateway.backends.log_tail import MAX_BYTES, MAX_LINES, MAX_REASON, bounded, explain_end, log_tail, redact
+
+BODY = "MIIBgDCCASWgAwIBAgIUQ7yK3vJ1o0mP0XbQwY1n2mFzq5AwCgYIKoZIzj0EAwIw"
+PEM = f"-----BEGIN PRIVATE KEY-----\n{BODY}\n{BODY}\nAbCd==\n-----END PRIVATE KEY-----"
+
+
+def test_the_last_lines_are_shown():
+    data = "".join(f"line {number}\n" for number in range(100)).encode()
+    assert log_tail(data).splitlines() == [f"line {number}" for number in range(80, 100)]
+
+
+def test_nothing_is_shown_of_nothing():
+    assert log_tail(b"") == log_tail(b"\n \n\n") == ""
+
+
+def test_empty_lines_at_the_edges_go_and_within_stay():
+    assert log_tail(b"\n\nfirst\n\nlast  \n\n") == "first\n\nlast"
+
+
+def test_a_long_line_is_cut_from_the_left():
+    assert log_tail(b"begin" + b"x" * 9000 + b"end").endswith("xend")
+    assert len(log_tail(b"x" * 9000)) == MAX_BYTES
+
+
+def test_a_character_is_not_cut_in_two():
+    text = log_tail("é".encode() * 5000 + b".")
+    assert set(text) == {"é", "."}
+
+
+def test_bytes_that_are_no_text_are_replaced():
+    assert log_tail(b"caf\xe9 \xff\n") == "caf\ufffd \ufffd"
+
+
+def test_colours_and_other_controls_are_removed():
+    assert log_tail(b"\x1b[1;31mred\x1b[0m\x07 \x1b]0;title\x07\tok\x00\r\n") == "red ]0;title\tok"
+    assert log_tail("a\u202eb\x9bc".encode()) == "abc"
+
+
+def test_a_progress_bar_leaves_its_last_state():
+    assert log_tail(b"start\n10%\r50%\r100%\nend\r\n") == "start\n100%\nend"
+
+
+def test_known_secrets_are_removed():
+    assert log_tail(b"token is s3cret-token, yes", ["s3cret-token"]) == "token is [redacted], yes"
+
+
+def test_a_secret_within_another_is_removed_with_it():
+    assert redact("abcdef123456", ["abcdef", "abcdef123456"]) == "[redacted]"
+
+
+def test_short_values_are_no_secrets():
+    assert redact("a or b", ["a", "", "or"]) == "a or b"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"key: {PEM} end", "key: [redacted] end"),
+        (f"key: {PEM!r} end", "key: '[redacted]' end"),
+        (PEM[: len(PEM) // 2], "[redacted]"),
+        (PEM[40:] + "\nafter", "[redacted]\nafter"),
+        (repr(PEM)[40:], "[redacted]'"),
+        (f"before\n{BODY}\n{BODY}\nafter", "before\n[redacted]\n[redacted]\nafter"),
+        ("DASK_GATEWAY_API_TOKEN=0123abcd", "DASK_GATEWAY_API_TOKEN=[redacted]"),
+        ("'DASK_GATEWAY_API_TOKEN': '0123abcd'", "'DASK_GATEWAY_API_TOKEN': [redacted]"),
+        ("Authorization: token 0123abcd", "Authorization: [redacted]"),
+        ("no authorization was given", "no authorization was given"),
+    ],
+)
+def test_what_looks_like_a_secret_is_removed(text, shown):
+    assert redact(text) == shown
+
+
+def test_redaction_comes_before_the_cut():
+    lines = "\n".join(["-----BEGIN PRIVATE KEY-----", *[BODY[:40]] * 30, "-----END PRIVATE KEY-----", "after"])
+    assert log_tail(lines.encode()) == "[redacted]\nafter"
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=6000), st.binary(max_size=200))
+def test_any_log_keeps_the_limits_and_the_secret(before, after):
+    text = log_tail(before + b"s3cret-token" + after, ["s3cret-token"])
+    assert "s3cret-token" not in text
+    assert len(text.encode()) <= MAX_BYTES
+    assert len(text.split("\n")) <= MAX_LINES
+    assert not set(text) & {"\x1b", "\r", "\x00"}
+
+
+# ---- the end of a job
+
+FAILED = (
+    b'Traceback (most recent call last):\n  File "/a/b/c.py", line 3, in f\n    f()\n'
+    b"OSError: \x1b[1mno s3cret-token\x1b[0m\n\n"
+    b"The above exception was the direct cause of the following exception:\n\n"
+    b"Traceback (most recent call last):\n"
+    + b'  File "/a/b/c.py", line 3, in f\n    f()\n' * 30
+    + b"RuntimeError: Nanny failed to start.\n"
+)
+CAUSE = "OSError: no [redacted] (b/c.py, line 3), says its log."
+
+
+def test_the_cause_comes_first_and_the_last_lines_last():
+    lines = explain_end("Job 6: FAILED, exit code 1.", FAILED, ["s3cret-token"], name="w1-0").splitlines()
+    assert lines[:3] == [CAUSE, "Job 6: FAILED, exit code 1.", "The last lines of its log (w1-0):"]
+    assert lines[-1] == "RuntimeError: Nanny failed to start."
+    assert len(lines) == 3 + MAX_LINES
+    assert explain_end("", FAILED, ["s3cret-token"]).splitlines()[:2] == [CAUSE, "The last lines of its log:"]
+
+
+@pytest.mark.parametrize(
+    "end", ["Job 6: TIMEOUT (TimeLimit).", "killed by signal 9", "exit code 137 (killed by signal 9)"]
+)
+def test_who_was_killed_did_not_end_because_of_an_error(end):
+    assert explain_end(end, FAILED, ["s3cret-token"]).splitlines()[:2] == [end, CAUSE]
+
+
+def test_a_hint_is_given_when_the_log_tells_nothing():
+    assert explain_end("exit code 0", b"", hint="this?") == "exit code 0\nPerhaps this?"
+    assert explain_end("exit code 0", b"hello", hint="this?").endswith("this?\nThe last lines of its log:\nhello")
+    assert "this?" not in explain_end("exit code 1", FAILED, hint="this?")
+    assert explain_end("", b"") == ""
+
+
+def test_the_mark_of_the_script_is_not_shown():
+    assert explain_end("", f"{STARTED}\nhello\n".encode()) == "The last lines of its log:\nhello"
+    assert explain_end("", f"{STARTED}\n".encode()) == ""
+
+
+def test_a_reason_is_bounded_and_clean():
+    assert bounded("a\x1b[2Jb\x00\nc") == "ab\nc"
+    text = bounded("begin" + "x" * 10 * MAX_REASON + "end")
+    assert text.startswith("beginx")
+    assert text.endswith("xend")
+    assert "\n[...]\n" in text
+    assert len(text) < MAX_REASON + 10

@@ -1,0 +1,199 @@
+"""A whole gateway without sockets: the front, the API and a manager, on a fake batch system and a fake store.
+
+    async with open_house() as house:
+        answer = await house.ask("POST", "/api/v1/clusters/", body={})
+        await house.beat(answer.json["name"])
+
+`ask` is an ASGI server of one request; a request whose client hangs up is
+`house.request(...)` with an event of the test's own.
+"""
+
+import base64
+from contextlib import asynccontextmanager
+
+import orjson
+import trio
+from attrs import frozen
+
+from gateway.auth.authenticator import Sessions, SimpleAuthenticator
+from gateway.clusters.manager import open_manager
+from gateway.clusters.services import Rules, Services
+from gateway.config.backend import DBBackendBase
+from gateway.config.cluster import ClusterConfig
+from gateway.models import ClusterRecord
+from gateway.web.api import create_api
+from gateway.web.heartbeat_route import heartbeat_app
+from gateway.web.list_route import ListRoute
+from gateway.web.router import Front
+from tests.support.fake_store import FakeStore
+from tests.support.fakes import LIMITS, FakeDriver, FakeRoutes
+
+REPORT_KEYS = {"name", "dashboard_route", "status", "start_time", "stop_time", "options"}
+
+
+@frozen
+class Answer:
+    status: int
+    headers: dict
+    body: bytes
+
+    @property
+    def json(self):
+        return orjson.loads(self.body)
+
+    @property
+    def error(self):
+        return self.json["error"]
+
+
+def basic(user, password=""):
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def heartbeat(count=0, *, host="10.0.0.1", **fields):
+    """A heartbeat as the published scheduler preload sends it."""
+    return {
+        "scheduler_address": f"tls://{host}:8786",
+        "dashboard_address": f"http://{host}:8787",
+        "api_address": f"http://{host}:9000",
+        "count": count,
+        "active_workers": [],
+        "closing_workers": [],
+        "closed_workers": [],
+        **fields,
+    }
+
+
+def record(name="c0ffee", username="alice", **values):
+    """A cluster as the store remembers it."""
+    about = {"token": f"token-of-{name}", "tls_cert": "cert", "tls_key": "key", "options": {}, "config": {}}
+    return ClusterRecord(name=name, username=username, start_time=1, **(about | values))
+
+
+async def ask_app(app, method, path, *, headers=(), data=b"", scheme="http", hang_up=None, kind="http", query=""):
+    """One request to an ASGI app: an `Answer`, or the list of what was sent for a websocket."""
+    scope = {
+        "type": kind,
+        "asgi": {"spec_version": "2.3", "version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": scheme,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
+        "client": ("127.0.0.1", 40000),
+        "server": ("127.0.0.1", 8000),
+        "subprotocols": [],
+        "extensions": {},
+        "state": {},
+    }
+    pending = [{"type": "http.request", "body": data, "more_body": False}]
+    if kind == "websocket":
+        pending = [{"type": "websocket.connect"}]
+    sent = []
+
+    async def receive():
+        await trio.lowlevel.checkpoint()
+        if pending:
+            return pending.pop(0)
+        await (trio.Event() if hang_up is None else hang_up).wait()
+        return {"type": f"{kind}.disconnect"}
+
+    async def send(message):
+        await trio.lowlevel.checkpoint()
+        sent.append(message)
+
+    await app(scope, receive, send)
+    if kind == "websocket" or not sent:
+        return sent
+    assert sent[0]["type"] == "http.response.start"
+    names = {}
+    for name, value in sent[0]["headers"]:
+        names.setdefault(name.decode().lower(), []).append(value.decode("latin-1"))
+    return Answer(sent[0]["status"], names, b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+class House:
+    """A gateway. `ask` speaks as a user, or as a job with `token`."""
+
+    def __init__(self, app, manager, driver, store, routes):
+        self.app = app
+        self.manager = manager
+        self.driver = driver
+        self.store = store
+        self.routes = routes
+
+    async def ask(self, method, path, *, user="alice", password="", token=None, body=None, headers=(), **more):
+        headers = list(headers)
+        if token is not None:
+            headers.append(("Authorization", f"token {token}"))
+        elif user is not None:
+            headers.append(("Authorization", basic(user, password)))
+        if body is not None:
+            more["data"] = orjson.dumps(body)
+        if ("data" in more or method == "POST") and not any(name.lower() == "content-type" for name, _ in headers):
+            headers.append(("Content-Type", "application/json"))
+        path, _, query = path.partition("?")
+        return await ask_app(self.app, method, path, headers=headers, query=query, **more)
+
+    async def create(self, options=None, user="alice"):
+        """A new cluster's name."""
+        answer = await self.ask("POST", "/api/v1/clusters/", user=user, body={"cluster_options": options or {}})
+        assert answer.status == 201, answer.body
+        return answer.json["name"]
+
+    async def beat(self, name, count=0, **fields):
+        token = self.manager.find(name).record.token
+        path = f"/api/v1/clusters/{name}/heartbeat"
+        return await self.ask("POST", path, token=token, body=heartbeat(count, **fields))
+
+    async def running(self, options=None, user="alice"):
+        """The name of a new cluster that runs."""
+        name = await self.create(options, user)
+        answer = await self.beat(name)
+        assert answer.status == 200, answer.body
+        return name
+
+
+@asynccontextmanager
+async def open_house(
+    *,
+    authenticator=None,
+    cluster_config=None,
+    store=None,
+    driver=None,
+    dashboards=None,
+    prefix="",
+    secure=False,
+    hosts=None,
+    **backend_options,
+):
+    """A gateway with these parts; the rest are the usual ones."""
+    store, driver, routes = store or FakeStore(), driver or FakeDriver(), FakeRoutes()
+    backend = DBBackendBase(db_url="sqlite://", **backend_options)
+    rules = Rules(
+        api_url="http://gateway:8000/api",
+        host="0.0.0.0",
+        limits=LIMITS,
+        worker_start_failure_limit=3,
+        backoff_base_delay=0.1,
+        backoff_max_delay=300,
+        scheduler_api_retries=1,
+    )
+    services = Services(driver=driver, store=store, routes=routes, rules=rules)
+    authenticator = authenticator or SimpleAuthenticator()
+    sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age, prefix)
+    async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
+        api = create_api(manager, authenticator, sessions, store)
+        front = Front(
+            api=api,
+            heartbeats=heartbeat_app(manager),
+            lists=ListRoute(manager, sessions),
+            dashboards=dashboards,
+            prefix=prefix,
+            secure=secure,
+            hosts=hosts,
+        )
+        yield House(front, manager, driver, store, routes)
