@@ -56,9 +56,9 @@ from gateway.supervise import describe
 from gateway.systemd import notify
 from gateway.web.api import BODY_LIMIT, create_api
 from gateway.web.heartbeat_route import heartbeat_app
-from gateway.web.list_route import ListRoute
+from gateway.web.reads import FastReads, Reads
 from gateway.web.request_origin import HostNames
-from gateway.web.router import Front, with_bodies_of
+from gateway.web.router import Router, with_bodies_of
 from gateway.web.server import HttpServer
 
 _log = structlog.get_logger()
@@ -191,30 +191,32 @@ async def _edges(
     limits = PortLimits(**{field.name: getattr(config.proxy, field.name) for field in _PORT_LIMITS})
     sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age, config.proxy.prefix)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
-    api = create_api(manager, config.authenticator, sessions, store, partial(_traffic, relaying))
+    reads = Reads(manager, store, partial(_traffic, relaying))
+    api = create_api(manager, config.authenticator, sessions, reads)
     budget = MemoryBudget(config.proxy.memory_budget)
-    heartbeats, lists = heartbeat_app(manager, connector.refusal, budget), ListRoute(manager, sessions)
+    heartbeats = heartbeat_app(manager, connector.refusal, budget)
+    find_read = FastReads(reads, config.authenticator, sessions).find
     hosts = HostNames(_host_names(config)) if config.authenticator.believes_anybody else None
     await _set_up(config.authenticator, api)
     api_within_budget = with_bodies_of(api, budget, 2 * BODY_LIMIT)  # as it came, and as it is understood
-    front = Front(
+    router = Router(
         api=api_within_budget,
         heartbeats=heartbeats,
-        lists=lists,
+        find_read=find_read,
         dashboards=Dashboard(routes, limits=limits, connector=connector, budget=budget),
         prefix=config.proxy.prefix,
         secure=context is not None,
         hosts=hosts,
     )
-    inside = Front(api=api_within_budget, heartbeats=heartbeats, lists=lists, dashboards=None, hosts=hosts)
+    inside = Router(api=api_within_budget, heartbeats=heartbeats, find_read=find_read, dashboards=None, hosts=hosts)
     public = HttpServer(
-        front,
-        at_once=front.at_once,
+        router,
+        route=router.route,
         head_timeout=limits.head_timeout,
         websocket_message_size=limits.websocket_message_size,
         budget=budget,
     )
-    private = HttpServer(inside, at_once=inside.at_once, head_timeout=limits.head_timeout, budget=budget)
+    private = HttpServer(inside, route=inside.route, head_timeout=limits.head_timeout, budget=budget)
     serve_listeners = partial(
         serve_public,
         routes=routes,

@@ -179,7 +179,7 @@ edge    gateway.web.heartbeat_route
 edge    gateway.web.http1_connection
 edge    gateway.web.http2_connection
 edge    gateway.web.hypercorn_patches
-edge    gateway.web.list_route
+edge    gateway.web.reads
 edge    gateway.web.router
 edge    gateway.web.server
 

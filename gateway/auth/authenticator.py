@@ -109,6 +109,13 @@ class Authenticator:
         """The user from whom this request comes, maybe with a context for `pre_response`. Raises `Unauthorized`."""
         raise NotImplementedError
 
+    def user_of(self, authorization: str) -> User | None:
+        """The user of an Authorization header, if it says that without anybody being asked; else None.
+
+        None leaves it to `authenticate`. Raises `Unauthorized` when it is certain that nobody is meant.
+        """
+        return None
+
     async def pre_response(self, request: "Request", response: "Response", context: Any = None) -> None:
         """Called with the answer to a request that `authenticate` has seen; it may add headers."""
 
@@ -160,7 +167,17 @@ class SimpleAuthenticator(Authenticator):
 
     async def authenticate(self, request: "Request") -> User:
         """The user named in the Authorization header, when the password is right."""
-        name, password = _basic_credentials(request.headers.get("Authorization", ""))
+        return self._user(request.headers.get("Authorization", ""))
+
+    def user_of(self, authorization: str) -> User | None:
+        """The same, unless a subclass has a say in it."""
+        own = (type(self).authenticate, type(self).pre_response)
+        return (
+            self._user(authorization) if own == (SimpleAuthenticator.authenticate, Authenticator.pre_response) else None
+        )
+
+    def _user(self, authorization: str) -> User:
+        name, password = _basic_credentials(authorization)
         if self.password and not same_secret(password, self.password):
             raise Unauthorized
         self.account_name(name)  # or nobody
@@ -270,6 +287,31 @@ async def identify(authenticator: Authenticator, sessions: Sessions, request: "R
             raise
         raise answer from error
     return Identity(user, context, sessions.cookie(user, secure=request.scheme == "https"))
+
+
+def identify_by_headers(
+    authenticator: Authenticator, sessions: Sessions, cookies: str, authorization: str, *, secure: bool
+) -> Identity | None:
+    """As `identify`, of a request with these headers, if that takes no more than a look at them; else None.
+
+    Never raises: who is nobody is told so by `identify`, and a site's own code is run there. `secure` says that the
+    request came by HTTPS.
+    """
+    begin = f"{sessions.cookie_name}="
+    for cookie in cookies.split(";"):
+        name_and_value = cookie.strip()
+        if name_and_value.startswith(begin) and (user := sessions.user(name_and_value[len(begin) :])):
+            return Identity(user, fresh=False)
+    if authenticator.username_map is not None:
+        return None
+    try:
+        user = authenticator.user_of(authorization)
+        if user is None:
+            return None
+        user = attrs.evolve(user, name=authenticator.account_name(user.name))
+    except Unauthorized:
+        return None
+    return Identity(user, None, sessions.cookie(user, secure=secure))
 
 
 async def finished(value: Any) -> Any:

@@ -83,9 +83,14 @@ class Manager:
             )
         return chosen
 
-    async def specification_for(self, user: User) -> list[dict[str, Any]]:
-        """What this user may set, as the client understands it. Raises as `options_for` does."""
-        options = await self.options_for(user)
+    @property
+    def fixed_options(self) -> Options | None:
+        """What everybody may set; None when that depends on who asks."""
+        options = self._backend.cluster_options
+        return options if isinstance(options, Options) else None
+
+    def specification(self, options: Options, user: User) -> list[dict[str, Any]]:
+        """Options as the client understands them. Raises `InvalidRequest` when the site's own code fails."""
         try:
             return options.get_specification()
         except Exception as error:

@@ -6,7 +6,7 @@ cluster, and render what comes back. Whoever was authenticated gets a cookie
 with the answer, and the authenticator its say, also when the answer is an error.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -16,16 +16,13 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from gateway import __version__
 from gateway.auth.authenticator import Authenticator, Sessions, finished, identify
-from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
 from gateway.config.site_errors import advice
 from gateway.config.structure import shown
-from gateway.errors import BadRequest, Forbidden, GatewayError, InvalidRequest, NoAccount, NotFound, NotJson
-from gateway.models import MOST_WORKERS, ClusterRecord, ClusterStatus, User
-from gateway.proxy.traffic import Traffic
-from gateway.store.writer import Store
+from gateway.errors import BadRequest, GatewayError, InvalidRequest, NoAccount, NotFound, NotJson
+from gateway.models import MOST_WORKERS, User
+from gateway.web.reads import Reads
 from gateway.web.request_origin import may_change
 
 _log = structlog.get_logger()
@@ -41,10 +38,9 @@ def create_api(
     manager: Manager,
     authenticator: Authenticator,
     sessions: Sessions,
-    store: Store,
-    traffic: Callable[[str], Traffic] = lambda name: Traffic(),
+    reads: Reads,
 ) -> Quart:
-    """The app with all its routes. `traffic(name)` is what the connections to a cluster's scheduler have carried."""
+    """The app with all its routes."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["RESPONSE_TIMEOUT"] = None
@@ -63,32 +59,22 @@ def create_api(
             await finished(authenticator.pre_response(request, response, identity.context))
         return response
 
-    def owned(name: str, user: User, verb: str = "view") -> Cluster:
-        cluster = manager.find(name)
-        if cluster.record.username != user.name:
-            raise Forbidden(f"User {user.name} lacks permissions to {verb} cluster {name}")
-        return cluster
-
     @app.get("/api/health")
     async def health() -> Response:
-        parts = {"database": not store.healthy, "batch system": bool(manager.trouble)}
-        failing = [part for part, fails in parts.items() if fails]
-        return _json(503, {"status": "fail", "failing": failing}) if failing else _json(200, {"status": "pass"})
+        return _json(*reads.health())
 
     @app.get("/api/version")
     async def version() -> Response:
-        return _json(200, {"version": __version__})
+        return _json(*reads.version())
 
     @app.get("/api/v1/options")
     async def options() -> Response:
         user = await identified()
-        return _json(200, {"cluster_options": await manager.specification_for(user)})
+        return _json(*reads.options(user, await manager.options_for(user)))
 
     @app.get("/api/v1/clusters/")
     async def list_clusters() -> Response:
-        user = await identified()
-        clusters = manager.list(user, _statuses(request.args.get("status")))
-        return _json(200, {cluster.name: report(cluster.record) for cluster in clusters})
+        return _json(*reads.clusters(await identified(), request.args.get("status")))
 
     @app.post("/api/v1/clusters/")
     async def create_cluster() -> Response:
@@ -102,10 +88,10 @@ def create_api(
     @app.get("/api/v1/clusters/<name>")
     async def get_cluster(name: str) -> Response:
         user = await identified()
-        cluster = owned(name, user)
+        cluster = reads.owned(user, name)
         if _flag(request.args.get("wait")):
             await cluster.wait_started(WAIT_PATIENCE)
-        return _json(200, full_report(cluster.record))
+        return _json(*reads.cluster(user, name))
 
     @app.delete("/api/v1/clusters/<name>")
     async def stop_cluster(name: str) -> Response:
@@ -116,7 +102,7 @@ def create_api(
             return _json(204)
         user = await identified()
         try:
-            cluster = owned(name, user, "stop")
+            cluster = reads.owned(user, name, "stop")
         except NotFound:
             pass  # what is not there has stopped
         else:
@@ -126,7 +112,7 @@ def create_api(
     @app.post("/api/v1/clusters/<name>/scale")
     async def scale_cluster(name: str) -> Response:
         user = await identified()
-        cluster = owned(name, user, "scale")
+        cluster = reads.owned(user, name, "scale")
         count = _count(await _body(), "count")
         message = await cluster.scale(count)
         return _json(200, {"ok": not message, "msg": message or None})
@@ -134,7 +120,7 @@ def create_api(
     @app.post("/api/v1/clusters/<name>/adapt")
     async def adapt_cluster(name: str) -> Response:
         user = await identified()
-        cluster = owned(name, user, "scale")
+        cluster = reads.owned(user, name, "scale")
         body = await _body()
         active = body.get("active", True)
         if type(active) is not bool:
@@ -149,42 +135,13 @@ def create_api(
 
     @app.get("/api/v1/clusters/<name>/events")
     async def events(name: str) -> Response:
-        user = await identified()
-        cluster = owned(name, user)
-        told = [{"time": event.time, "message": event.message} for event in cluster.events]
-        return _json(200, {"events": told})
+        return _json(*reads.events(await identified(), name))
 
     @app.get("/api/v1/clusters/<name>/traffic")
     async def show_traffic(name: str) -> Response:
-        user = await identified()
-        carried = traffic(owned(name, user).name)
-        fields = ("connections", "total_connections", "bytes_to_scheduler", "bytes_to_clients", "idle_seconds")
-        return _json(200, {field: getattr(carried, field) for field in fields})
+        return _json(*reads.traffic(await identified(), name))
 
     return app
-
-
-def report(record: ClusterRecord) -> dict[str, Any]:
-    """A cluster as lists show it. The published client takes exactly these keys."""
-    running = record.status is ClusterStatus.RUNNING
-    return {
-        "name": record.name,
-        "dashboard_route": f"/clusters/{record.name}/status" if running and record.dashboard_address else None,
-        "status": record.status,
-        "start_time": record.start_time,
-        "stop_time": record.stop_time,
-        "options": record.options,
-    }
-
-
-def full_report(record: ClusterRecord) -> dict[str, Any]:
-    """A single cluster for its owner, with what is needed to connect while it runs."""
-    running = record.status is ClusterStatus.RUNNING
-    return {
-        **report(record),
-        "tls_cert": record.tls_cert if running else None,
-        "tls_key": record.tls_key if running else None,
-    }
 
 
 def _json(status: int, body: Any = None) -> Response:
@@ -199,16 +156,6 @@ async def _body() -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise BadRequest(f"The request body is a JSON {type(body).__name__}, expected an object")
     return body
-
-
-def _statuses(text: str | None) -> frozenset[ClusterStatus] | None:
-    if text is None:
-        return None
-    try:
-        return frozenset(ClusterStatus(name.strip().upper()) for name in text.split(","))
-    except ValueError:
-        known = ", ".join(ClusterStatus)
-        raise InvalidRequest(f"Query 'status' is {text!r}, expected some of {known}, separated by commas") from None
 
 
 def _flag(text: str | None) -> bool:

@@ -22,7 +22,7 @@ from gateway.proxy.memory_budget import LARGE, SMALL, Holding, MemoryBudget
 from gateway.web.fast_parser import SimpleRequest, parse_simple_request
 from gateway.web.http_budget import REFUSAL, Budget
 from gateway.web.http_budget import SMALL as SMALL_PIECE
-from gateway.web.router import KNOWN, TOO_MANY_WAIT, App, Message, Scope, answer_error
+from gateway.web.router import KNOWN, TOO_MANY_WAIT, Handler, Message, Scope, answer_error
 
 _log = structlog.get_logger()
 
@@ -33,15 +33,14 @@ _SEND_DEADLINE = 60.0
 
 
 class SimpleHttp:
-    """Serves those simple requests for which `wanted(scope)` is true with `app`, which answers in one piece.
+    """Serves those simple requests for which `route(scope)` finds a fast handler.
 
     `memory` is what all connections may hold, `keep_alive` how many seconds an idle one is kept.
     """
 
-    def __init__(self, app: App, wanted: Callable[[Scope], bool], memory: MemoryBudget, *, keep_alive: float) -> None:
-        self._app = app
+    def __init__(self, route: Callable[[Scope], Handler], memory: MemoryBudget, *, keep_alive: float) -> None:
+        self._route = route
         self._memory = memory
-        self._wanted = wanted
         self._keep_alive = keep_alive
         self._idle: set[trio.CancelScope] = set()
         self._draining = False
@@ -59,11 +58,13 @@ class SimpleHttp:
                 if not data and not (data := await self._next(stream)):
                     return None
                 request = parse_simple_request(data)
-                if request is None or not self._wanted(scope := _scope(request, scheme)):
+                if request is None:
                     return data
-                scope[KNOWN] = presence.is_known
+                handler = self._route(_scope(request, scheme) | {KNOWN: presence.is_known})
+                if not handler.is_fast:
+                    return data
                 exchange = _Exchange(stream, request, data, budget)
-                await self._answer(exchange, scope)
+                await self._answer(exchange, handler)
                 closing = self._draining or (exchange.refused and not budget.spend(REFUSAL))
                 if exchange.is_large:
                     await self._send_large(stream, exchange, close=closing)
@@ -107,9 +108,10 @@ class SimpleHttp:
                 self._idle.discard(scope)
         return b""
 
-    async def _answer(self, exchange: "_Exchange", scope: Scope) -> None:
+    async def _answer(self, exchange: "_Exchange", handler: Handler) -> None:
+        scope = handler.scope
         try:
-            await self._app(scope, exchange.receive, exchange.send)
+            await handler.app(scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 (the boundary of a request)
             _log.error("an error inside the gateway", method=scope["method"], path=scope["path"], exc_info=error)
             exchange.fail()

@@ -1,8 +1,8 @@
-"""The front of HTTP: one ASGI app that hands each request to who answers it.
+"""The router: one ASGI app that hands each request to who answers it.
 
     {prefix}/clusters/{name}/...                    that cluster's dashboard
     {prefix}/api/v1/clusters/{name}/heartbeat       heartbeat_route.py: by far the most frequent, no web framework
-    {prefix}/api/v1/clusters/                       list_route.py, when a cookie says who asks: no web framework
+    {prefix}/api/...                                reads.py, when it is plain who asks: no web framework
     {prefix}/...                                    the API (Quart)
 
 The API is for programs, and for pages of its own: what another page has made
@@ -18,10 +18,12 @@ else; everybody else is sent to HTTPS.
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 from urllib.parse import quote, unquote
 
 import orjson
+from attrs import frozen
 
 from gateway.errors import BadRequest, Forbidden, GatewayError, Misdirected, TooLarge, TryAgainLater
 from gateway.proxy.answer_headers import with_headers
@@ -51,22 +53,24 @@ _HEARTBEAT = re.compile("/api/v1/clusters/[^/]+/heartbeat")
 _FOR_THE_ASKER = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
-class Lists(Protocol):
-    """An app for some lists of clusters."""
+@frozen
+class Handler:
+    """The app that answers a request, and the scope that it gets.
 
-    def takes(self, scope: Scope) -> bool:
-        """True for a request that it can answer."""
-        ...
+    It `is_fast` when its answer comes in one piece and it waits for nobody but the one who asks.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer it."""
+    app: App
+    scope: Scope
+    is_fast: bool = False
 
 
-class Front:
-    """Dispatches by path.
+class Router:
+    """Dispatches by path; `route` decides, and has no effect.
 
-    `dashboards` is None where only the API is served; `secure` is True where plain HTTP is the exception. Without
-    `lists`, the API answers all of them. `hosts` are the names under which people may ask; None: any.
+    `dashboards` is None where only the API is served; `secure` is True where plain HTTP is the exception. `find_read`
+    finds the app of what can be read at once; without it, the API answers. `hosts` are the names under which people may
+    ask; None: any.
     """
 
     def __init__(
@@ -75,15 +79,14 @@ class Front:
         api: App,
         heartbeats: App,
         dashboards: App | None,
-        lists: Lists | None = None,
+        find_read: Callable[[Scope], App | None] = lambda scope: None,
         prefix: str = "",
         secure: bool = False,
         hosts: HostNames | None = None,
     ):
-        self._api = with_room_for_answers(api)
-        self._heartbeats = heartbeats
-        self._takes_list = lists.takes if lists is not None else None
-        self._lists = with_room_for_answers(lists) if lists is not None else api
+        self._api = for_the_asker(with_room_for_answers(api))
+        self._heartbeats = for_the_asker(heartbeats)
+        self._find_read = find_read
         self._dashboards = dashboards
         self._prefix = prefix
         self._secure = secure
@@ -91,48 +94,60 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request or websocket."""
+        handler = self.route(scope)
+        await handler.app(handler.scope, receive, send)
+
+    def route(self, scope: Scope) -> Handler:
+        """Who answers."""
         if not scope["path"].startswith("/"):
             scope = _in_origin_form(scope)
         path: str = scope["path"]
         if not path:  # "GET ?a=b HTTP/1.1"; Quart takes it for granted that there is one
-            await refuse(scope, for_the_asker(send), 400, "The request's target has no path")
-            return
+            return Handler(_refusing(400, "The request's target has no path"), scope)
         if self._prefix and not (path == self._prefix or path.startswith(f"{self._prefix}/")):
-            text = f"Nothing here: this gateway serves below {self._prefix}/"
-            await refuse(scope, for_the_asker(send), 404, text)
-            return
+            return Handler(_refusing(404, f"Nothing here: this gateway serves below {self._prefix}/"), scope)
         below = strip_prefix(scope, self._prefix) if self._prefix else scope
-        path = below["path"]
+        app = self._refusal(below)
+        if app is not None:
+            return Handler(app, scope)
+        if self._dashboards is not None and below["path"].startswith("/clusters/"):
+            return Handler(self._dashboards, below)
+        return self._route_to_api(scope, below)
+
+    def _refusal(self, below: Scope) -> App | None:
+        """What turns down a request for the way it comes, whatever it is for."""
         from_job = _is_from_job(below)
-        if self._hosts is not None and not from_job and (host := self._hosts.foreign(scope["headers"])):
-            await _answer_misdirected(scope, send, host)
-        elif self._secure and scope["scheme"] in ("http", "ws") and not from_job:
-            await _send_to_https(scope, send)
-        elif self._dashboards is not None and path.startswith("/clusters/"):
-            await self._dashboards(below, receive, send)
-        elif page := other_page(scope["headers"], "https" if scope["scheme"] in ("https", "wss") else "http"):
-            await _refuse_page(scope, send, page)
-        elif scope["type"] == "http" and _HEARTBEAT.fullmatch(path):
-            await self._heartbeats(below, receive, for_the_asker(send))
-        elif scope["type"] == "http" and self._takes_list is not None and self._takes_list(below):
-            await self._lists(below, receive, for_the_asker(send))
-        else:  # Quart takes the prefix off by itself
-            await self._api({**scope, "root_path": self._prefix}, receive, for_the_asker(send))
+        if self._hosts is not None and not from_job and (host := self._hosts.foreign(below["headers"])):
+            return partial(_answer_misdirected, host)
+        if self._secure and below["scheme"] in ("http", "ws") and not from_job:
+            return _send_to_https
+        return None
 
-    def at_once(self, scope: Scope) -> bool:
-        """True for an HTTP request whose answer comes in one piece, without asking anybody who may take long."""
-        path: str = scope["path"]
-        if not path.startswith(f"{self._prefix}/api/v1/clusters/"):
-            return False
-        below = strip_prefix(scope, self._prefix) if self._prefix else scope
-        if scope["method"] == "POST":
-            return _HEARTBEAT.fullmatch(below["path"]) is not None
-        return self._takes_list is not None and self._takes_list(below)
+    def _route_to_api(self, scope: Scope, below: Scope) -> Handler:
+        if page := other_page(below["headers"], "https" if below["scheme"] in ("https", "wss") else "http"):
+            return Handler(partial(_refuse_page, page), below)
+        if below["type"] == "http" and _HEARTBEAT.fullmatch(below["path"]):
+            return Handler(self._heartbeats, below, is_fast=below["method"] == "POST")
+        if read := self._find_read(below):
+            return Handler(for_the_asker(with_room_for_answers(read)), below, is_fast=True)
+        # Quart takes the prefix off by itself.
+        return Handler(self._api, {**scope, "root_path": self._prefix})
 
 
-def for_the_asker(send: Send) -> Send:
-    """A `send` whose answers are kept by no browser or proxy, and are taken for nothing but what they say they are."""
-    return with_headers(send, _FOR_THE_ASKER)
+def for_the_asker(app: App) -> App:
+    """The app, whose answers are kept by no browser or proxy, and are taken for nothing but what they say they are."""
+
+    async def answers_for_the_asker(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, with_headers(send, _FOR_THE_ASKER))
+
+    return answers_for_the_asker
+
+
+def _refusing(status: int, text: str) -> App:
+    async def refuse_it(scope: Scope, receive: Receive, send: Send) -> None:
+        await refuse(scope, send, status, text)
+
+    return for_the_asker(refuse_it)
 
 
 def _in_origin_form(scope: Scope) -> Scope:
@@ -211,6 +226,9 @@ def with_room_for_answers(app: App) -> App:
 
     async def within_budget(scope: Scope, receive: Receive, send: Send) -> None:
         holding: Holding | None = scope.get(HOLDING)
+        if holding is None:  # whoever serves this connection looks at the size of answers
+            await app(scope, receive, send)
+            return
         start: Message | None = None
         refused = False
 
@@ -220,7 +238,7 @@ def with_room_for_answers(app: App) -> App:
                 start = message
                 return
             if start is not None and message["type"] == "http.response.body":
-                if holding is not None and not holding.take(len(message.get("body", b""))):
+                if not holding.take(len(message.get("body", b""))):
                     refused = True
                     await answer_error(send, TOO_MANY_WAIT)
                 else:
@@ -241,11 +259,11 @@ async def answer(send: Send, status: int, body: bytes = b"", headers: tuple[tupl
     await send({"type": "http.response.body", "body": body})
 
 
-async def answer_error(send: Send, error: GatewayError) -> None:
-    """An error as every route tells it."""
+async def answer_error(send: Send, error: GatewayError, more: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+    """An error as every route tells it, with some more headers."""
     headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
     body = orjson.dumps({"error": str(error)})
-    await answer(send, error.status, body, ((b"content-type", b"application/json"), *headers))
+    await answer(send, error.status, body, ((b"content-type", b"application/json"), *headers, *more))
 
 
 async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
@@ -265,23 +283,23 @@ def _is_from_job(scope: Scope) -> bool:
     return said is not None and said.fullmatch(scope["path"]) is not None
 
 
-async def _refuse_page(scope: Scope, send: Send, page: str) -> None:
+async def _refuse_page(page: str, scope: Scope, receive: Receive, send: Send) -> None:
     """Turn down what a page that is not ours has made a browser send."""
     text = f"This request comes from a page that is not the gateway's own ({page}), for which the API does nothing"
     _log.warning("a request from another page was refused", path=scope["path"][:100], shown_by=page)
-    await refuse(scope, for_the_asker(send), Forbidden.status, text)
+    await _refusing(Forbidden.status, text)(scope, receive, send)
 
 
-async def _answer_misdirected(scope: Scope, send: Send, host: str) -> None:
+async def _answer_misdirected(host: str, scope: Scope, receive: Receive, send: Send) -> None:
     text = (
         f"This gateway does not go by the name {host[:200]!r}. Ask for it by its address; or its administrator adds "
         "the name to c.Proxy.host_names, or sets a password (c.SimpleAuthenticator.password)"
     )
     _log.warning("a request for another host was refused", host=host[:200], path=scope["path"][:100])
-    await refuse(scope, for_the_asker(send), Misdirected.status, text)
+    await _refusing(Misdirected.status, text)(scope, receive, send)
 
 
-async def _send_to_https(scope: Scope, send: Send) -> None:
+async def _send_to_https(scope: Scope, receive: Receive, send: Send) -> None:
     host = header(scope, b"host")
     if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and _is_host(host):
         query = b"?" + scope["query_string"] if scope["query_string"] else b""

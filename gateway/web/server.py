@@ -36,7 +36,7 @@ from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, ReadSize
 from gateway.web.fast_path import SimpleHttp
 from gateway.web.http_budget import REFUSAL, Budget, SharedBudget
 from gateway.web.http_budget import SMALL as SMALL_PIECE
-from gateway.web.router import HOLDING, KNOWN, App, Message, Receive, Scope, Send, refuse
+from gateway.web.router import HOLDING, KNOWN, App, Handler, Message, Receive, Scope, Send, refuse
 
 _log = logging.getLogger("hypercorn.error")
 
@@ -56,7 +56,7 @@ class HttpServer:
         self,
         app: App,
         *,
-        at_once: Callable[[Scope], bool] | None = None,
+        route: Callable[[Scope], Handler] | None = None,
         keep_alive: float = 75.0,
         read_timeout: int | None = None,
         head_timeout: float = DEFAULT_LIMITS.head_timeout,
@@ -66,8 +66,7 @@ class HttpServer:
         """`keep_alive` is how many seconds an idle connection is kept; `read_timeout` how long a pause may be.
 
         `head_timeout` bounds the time from a request's first byte to the end of its head.
-        `budget` is what all connections may hold. `at_once` tells requests that the app answers in one piece, without
-        asking anybody who may take long.
+        `budget` is what all connections may hold. `route`, if the app has one, finds the handlers that are fast.
         """
         config = Config()
         config.errorlog = _log
@@ -87,7 +86,7 @@ class HttpServer:
         self._state = ConnectionState(LifespanState())
         self._shared_budget = SharedBudget()
         self._hushed = HushedLog()
-        self._simple = SimpleHttp(app, at_once, self._memory, keep_alive=keep_alive) if at_once else None
+        self._simple = SimpleHttp(route, self._memory, keep_alive=keep_alive) if route else None
 
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""

@@ -54,6 +54,7 @@ with atheris.instrument_imports(
     from gateway.proxy.hushed_log import HushedLog
     from gateway.proxy.limits import Limits
     from gateway.web import http2_frames
+    from gateway.web.router import Handler
     from gateway.web.server import PROVOKED, HttpServer
 
 from tests.proxy.dashboard.test_headers import check_cookie_is_below  # noqa: E402
@@ -138,7 +139,9 @@ async def watched(scope: Any, receive: Any, send: Any) -> None:
         raise
 
 
-serve_http = HttpServer(watched, at_once=lambda scope: scope["path"] == "/at-once", keep_alive=0.01).serve
+serve_http = HttpServer(
+    watched, route=lambda scope: Handler(watched, scope, is_fast=scope["path"] == "/at-once"), keep_alive=0.01
+).serve
 
 
 async def serve_http2(stream: Any) -> None:

@@ -174,7 +174,7 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
         wanted |= {b"HTTP/1.1 4", CLOSE}
     limits = Limits(hello_timeout=1, shutdown_grace=0)
     async with open_house(dashboards=Dashboard(Routes())) as house:
-        server = HttpServer(house.app, at_once=house.app.at_once, keep_alive=1)
+        server = HttpServer(house.app, route=house.app.route, keep_alive=1)
         async with public_port(Routes(), serve_http=server.serve, limits=limits) as address:
             for target in (b"/", b"/api/v1/clusters/", b"/clusters/abc/status/ws"):
                 with capture_logs() as logs, trio.fail_after(10):

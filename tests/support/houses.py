@@ -23,8 +23,8 @@ from gateway.config.cluster import ClusterConfig
 from gateway.models import ClusterRecord
 from gateway.web.api import create_api
 from gateway.web.heartbeat_route import heartbeat_app
-from gateway.web.list_route import ListRoute
-from gateway.web.router import Front
+from gateway.web.reads import FastReads, Reads
+from gateway.web.router import Router
 from tests.support.fake_store import FakeStore
 from tests.support.fakes import LIMITS, FakeDriver, FakeRoutes
 
@@ -186,14 +186,17 @@ async def open_house(
     authenticator = authenticator or SimpleAuthenticator()
     sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age, prefix)
     async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
-        api = create_api(manager, authenticator, sessions, store)
-        front = Front(
+        reads = Reads(manager, store)
+        api = create_api(manager, authenticator, sessions, reads)
+        router = Router(
             api=api,
             heartbeats=heartbeat_app(manager),
-            lists=ListRoute(manager, sessions),
+            find_read=FastReads(reads, authenticator, sessions).find,
             dashboards=dashboards,
             prefix=prefix,
             secure=secure,
             hosts=hosts,
         )
-        yield House(front, manager, driver, store, routes)
+        house = House(router, manager, driver, store, routes)
+        house.without_reads = Router(api=api, heartbeats=heartbeat_app(manager), dashboards=None)
+        yield house

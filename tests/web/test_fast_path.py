@@ -14,7 +14,7 @@ from gateway.proxy.memory_budget import MemoryBudget
 from gateway.web import fast_path as simple_http
 from gateway.web.fast_path import SimpleHttp
 from gateway.web.http_budget import Budget, SharedBudget
-from gateway.web.router import answer, read_body
+from gateway.web.router import Handler, answer, read_body
 from gateway.web.server import HttpServer
 from tests.support.proxy_peers import gateways_tls
 
@@ -34,13 +34,13 @@ def post(body, size=None, *lines):
     return head + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 
 
-def is_quick(scope):
-    return scope["path"] == "/quick"
+def quick_route(app, scope):
+    return Handler(app, scope, is_fast=scope["path"] == "/quick")
 
 
 @asynccontextmanager
 async def open_server(app=echo, **options):
-    server = HttpServer(app, at_once=is_quick, **options)
+    server = HttpServer(app, route=partial(quick_route, app), **options)
     async with trio.open_nursery() as nursery:
         serve = partial(trio.serve_tcp, server.serve, 0, host="127.0.0.1")
         (listener,) = await nursery.start(serve)
@@ -95,7 +95,7 @@ async def test_over_tls(tmp_path):
         await answer(send, 200, scope["scheme"].encode() + scope["path"].encode())
 
     async def serve(stream):
-        await HttpServer(app, at_once=is_quick).serve(trio.SSLStream(stream, server, server_side=True))
+        await HttpServer(app, route=partial(quick_route, app)).serve(trio.SSLStream(stream, server, server_side=True))
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
@@ -239,7 +239,7 @@ class Stuck(trio.abc.Stream):
 
 
 def quick():
-    return SimpleHttp(echo, is_quick, MemoryBudget(), keep_alive=75)
+    return SimpleHttp(partial(quick_route, echo), MemoryBudget(), keep_alive=75)
 
 
 async def test_a_client_that_takes_no_answer_is_given_up(autojump_clock):

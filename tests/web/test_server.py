@@ -8,7 +8,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from gateway.web.router import Front, answer, refuse
+from gateway.web.router import Handler, Router, answer, refuse
 from gateway.web.server import HttpServer
 
 
@@ -59,7 +59,7 @@ async def test_a_connection_is_closed_after_its_last_answer_by_an_app_of_quart_s
     async def index():
         return "hello"
 
-    async with open_server(app, at_once=lambda _: False) as (_, address):
+    async with open_server(app, route=partial(Handler, app)) as (_, address):
         for request in (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"GET /nothing HTTP/1.0\r\n\r\n"):
             async with await trio.open_tcp_stream(*address) as stream:
                 await stream.send_all(request)
@@ -137,7 +137,7 @@ async def test_what_is_no_http_is_a_400(data):
 
 
 async def test_a_target_may_be_a_whole_url():
-    front = Front(api=hello, heartbeats=hello, dashboards=hello)
+    front = Router(api=hello, heartbeats=hello, dashboards=hello)
     async with open_server(front) as (_, address), await trio.open_tcp_stream(*address) as stream:
         await stream.send_all(b"GET http://x/clusters/a%20b?c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert (await receive_all(stream)).endswith(b"\r\n\r\n/clusters/a b")
@@ -194,9 +194,9 @@ async def test_an_upgrade_to_http2_is_ignored():
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"])
-@pytest.mark.parametrize("at_once", [None, lambda _: True])
-async def test_a_head_that_trickles_in_is_cut_off_in_time(before, at_once):
-    server = open_server(hello, at_once=at_once, head_timeout=0.3)
+@pytest.mark.parametrize("route", [None, partial(Handler, hello, is_fast=True)])
+async def test_a_head_that_trickles_in_is_cut_off_in_time(before, route):
+    server = open_server(hello, route=route, head_timeout=0.3)
     async with server as (_, address), await trio.open_tcp_stream(*address) as stream:
         started = trio.current_time()
         if before:

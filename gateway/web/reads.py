@@ -1,0 +1,175 @@
+"""What can be read: the GET routes whose answers need nobody's I/O.
+
+The API (api.py) serves them to everybody. Where the headers alone say who asks
+(a cookie; or a password, to an authenticator that only compares it), and
+nothing unusual is asked for, the router hands a request to `FastReads`, which
+spares it the web framework and, at the beginning of a connection, the general
+HTTP server as well (fast_path.py).
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import orjson
+
+from gateway import __version__
+from gateway.auth.authenticator import Authenticator, Identity, Sessions, identify_by_headers
+from gateway.clusters.cluster import Cluster
+from gateway.clusters.manager import Manager
+from gateway.config.user_options import Options
+from gateway.errors import Forbidden, GatewayError, InvalidRequest
+from gateway.models import ClusterRecord, ClusterStatus, User
+from gateway.proxy.traffic import Traffic
+from gateway.store.writer import Store
+from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, header
+
+#: A status, and what is to be said in JSON.
+Read = tuple[int, Any]
+
+_OF_USERS = re.compile(r"/api/v1/(?:(options)|clusters/(?:([^/]+)(?:/(events|traffic))?)?)")
+
+
+class Reads:
+    """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried."""
+
+    def __init__(
+        self, manager: Manager, store: Store, traffic: Callable[[str], Traffic] = lambda name: Traffic()
+    ) -> None:
+        self._manager = manager
+        self._store = store
+        self._traffic = traffic
+
+    def health(self) -> Read:
+        """Which part fails, if one does."""
+        parts = {"database": not self._store.healthy, "batch system": bool(self._manager.trouble)}
+        failing = [part for part, fails in parts.items() if fails]
+        return (503, {"status": "fail", "failing": failing}) if failing else (200, {"status": "pass"})
+
+    def version(self) -> Read:
+        """The gateway's."""
+        return 200, {"version": __version__}
+
+    @property
+    def fixed_options(self) -> Options | None:
+        """What everybody may set; None when the site's own function has to be asked."""
+        return self._manager.fixed_options
+
+    def options(self, user: User, options: Options) -> Read:
+        """What a user may set on a cluster. Raises `InvalidRequest` when the site's own code fails."""
+        return 200, {"cluster_options": self._manager.specification(options, user)}
+
+    def clusters(self, user: User, statuses: str | None = None) -> Read:
+        """A user's clusters, those of some statuses or those that have not ended. Raises `InvalidRequest`."""
+        found = self._manager.list(user, _statuses(statuses))
+        return 200, {cluster.name: report(cluster.record) for cluster in found}
+
+    def cluster(self, user: User, name: str) -> Read:
+        """One cluster. Raises `NotFound`, and `Forbidden` when it is another's; so do those below."""
+        return 200, full_report(self.owned(user, name).record)
+
+    def events(self, user: User, name: str) -> Read:
+        """What has happened to a cluster."""
+        told = [{"time": event.time, "message": event.message} for event in self.owned(user, name).events]
+        return 200, {"events": told}
+
+    def traffic(self, user: User, name: str) -> Read:
+        """What the connections to its scheduler have carried."""
+        carried = self._traffic(self.owned(user, name).name)
+        fields = ("connections", "total_connections", "bytes_to_scheduler", "bytes_to_clients", "idle_seconds")
+        return 200, {field: getattr(carried, field) for field in fields}
+
+    def owned(self, user: User, name: str, verb: str = "view") -> Cluster:
+        """A user's own cluster. Raises `NotFound`, and `Forbidden` when it is another's."""
+        cluster = self._manager.find(name)
+        if cluster.record.username != user.name:
+            raise Forbidden(f"User {user.name} lacks permissions to {verb} cluster {name}")
+        return cluster
+
+
+class FastReads:
+    """Finds who can answer a request at once."""
+
+    def __init__(self, reads: Reads, authenticator: Authenticator, sessions: Sessions) -> None:
+        self._reads = reads
+        self._authenticator = authenticator
+        self._sessions = sessions
+
+    def find(self, scope: Scope) -> App | None:
+        """The app that answers, for a request without a query of somebody who is known; None for any other."""
+        if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"]:
+            return None
+        path = scope["path"]
+        if path == "/api/health":
+            return partial(_answer, self._reads.health, None)
+        if path == "/api/version":
+            return partial(_answer, self._reads.version, None)
+        match = _OF_USERS.fullmatch(path)
+        if match is None:
+            return None
+        identity = identify_by_headers(
+            self._authenticator,
+            self._sessions,
+            header(scope, b"cookie"),
+            header(scope, b"authorization"),
+            secure=scope["scheme"] == "https",
+        )
+        return None if identity is None else self._read_of(match, identity)
+
+    def _read_of(self, match: re.Match[str], identity: Identity) -> App | None:
+        for_options, name, part = match.groups()
+        if for_options:
+            options = self._reads.fixed_options
+            if options is None:
+                return None
+            return partial(_answer, partial(self._reads.options, identity.user, options), identity)
+        if name is None:
+            return partial(_answer, partial(self._reads.clusters, identity.user), identity)
+        of_cluster = {None: self._reads.cluster, "events": self._reads.events, "traffic": self._reads.traffic}
+        return partial(_answer, partial(of_cluster[part], identity.user, name), identity)
+
+
+async def _answer(
+    read: Callable[[], Read], identity: Identity | None, scope: Scope, receive: Receive, send: Send
+) -> None:
+    cookie = () if identity is None or identity.new_cookie is None else ((b"set-cookie", identity.new_cookie.encode()),)
+    try:
+        status, said = read()
+    except GatewayError as error:
+        await answer_error(send, error, cookie)
+        return
+    await answer(send, status, orjson.dumps(said), ((b"content-type", b"application/json"), *cookie))
+
+
+def report(record: ClusterRecord) -> dict[str, Any]:
+    """A cluster as lists show it. The published client takes exactly these keys."""
+    running = record.status is ClusterStatus.RUNNING
+    return {
+        "name": record.name,
+        "dashboard_route": f"/clusters/{record.name}/status" if running and record.dashboard_address else None,
+        "status": record.status,
+        "start_time": record.start_time,
+        "stop_time": record.stop_time,
+        "options": record.options,
+    }
+
+
+def full_report(record: ClusterRecord) -> dict[str, Any]:
+    """A single cluster for its owner, with what is needed to connect while it runs."""
+    running = record.status is ClusterStatus.RUNNING
+    return {
+        **report(record),
+        "tls_cert": record.tls_cert if running else None,
+        "tls_key": record.tls_key if running else None,
+    }
+
+
+def _statuses(text: str | None) -> frozenset[ClusterStatus] | None:
+    if text is None:
+        return None
+    try:
+        return frozenset(ClusterStatus(name.strip().upper()) for name in text.split(","))
+    except ValueError:
+        known = ", ".join(ClusterStatus)
+        raise InvalidRequest(f"Query 'status' is {text!r}, expected some of {known}, separated by commas") from None
