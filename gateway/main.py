@@ -214,7 +214,13 @@ async def _edges(
         websocket_message_size=limits.websocket_message_size,
         budget=budget,
     )
-    private = HttpServer(inside, at_once=inside.at_once, head_timeout=limits.head_timeout, budget=budget)
+    private = HttpServer(
+        inside,
+        at_once=inside.at_once,
+        head_timeout=limits.head_timeout,
+        websocket_message_size=limits.websocket_message_size,
+        budget=budget,
+    )
     serve_listeners = partial(
         serve_public,
         routes=routes,

@@ -25,6 +25,7 @@ import inspect
 import json
 import re
 import secrets
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -34,14 +35,13 @@ import trio
 from attrs import frozen
 from cryptography.fernet import Fernet, InvalidToken
 
+from gateway.auth.secret_compare import same_secret
 from gateway.config.fields import configurable, setting
 from gateway.config.site_errors import as_gateway_error
 from gateway.config.structure import shown
 from gateway.errors import NoAccount, Unauthorized
-from gateway.log import SiteLog
+from gateway.log import RateLimitedLog, SiteLog
 from gateway.models import User
-from gateway.proxy.hushed_log import HushedLog
-from gateway.secret_compare import same_secret
 
 if TYPE_CHECKING:
     from quart import Quart, Request, Response
@@ -105,6 +105,7 @@ class Authenticator:
     async def cleanup(self) -> None:
         """Called after the last request was served."""
 
+    @abstractmethod
     async def authenticate(self, request: "Request") -> User | tuple[User, Any]:
         """The user from whom this request comes, maybe with a context for `pre_response`. Raises `Unauthorized`."""
         raise NotImplementedError
@@ -113,9 +114,9 @@ class Authenticator:
         """Called with the answer to a request that `authenticate` has seen; it may add headers."""
 
     @cached_property
-    def _refusals(self) -> HushedLog:
+    def _refusals(self) -> RateLimitedLog:
         """Lines that strangers may cause."""
-        return HushedLog()
+        return RateLimitedLog()
 
     def account_name(self, name: object) -> str:
         """The name of the account of whoever was authenticated under this name. Raises `NoAccount`, and logs why."""

@@ -15,8 +15,7 @@ error that began it all comes first (tracebacks.py).
 import re
 from collections.abc import Iterable
 
-from gateway.backends.batch.script import STARTED
-from gateway.backends.tracebacks import cause
+from gateway.backends.tracebacks import STARTED, cause
 
 #: How much of a log's end to read, in bytes.
 READ_BYTES = 64 * 1024

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 
 from attrs import define, evolve, field, frozen
 
-from gateway.backends.batch.script import STARTED
+#: The line in a job's log that says that its script has been reached.
+STARTED = "dask-gateway: the job's script begins"
 
 #: Characters that the sentence has at most.
 MAX_LENGTH = 500

@@ -57,13 +57,17 @@ def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...],
 
 
 async def _serve(address: str, routes: Routes, limits: Limits) -> None:
-    serve_http = HttpServer(Dashboard(routes)).serve
+    server = HttpServer(
+        Dashboard(routes, limits=limits),
+        head_timeout=limits.head_timeout,
+        websocket_message_size=limits.websocket_message_size,
+    )
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         listeners = await open_listeners(address)
         for listener in listeners:
             print("listening at", listener.getsockname(), flush=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(serve_public, listeners, routes=routes, serve_http=serve_http, limits=limits))
+            nursery.start_soon(partial(serve_public, listeners, routes=routes, serve_http=server.serve, limits=limits))
             await anext(aiter(signals))
             nursery.cancel_scope.cancel()
     print("stopped")

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from gateway.errors import innermost
+from gateway.log import RateLimitedLog
 from gateway.proxy.admission import Guest
 from gateway.proxy.http_stream import SecureStream, WebStream
-from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 
 HttpStream = WebStream | SecureStream
@@ -23,7 +23,7 @@ Context = ssl.SSLContext | Callable[[], ssl.SSLContext]
 class WebDoor:
     """Serves HTTP with `serve_http(stream)`. `context` gives the TLS settings, anew for each connection if callable."""
 
-    def __init__(self, serve_http: ServeHttp, context: Context | None, limits: Limits, log: HushedLog) -> None:
+    def __init__(self, serve_http: ServeHttp, context: Context | None, limits: Limits, log: RateLimitedLog) -> None:
         self._serve_http = serve_http
         self._context = context
         self._limits = limits

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import trio
 
-from gateway.web.http_budget import Bucket
+from gateway.proxy.token_bucket import TokenBucket
 
 
 class Presence(Protocol):
@@ -85,12 +85,12 @@ class WebStream(trio.abc.HalfCloseableStream):
         self.socket: Any = _Named(stream.socket, client) if client else stream.socket
         #: Around everything that works on this stream.
         self.scope = trio.CancelScope()
-        self._overhead: Bucket | None = None
+        self._overhead: TokenBucket | None = None
         self._careful = False  # nothing has come of what was received last
 
     def meter(self) -> None:
         """From now on, bytes that are received without a limit (`max_bytes`) are TLS, and have to become data."""
-        self._overhead = Bucket(_OVERHEAD_RATE, _OVERHEAD)
+        self._overhead = TokenBucket(_OVERHEAD_RATE, _OVERHEAD)
 
     def delivered(self, size: int) -> None:
         """So many bytes of data have come of it."""

@@ -20,6 +20,7 @@ from typing import Any
 import trio
 
 from gateway.errors import innermost
+from gateway.log import RateLimitedLog
 from gateway.proxy.accept import Acceptor
 from gateway.proxy.admission import Admission, Guest
 from gateway.proxy.client_hello import MAX_HELLO
@@ -28,7 +29,6 @@ from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.detect import Arrival
 from gateway.proxy.farewell import Farewell, say_farewell
 from gateway.proxy.http import Context, HttpStream, ServeHttp, WebDoor
-from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import DEFAULT_LIMITS, Limits
 from gateway.proxy.relay.epoll_loop import EpollLoop
 from gateway.proxy.relay.pipes import Pipes
@@ -84,7 +84,7 @@ async def serve_public(
     When cancelled, no more connections are taken, open ones have `limits.shutdown_grace` seconds to end by
     themselves, and then are closed.
     """
-    log = HushedLog()
+    log = RateLimitedLog()
     door = WebDoor(serve_http, ssl_context, limits, log) if serve_http else None
     async with trio.open_nursery() as outer:
         # Shielded, and with a deadline as soon as the cancellation that is waited for outside has come.
@@ -138,7 +138,7 @@ class PublicPort:
         trust: Trust,
         connector: Connector,
         limits: Limits,
-        log: HushedLog,
+        log: RateLimitedLog,
         farewell: Callable[[str], Farewell | None],
         missed: Callable[[str], None],
     ) -> None:

@@ -9,12 +9,12 @@ from functools import partial
 import structlog
 import trio
 
+from gateway.log import RateLimitedLog
 from gateway.proxy.admission import Guest
 from gateway.proxy.connector import Connector, RefusedDestination, numeric_family
 from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.detect import Arrival
 from gateway.proxy.dialing import Dial
-from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.relay.epoll_loop import EpollLoop
 from gateway.proxy.relay.pipes import Pipes
@@ -42,7 +42,7 @@ class Switchboard:
         routes: Routes,
         connector: Connector,
         limits: Limits,
-        log: HushedLog,
+        log: RateLimitedLog,
         *,
         failed: Callable[[Arrival], None],
         left: Callable[[Guest], None],

@@ -24,12 +24,12 @@ from urllib.parse import quote, unquote
 import orjson
 
 from gateway.errors import BadRequest, Forbidden, GatewayError, Misdirected, TooLarge
+from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
-from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.memory_budget import SMALL, MemoryBudget
 from gateway.web.request_origin import HostNames, other_page
 
-_log = HushedLog()  # a log that strangers cannot flood
+_log = RateLimitedLog()  # a log that strangers cannot flood
 
 Scope = dict[str, Any]
 Message = dict[str, Any]

@@ -28,10 +28,9 @@ from hypercorn.typing import ConnectionState, LifespanState
 
 import gateway.web.hypercorn_patches  # noqa: F401 (before anything is served)
 from gateway.errors import innermost
+from gateway.log import RateLimitedLog
 from gateway.proxy.http import HttpStream
 from gateway.proxy.http_stream import Presence, SecureStream, below_tls, linger, presence_of
-from gateway.proxy.hushed_log import HushedLog
-from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.proxy.memory_budget import SMALL, MemoryBudget, ReadSize
 from gateway.web.fast_path import SimpleHttp
 from gateway.web.http_budget import REFUSAL, Budget, SharedBudget
@@ -59,13 +58,14 @@ class HttpServer:
         at_once: Callable[[Scope], bool] | None = None,
         keep_alive: float = 75.0,
         read_timeout: int | None = None,
-        head_timeout: float = DEFAULT_LIMITS.head_timeout,
-        websocket_message_size: int = DEFAULT_LIMITS.websocket_message_size,
+        head_timeout: float,
+        websocket_message_size: int,
         budget: MemoryBudget | None = None,
     ) -> None:
         """`keep_alive` is how many seconds an idle connection is kept; `read_timeout` how long a pause may be.
 
-        `head_timeout` bounds the time from a request's first byte to the end of its head.
+        `head_timeout` bounds the seconds from a request's first byte to the end of its head,
+        `websocket_message_size` the bytes of one message.
         `budget` is what all connections may hold. `at_once` tells requests that the app answers in one piece, without
         asking anybody who may take long.
         """
@@ -86,7 +86,7 @@ class HttpServer:
         self._memory = budget or MemoryBudget()
         self._state = ConnectionState(LifespanState())
         self._shared_budget = SharedBudget()
-        self._hushed = HushedLog()
+        self._hushed = RateLimitedLog()
         self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
 
     async def serve(self, stream: HttpStream) -> None:
@@ -184,7 +184,7 @@ def _guarded(app: App) -> App:
     tells the app that the client has gone; quart-trio then cancels what sends, and the close with it, so that the
     connection would stay open.
     """
-    log = HushedLog()
+    log = RateLimitedLog()
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         last: Message | None = None

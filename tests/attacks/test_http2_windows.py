@@ -11,7 +11,6 @@ from trio.testing import wait_all_tasks_blocked
 
 from gateway.web.http2_connection import PROGRESS_DEADLINE, AnswerBuffer
 from gateway.web.router import answer
-from gateway.web.server import HttpServer
 from tests.attacks.http2_peer import (
     DATA,
     END_HEADERS,
@@ -27,7 +26,7 @@ from tests.attacks.http2_peer import (
     number,
     setting,
 )
-from tests.support.proxy_peers import NegotiatedStream
+from tests.support.proxy_peers import NegotiatedStream, server_of
 
 STREAMS = 50
 NO_WINDOW = PREFACE + frame(SETTINGS, 0, 0, setting(4, 0))
@@ -48,7 +47,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def open_server() -> AsyncIterator[int]:
-    server = HttpServer(app)
+    server = server_of(app)
 
     async def serve(stream: trio.SocketStream) -> None:
         await server.serve(NegotiatedStream(stream))  # type: ignore[arg-type]

@@ -15,10 +15,10 @@ from trio.testing import MockClock
 from werkzeug.datastructures import Headers
 
 from gateway.auth.authenticator import Authenticator, Identity, Sessions, SimpleAuthenticator, identify, unauthorized
+from gateway.auth.secret_compare import same_secret
 from gateway.config.fields import SettingError
 from gateway.errors import Unauthorized
 from gateway.models import User
-from gateway.secret_compare import same_secret
 
 
 async def _no_push(path: str, headers: Headers) -> None:

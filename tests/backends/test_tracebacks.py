@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.backends.batch.script import STARTED
-from gateway.backends.tracebacks import MAX_LENGTH, cause
+from gateway.backends.tracebacks import MAX_LENGTH, STARTED, cause
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"

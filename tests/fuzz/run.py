@@ -24,6 +24,8 @@ import atheris
 import hpack
 from trio.testing import MockClock
 
+from tests.support.proxy_peers import server_of
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -46,15 +48,15 @@ with atheris.instrument_imports(
     import structlog
     import trio
 
+    from gateway.log import RateLimitedLog
     from gateway.proxy import client_hello, proxy_protocol, routes
     from gateway.proxy.admission import Admission
     from gateway.proxy.dashboard import headers
     from gateway.proxy.dashboard.app import Dashboard
     from gateway.proxy.http import WebDoor
-    from gateway.proxy.hushed_log import HushedLog
     from gateway.proxy.limits import Limits
     from gateway.web import http2_frames
-    from gateway.web.server import PROVOKED, HttpServer
+    from gateway.web.server import PROVOKED
 
 from tests.proxy.dashboard.test_headers import check_cookie_is_below  # noqa: E402
 from tests.support.hellos import openssl_hello, recorded  # noqa: E402
@@ -138,7 +140,7 @@ async def watched(scope: Any, receive: Any, send: Any) -> None:
         raise
 
 
-serve_http = HttpServer(watched, at_once=lambda scope: scope["path"] == "/at-once", keep_alive=0.01).serve
+serve_http = server_of(watched, at_once=lambda scope: scope["path"] == "/at-once", keep_alive=0.01).serve
 
 
 async def serve_http2(stream: Any) -> None:
@@ -195,7 +197,7 @@ def converse(data: bytes, serve: Any, given: int = 0) -> None:
 
 async def exchange(said: bytes, serve: Any) -> None:
     client, server = socket.socketpair()
-    door = WebDoor(serve, None, Limits(), HushedLog())
+    door = WebDoor(serve, None, Limits(), RateLimitedLog())
     with trio.fail_after(10), client:
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):

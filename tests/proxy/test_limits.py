@@ -22,7 +22,6 @@ from gateway.proxy.listeners import open_listeners
 from gateway.proxy.port import PublicPort, serve_public
 from gateway.proxy.routes import Routes
 from gateway.proxy.traffic import Traffic
-from gateway.web.server import HttpServer
 from tests.proxy.test_malformed import FRAMES, MALFORMED, answer_to
 from tests.support.hellos import openssl_hello, split
 from tests.support.proxy_peers import (
@@ -37,6 +36,7 @@ from tests.support.proxy_peers import (
     public_port,
     receive_all,
     receive_exactly,
+    server_of,
 )
 
 CLOSED = (trio.BrokenResourceError, AssertionError)
@@ -499,7 +499,7 @@ async def test_slow_clients_delay_nobody(where: str) -> None:
                 await trio.sleep(0.03)
             await trio.sleep_forever()
 
-    serve = HttpServer(hello_app).serve
+    serve = server_of(hello_app).serve
     async with (
         peer(echo) as port,
         public_port(route_to(port), serve_http=serve) as address,
@@ -529,7 +529,7 @@ async def test_malformed_input_delays_nobody() -> None:
                 slowest = max(slowest, await slowest_request(address, 0))
         return slowest
 
-    serve = HttpServer(hello_app).serve
+    serve = server_of(hello_app).serve
     async with peer(echo) as port, public_port(route_to(port), serve_http=serve) as address:
         assert 0 < await best_of(3, partial(beside, address)) < PATIENCE
 

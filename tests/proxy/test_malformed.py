@@ -9,7 +9,6 @@ from structlog.testing import capture_logs
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.limits import Limits
 from gateway.proxy.routes import Routes
-from gateway.web.server import HttpServer
 from tests.support.hellos import openssl_hello
 from tests.support.houses import open_house
 from tests.support.proxy_peers import (
@@ -23,6 +22,7 @@ from tests.support.proxy_peers import (
     http_server,
     peer,
     public_port,
+    server_of,
 )
 
 UPGRADE = (
@@ -174,7 +174,7 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
         wanted |= {b"HTTP/1.1 4", CLOSE}
     limits = Limits(hello_timeout=1, shutdown_grace=0)
     async with open_house(dashboards=Dashboard(Routes())) as house:
-        server = HttpServer(house.app, at_once=house.app.at_once, keep_alive=1)
+        server = server_of(house.app, at_once=house.app.at_once, keep_alive=1)
         async with public_port(Routes(), serve_http=server.serve, limits=limits) as address:
             for target in (b"/", b"/api/v1/clusters/", b"/clusters/abc/status/ws"):
                 with capture_logs() as logs, trio.fail_after(10):

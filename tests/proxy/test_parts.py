@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import StartError
+from gateway.log import RateLimitedLog
 from gateway.proxy.certificate import ReloadingContext
 from gateway.proxy.client_hello import More
 from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.file_limit import raise_file_limit
-from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.proxy_protocol import BadProxyHeader, ProxyHeader, parse_proxy_header
 from gateway.proxy.tcp_options import expect_life, hurry_within_host
@@ -129,7 +129,7 @@ async def test_deadlines_expire_in_order_and_spare_what_is_settled(autojump_cloc
 async def test_lines_of_a_kind_come_once_a_second(
     autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = HushedLog()
+    log = RateLimitedLog()
     for _ in range(5):
         log.info("something happened", number=1)
     log.warning("something else")

@@ -119,9 +119,18 @@ def gateways_tls(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server_context(cert, key), client
 
 
+def server_of(app: Any, **options: Any) -> HttpServer:
+    """The HTTP server of an ASGI application, with the limits of the public port where none are given."""
+    limits = {
+        "head_timeout": LIMITS.head_timeout,
+        "websocket_message_size": LIMITS.websocket_message_size,
+    }
+    return HttpServer(app, **limits | options)
+
+
 def http_server(app: Any, **options: Any) -> ServeHttp:
     """An ASGI application as the public port serves it."""
-    return HttpServer(app, **options).serve
+    return server_of(app, **options).serve
 
 
 async def hello_app(scope: Any, receive: Any, send: Any) -> None:

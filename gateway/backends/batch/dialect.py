@@ -12,6 +12,7 @@ from typing import Protocol
 from attrs import field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.commands import Answer
 from gateway.errors import GatewayError
 from gateway.models import JobId, JobReport, Role
 
@@ -34,21 +35,6 @@ class Refusal(enum.StrEnum):
 
 class StatusFailed(GatewayError):
     """The batch system did not answer the question; nothing is known of any job. The text is its own words."""
-
-
-@frozen
-class Answer:
-    """How a command ended. Its text is decoded, bytes that are none are replaced."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-    @property
-    def words(self) -> str:
-        """What the command had to say about a failure, on one line."""
-        text = self.stderr.strip() or self.stdout.strip() or f"exit code {self.returncode}"
-        return " ".join(text.split())
 
 
 @frozen(kw_only=True)

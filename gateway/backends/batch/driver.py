@@ -24,19 +24,19 @@ from attrs import evolve
 
 from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.cancellations import Endings
-from gateway.backends.batch.dialect import Answer, Dialect, Refusal, Site, StatusFailed
-from gateway.backends.batch.evidence import alive
+from gateway.backends.batch.dialect import Dialect, Refusal, Site, StatusFailed
 from gateway.backends.batch.job_names import JobNames
 from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig
 from gateway.backends.batch.poller import Poller, Queue
 from gateway.backends.batch.script import profile_hint
+from gateway.backends.commands import Answer
 from gateway.backends.launcher.client import Launcher, own_account
 from gateway.backends.launcher.settings import Settings
 from gateway.backends.log_tail import READ_BYTES, explain_end
 from gateway.backends.user_slots import UserSlots
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
-from gateway.models import JobId, JobReport, JobState, Role
+from gateway.models import JobId, JobReport, JobState, Role, alive
 from gateway.supervise import supervise
 
 log = structlog.get_logger()

@@ -16,13 +16,14 @@ import structlog
 import trio
 from attrs import field, frozen
 
-from gateway.backends.batch.dialect import Answer, Command, Dialect, Site, Status, StatusFailed
-from gateway.backends.batch.evidence import Evidence, alive, judge, next_delay, no_answer
+from gateway.backends.batch.dialect import Command, Dialect, Site, Status, StatusFailed
+from gateway.backends.batch.evidence import Evidence, judge, next_delay, no_answer
+from gateway.backends.commands import Answer
 from gateway.backends.launcher.rules import PATH
 from gateway.backends.processes import OutputTooLong, run_command
 from gateway.backends.watch import WatchBoard
 from gateway.errors import BackendUnavailable
-from gateway.models import JobId, JobReport
+from gateway.models import JobId, JobReport, alive
 
 log = structlog.get_logger()
 

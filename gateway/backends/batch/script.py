@@ -23,14 +23,12 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from gateway.backends.commands import FALLBACKS, with_fallback
+from gateway.backends.tracebacks import STARTED
 from gateway.config.structure import ShellWord
 
 _ORDINARY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # bash refuses to set these, and the shell's own work would change with IFS.
 _OWN_NAMES = frozenset(("BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "IFS", "PPID", "SHELLOPTS", "UID"))
-
-#: The line in a job's log that says that its script has been reached.
-STARTED = "dask-gateway: the job's script begins"
 
 # Jobs only: what reads a script elsewhere is not told.
 _MARK = f"""[ -z "${{SLURM_JOB_ID-}}${{PBS_JOBID-}}" ] || echo {shlex.quote(STARTED)}\n"""

@@ -47,7 +47,8 @@ from typing import Any
 
 from gateway.backends.launcher import directories
 from gateway.backends.launcher.rules import CLUSTER, LOG, LOG_PATTERN, PATH, VARIABLE, allows, directive
-from gateway.backends.launcher.settings import SETTINGS, Settings, SettingsError, read_settings, unsafe
+from gateway.backends.launcher.settings import SETTINGS, Settings, SettingsError, read_settings
+from gateway.trusted_files import unsafe
 
 MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
 MAX_TAIL = 64 * 2**10  # bytes

@@ -4,6 +4,7 @@ import os.path
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
 
 from gateway.backends.base import Driver
 from gateway.backends.batch.driver import open_batch_driver
@@ -22,6 +23,8 @@ __all__ = ["PBSBackend", "PBSClusterConfig"]
 @configurable
 class PBSBackend(JobQueueBackend):
     """Clusters whose scheduler and workers are jobs of PBS (OpenPBS, PBS Pro)."""
+
+    reads_options_of: ClassVar[type[ClusterConfig]] = PBSClusterConfig
 
     cluster_config_class: type[ClusterConfig] = setting(default=PBSClusterConfig)
     gateway_hostname: str = setting(

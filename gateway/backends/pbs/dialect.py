@@ -38,9 +38,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.batch.dialect import Answer, Command, Refusal, Site, Status, StatusFailed, Submission
+from gateway.backends.batch.dialect import Command, Refusal, Site, Status, StatusFailed, Submission
 from gateway.backends.batch.options import walltime_seconds
 from gateway.backends.batch.script import JobScript, render_script
+from gateway.backends.commands import Answer
 from gateway.backends.pbs.ids import array_of, by_array, ids_of, is_id, ranges, submitted_id
 from gateway.backends.pbs.options import PBSClusterConfig
 from gateway.backends.pbs.qstat import CAN_NEVER_RUN, SUSPENDED, Attributes, ending, jobs_in, report, waiting

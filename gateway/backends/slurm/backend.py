@@ -3,6 +3,7 @@
 import os.path
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
 
 from gateway.backends.base import Driver
 from gateway.backends.batch.driver import open_batch_driver
@@ -20,6 +21,8 @@ __all__ = ["SlurmBackend", "SlurmClusterConfig"]
 @configurable
 class SlurmBackend(JobQueueBackend):
     """Clusters whose scheduler and workers are jobs of Slurm."""
+
+    reads_options_of: ClassVar[type[ClusterConfig]] = SlurmClusterConfig
 
     cluster_config_class: type[ClusterConfig] = setting(default=SlurmClusterConfig)
 

@@ -35,8 +35,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.batch.dialect import Answer, Command, Refusal, Site, Status, StatusFailed, Submission
+from gateway.backends.batch.dialect import Command, Refusal, Site, Status, StatusFailed, Submission
 from gateway.backends.batch.script import JobScript, render_script
+from gateway.backends.commands import Answer
 from gateway.backends.slurm.ids import SlurmId, array_of, ids_of, parse_id, ranges, submitted_id
 from gateway.backends.slurm.jobs import explanation_of, explanation_of_accounting, parse_queue, records, reports_of
 from gateway.backends.slurm.options import SlurmClusterConfig

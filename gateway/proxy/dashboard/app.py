@@ -19,6 +19,7 @@ import h11
 import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
+from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.connector import Connector, RefusedDestination
 from gateway.proxy.dashboard import pages
@@ -32,13 +33,12 @@ from gateway.proxy.dashboard.headers import (
     response_headers,
 )
 from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError, WebsocketExchange
-from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.limits import Limits
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.routes import Address, Route, Routes
 from gateway.proxy.tcp_options import expect_life
 
-log = HushedLog()  # a log that strangers cannot flood
+log = RateLimitedLog()  # a log that strangers cannot flood
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

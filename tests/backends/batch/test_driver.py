@@ -13,15 +13,17 @@ from attrs import evolve
 
 from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.cancellations import PATIENCE, REPEATS
-from gateway.backends.batch.dialect import Answer, Site, StatusFailed
+from gateway.backends.batch.dialect import Site, StatusFailed
 from gateway.backends.batch.driver import BatchDriver, open_batch_driver
 from gateway.backends.batch.poller import Queue
-from gateway.backends.batch.script import PROFILE_HINT, STARTED
+from gateway.backends.batch.script import PROFILE_HINT
+from gateway.backends.commands import Answer
 from gateway.backends.log_tail import READ_BYTES
 from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
 from gateway.backends.pbs.dialect import PBS
 from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
 from gateway.backends.slurm.dialect import Slurm
+from gateway.backends.tracebacks import STARTED
 from gateway.config.cluster import ClusterConfig
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role

@@ -8,8 +8,9 @@ import trio
 import trio.testing
 
 from gateway.backends.base import ClusterRef
-from gateway.backends.batch.dialect import Answer, Site, Status, StatusFailed
+from gateway.backends.batch.dialect import Site, Status, StatusFailed
 from gateway.backends.batch.poller import ENVIRONMENT, Poller, Queue
+from gateway.backends.commands import Answer
 from gateway.backends.launcher.rules import PATH
 from gateway.backends.pbs.dialect import PBS
 from gateway.backends.slurm.dialect import Slurm

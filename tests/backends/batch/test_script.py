@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.backends.batch.script import PROFILE_HINT, STARTED, JobScript, profile_hint, render_script
+from gateway.backends.batch.script import PROFILE_HINT, JobScript, profile_hint, render_script
+from gateway.backends.tracebacks import STARTED
 from gateway.config.structure import Command, structure
 
 BASH = shutil.which("bash")

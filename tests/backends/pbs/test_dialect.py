@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.batch.dialect import Answer, Dialect, Refusal, Status, StatusFailed
+from gateway.backends.batch.dialect import Dialect, Refusal, Status, StatusFailed
+from gateway.backends.commands import Answer
 from gateway.backends.launcher import rules as launcher_rules
 from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
 from gateway.backends.pbs.dialect import MAX_MISSING_ASKED, MAX_WAITING_ASKED, PBS, format_memory

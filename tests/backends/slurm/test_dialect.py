@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.batch.dialect import Answer, Dialect, Status, StatusFailed
+from gateway.backends.batch.dialect import Dialect, Status, StatusFailed
+from gateway.backends.commands import Answer
 from gateway.backends.launcher import rules as launcher_rules
 from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
 from gateway.backends.slurm.dialect import Slurm, format_memory

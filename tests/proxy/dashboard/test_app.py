@@ -14,8 +14,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.limits import Limits
 from gateway.proxy.routes import Routes
-from gateway.web.server import HttpServer
-from tests.support.proxy_peers import LOCAL, connect, http_server, peer, public_port, receive_all
+from tests.support.proxy_peers import LOCAL, connect, http_server, peer, public_port, receive_all, server_of
 
 
 class Recorder:
@@ -50,7 +49,7 @@ async def dashboard(
 
     async with peer(handler) as port:
         routes.add("abc", f"tls://{LOCAL}:1", f"http://{LOCAL}:{port}")
-        async with public_port(routes, serve_http=HttpServer(below_prefix).serve) as address:
+        async with public_port(routes, serve_http=server_of(below_prefix).serve) as address:
             yield address
 
 
