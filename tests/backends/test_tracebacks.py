@@ -45,7 +45,7 @@ def test_real_logs_of_failures(log, words):
 
 @pytest.mark.parametrize("log", ["worker_ended", "worker_interrupted"])
 def test_real_logs_of_jobs_that_were_ended(log):
-    assert cause((LOGS / f"{log}.txt").read_text()) == ""
+    assert cause((LOGS / f"{log}.txt").read_text(), KILLED) == ""
 
 
 @pytest.mark.parametrize("log", ["no_dev_shm", "read_only_directory"])
@@ -131,10 +131,14 @@ CASES = {
 }
 
 
+#: As batch systems show that they ended a job.
+KILLED = r"slurmstepd: error: .*(?:CANCELLED|oom.kill)|=>> PBS: job killed"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_cause(name):
     text, words = CASES[name]
-    assert cause(text) == words
+    assert cause(text, KILLED) == words
 
 
 def group_of(*errors):

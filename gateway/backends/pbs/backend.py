@@ -13,6 +13,7 @@ from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.launcher.client import own_account
 from gateway.backends.launcher.site_commands import find_mistakes, own_commands, site_settings
 from gateway.backends.pbs.dialect import PBS
+from gateway.backends.pbs.launcher_rules import RULES
 from gateway.backends.pbs.options import PBSClusterConfig
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import configurable, setting
@@ -58,6 +59,4 @@ class PBSBackend(JobQueueBackend):
 
     def find_mistakes(self) -> Iterator[tuple[str, str]]:
         """Options that the launcher would not obey, each with the reason."""
-        return find_mistakes(
-            {"qsub": ("submit_command", self.submit_command), "qdel": ("cancel_command", self.cancel_command)}
-        )
+        return find_mistakes(RULES, self.submit_command, self.cancel_command)

@@ -11,6 +11,7 @@ from gateway.backends.batch.node_daemon import runs_here
 from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.launcher.site_commands import find_mistakes, own_commands, site_settings
 from gateway.backends.slurm.dialect import Slurm
+from gateway.backends.slurm.launcher_rules import RULES
 from gateway.backends.slurm.options import SlurmClusterConfig
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import configurable, setting
@@ -39,6 +40,4 @@ class SlurmBackend(JobQueueBackend):
 
     def find_mistakes(self) -> Iterator[tuple[str, str]]:
         """Options that the launcher would not obey, each with the reason."""
-        return find_mistakes(
-            {"sbatch": ("submit_command", self.submit_command), "scancel": ("cancel_command", self.cancel_command)}
-        )
+        return find_mistakes(RULES, self.submit_command, self.cancel_command)

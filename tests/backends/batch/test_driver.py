@@ -134,7 +134,7 @@ async def test_a_submission_is_one_request(launcher, cluster):
     assert request["user"] == "alice"
     assert request["seconds"] == 20
     assert request["action"] == "submit"
-    assert request["command"] == "sbatch"
+    assert request["rules"] == "slurm"
     assert request["path"] == "/opt/slurm/bin/sbatch"
     assert request["cluster"] == "c1"
     assert request["staging_directory"] == "{home}/.dask-gateway/"
@@ -300,7 +300,7 @@ async def test_find_without_an_answer(launcher, cluster, monkeypatch):
 async def test_one_cancel_for_many(launcher, cluster):
     await a_driver(launcher).cancel(cluster, [JobId(f"30_{index}") for index in range(20)])
     (request,) = launcher.requests
-    assert (request["action"], request["command"], request["arguments"]) == ("cancel", "scancel", ("30_[0-19]",))
+    assert (request["action"], request["rules"], request["arguments"]) == ("cancel", "slurm", ("30_[0-19]",))
 
 
 async def test_an_array_with_gaps_is_cancelled_as_a_whole_unless_something_is_to_stay(launcher, cluster):
@@ -652,7 +652,7 @@ async def test_jobs_that_can_never_run_are_cancelled_where_the_site_wants_it(
             assert (report.state, report.reason) == (JobState.QUEUED, "Can Never Run: ncpus")
             await trio.sleep(3)
         (request,) = launcher.requests
-        assert (request["command"], request["arguments"]) == ("qdel", ("7.pbs",))
+        assert (request["action"], request["rules"], request["arguments"]) == ("cancel", "pbs", ("7.pbs",))
 
 
 async def test_nothing_is_found_where_jobs_are_hidden(launcher, cluster, monkeypatch):

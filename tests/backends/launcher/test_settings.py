@@ -7,6 +7,7 @@ import pytest
 from gateway.backends.launcher import settings as launcher_settings
 from gateway.backends.launcher.settings import SettingsError, read_settings
 from gateway.backends.launcher.site_commands import find_mistakes, own_commands, site_settings
+from gateway.backends.slurm.launcher_rules import RULES
 from gateway.errors import StartError
 from tests.support.users import is_root
 
@@ -51,7 +52,7 @@ def test_a_mistake_is_named_with_its_line(file, text, mistake):
         read_settings(str(file))
     with pytest.raises(StartError, match=mistake):
         site_settings(str(file))
-    assert [option for option, _ in find_mistakes({}, str(file))] == [""]
+    assert [option for option, _ in find_mistakes(RULES, "", "", str(file))] == [""]
 
 
 def test_a_link_is_not_followed_and_a_folder_is_no_file(file, tmp_path):
@@ -80,9 +81,8 @@ def test_settings_that_others_could_write_are_not_obeyed(tmp_path):
 def test_paths_that_the_launcher_would_not_run_are_mistakes(tmp_path):
     program = tmp_path / "sbatch"
     program.write_text("")
-    commands = {"sbatch": ("submit_command", str(program)), "scancel": ("cancel_command", "")}
-    ((option, reason),) = find_mistakes(commands, str(tmp_path / "absent"))
+    ((option, reason),) = find_mistakes(RULES, str(program), "", str(tmp_path / "absent"))
     assert option == "submit_command"
     assert reason.startswith(f"would not be run: {program} is not run as a user: ")
-    ((_, reason),) = find_mistakes({"sbatch": ("submit_command", "/usr/bin/env")}, str(tmp_path / "absent"))
+    ((_, reason),) = find_mistakes(RULES, "/usr/bin/env", "", str(tmp_path / "absent"))
     assert "ends in /sbatch" in reason
