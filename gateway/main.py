@@ -23,7 +23,6 @@ from quart import Quart
 from gateway import __version__
 from gateway.addresses import Address, parse_address
 from gateway.auth.authenticator import Authenticator, Sessions, finished
-from gateway.clusters.certificate import server_context
 from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
@@ -38,17 +37,17 @@ from gateway.config.server import Proxy
 from gateway.config.site_errors import described
 from gateway.errors import GatewayError, StartError, innermost
 from gateway.gc_pauses import spare_survivors
-from gateway.proxy.certificate import ReloadingContext
-from gateway.proxy.connector import Connector
+from gateway.proxy.certificate import ReloadingContext, server_context
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.destinations import Destinations
+from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell
-from gateway.proxy.file_limit import raise_file_limit
-from gateway.proxy.limits import Limits as PortLimits
+from gateway.proxy.limits import PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.port import PublicPort, serve_public
 from gateway.proxy.routes import Routes
+from gateway.proxy.sockets import raise_file_limit
 from gateway.proxy.this_host import is_this_host
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store, open_store
@@ -148,8 +147,8 @@ async def serve(
         await stack.enter_async_context(spare_survivors())
         ports = await _open_ports(config, stack)
         destinations = _destinations(config, ports)
-        connector = Connector(destinations)
-        stack.enter_context(used_for_messages(connector))
+        dialer = Dialer(destinations)
+        stack.enter_context(used_for_messages(dialer))
         store = await stack.enter_async_context(
             open_store(backend.db_url, keys=encryption_keys(backend.db_encrypt_keys), debug=backend.db_debug)
         )
@@ -162,7 +161,7 @@ async def serve(
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
         stack.enter_context(routes.on_refused(manager.ask_about))
-        async with _edges(config, context, ports, manager, routes, store, connector, hearing):
+        async with _edges(config, context, ports, manager, routes, store, dialer, hearing):
             task_status.started(ports)
             _log.info(
                 "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
@@ -184,7 +183,7 @@ async def _edges(
     manager: Manager,
     routes: Routes,
     store: Store,
-    connector: Connector,
+    dialer: Dialer,
     hearing: Hearing,
 ) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
@@ -193,7 +192,7 @@ async def _edges(
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     api = create_api(manager, config.authenticator, sessions, store, partial(_traffic, relaying))
     budget = MemoryBudget(config.proxy.memory_budget)
-    heartbeats, lists = heartbeat_app(manager, connector.refusal, budget), ListRoute(manager, sessions)
+    heartbeats, lists = heartbeat_app(manager, dialer.refusal, budget), ListRoute(manager, sessions)
     hosts = HostNames(_host_names(config)) if config.authenticator.believes_anybody else None
     await _set_up(config.authenticator, api)
     api_within_budget = with_bodies_of(api, budget, 2 * BODY_LIMIT)  # as it came, and as it is understood
@@ -201,7 +200,7 @@ async def _edges(
         api=api_within_budget,
         heartbeats=heartbeats,
         lists=lists,
-        dashboards=Dashboard(routes, limits=limits, connector=connector, budget=budget),
+        dashboards=Dashboard(routes, limits=limits, dialer=dialer, budget=budget),
         prefix=config.proxy.prefix,
         secure=context is not None,
         hosts=hosts,
@@ -227,7 +226,7 @@ async def _edges(
         limits=limits,
         trusted_proxies=config.proxy.trusted_proxies,
         farewell=partial(_farewell, manager),
-        connector=connector,
+        dialer=dialer,
         missed=hearing.missed,
     )
     try:

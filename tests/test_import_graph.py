@@ -39,7 +39,7 @@ PURE = {
     "backends.local": "jobs",
     "clusters": "heartbeat heartbeat_body job_specs lifecycle quota reasons scaling timeouts workers",
     "web": "fast_parser http2_frames request_origin",
-    "proxy": "admission client_hello comm_messages destinations limits proxy_protocol routes trust",
+    "proxy": "admission client_hello comm_messages destinations limits proxy_protocol routes",
     "proxy.dashboard": "headers pages",
 }
 

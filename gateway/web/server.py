@@ -29,8 +29,7 @@ from hypercorn.typing import ConnectionState, LifespanState
 import gateway.web.hypercorn_patches  # noqa: F401 (before anything is served)
 from gateway.errors import innermost
 from gateway.log import RateLimitedLog
-from gateway.proxy.http import HttpStream
-from gateway.proxy.http_stream import Presence, SecureStream, below_tls, linger, presence_of
+from gateway.proxy.http import HttpStream, Presence, SecureStream, below_tls, linger, presence_of
 from gateway.proxy.memory_budget import SMALL, MemoryBudget, ReadSize
 from gateway.web.fast_path import SimpleHttp
 from gateway.web.http_budget import REFUSAL, Budget, SharedBudget

@@ -53,8 +53,8 @@ with atheris.instrument_imports(
     from gateway.proxy.admission import Admission
     from gateway.proxy.dashboard import headers
     from gateway.proxy.dashboard.app import Dashboard
-    from gateway.proxy.http import WebDoor
-    from gateway.proxy.limits import Limits
+    from gateway.proxy.http import HttpHandler
+    from gateway.proxy.limits import PortLimits
     from gateway.web import http2_frames
     from gateway.web.server import PROVOKED
 
@@ -71,9 +71,9 @@ def check_parser(parse: Parser, bad: type[Exception], data: bytes) -> None:
     """An answer is never taken back when more bytes come, and a wish for more is for more."""
     whole = outcome(parse, bad, data)
     half = outcome(parse, bad, data[: len(data) // 2])
-    if isinstance(whole, client_hello.More):
+    if isinstance(whole, client_hello.NeedMoreData):
         assert whole.size > len(data)
-    if not isinstance(half, client_hello.More):
+    if not isinstance(half, client_hello.NeedMoreData):
         assert half == whole
 
 
@@ -85,11 +85,11 @@ def outcome(parse: Parser, bad: type[Exception], data: bytes) -> Any:
 
 
 def hello(data: bytes) -> None:
-    check_parser(client_hello.parse_client_hello, client_hello.BadHello, data)
+    check_parser(client_hello.parse_client_hello, client_hello.MalformedClientHello, data)
 
 
 def introduction(data: bytes) -> None:
-    check_parser(proxy_protocol.parse_proxy_header, proxy_protocol.BadProxyHeader, data)
+    check_parser(proxy_protocol.parse_proxy_header, proxy_protocol.MalformedProxyHeader, data)
 
 
 def header_fields(data: bytes) -> None:
@@ -124,7 +124,7 @@ H2_BEGIN = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 
 
 table = routes.Routes()
 table.add("abc", "tls://127.0.0.1:1", "http://127.0.0.1:1")
-app = FuzzedDashboard(table, limits=Limits(dashboard_timeout=1))
+app = FuzzedDashboard(table, limits=PortLimits(dashboard_timeout=1))
 faults: list[Exception] = []
 
 
@@ -197,13 +197,13 @@ def converse(data: bytes, serve: Any, given: int = 0) -> None:
 
 async def exchange(said: bytes, serve: Any) -> None:
     client, server = socket.socketpair()
-    door = WebDoor(serve, None, Limits(), RateLimitedLog())
+    door = HttpHandler(serve, None, PortLimits(), RateLimitedLog())
     with trio.fail_after(10), client:
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             client.send(said)
         client.shutdown(socket.SHUT_WR)
-        await door.serve(server, Admission(Limits()).enter("fuzz"), "192.0.2.1", tls=False)
+        await door.serve(server, Admission(PortLimits()).enter("fuzz"), "192.0.2.1", tls=False)
 
 
 def simple(data: bytes) -> None:
