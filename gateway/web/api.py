@@ -17,7 +17,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from gateway import __version__
-from gateway.auth.authenticator import Authenticator, Sessions, finished, identify
+from gateway.auth.authenticator import Authenticator
+from gateway.auth.sessions import Sessions, finished, identify
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
 from gateway.config.site_errors import advice

@@ -8,7 +8,7 @@ query, no cookie, an outdated one) is for the API (api.py) to judge.
 
 import orjson
 
-from gateway.auth.authenticator import Sessions
+from gateway.auth.sessions import Sessions
 from gateway.clusters.manager import Manager
 from gateway.models import User
 from gateway.web.api import report

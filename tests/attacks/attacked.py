@@ -13,7 +13,8 @@ import trio
 from attrs import frozen
 
 from gateway.config.load import load
-from gateway.main import Ports, serve
+from gateway.main import serve
+from gateway.proxy.listeners import Ports
 from tests.support.fakes import FakeDriver, fake_backend
 from tests.support.houses import basic, heartbeat
 

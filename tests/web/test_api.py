@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway import __version__
-from gateway.auth.authenticator import SimpleAuthenticator
+from gateway.auth.simple import SimpleAuthenticator
 from gateway.clusters import cluster as cluster_module
 from gateway.clusters.events import time_ms
 from gateway.clusters.reasons import by_scheduler

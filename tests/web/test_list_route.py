@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.auth.authenticator import Sessions, SimpleAuthenticator
+from gateway.auth.sessions import Sessions
+from gateway.auth.simple import SimpleAuthenticator
 from gateway.models import User
 from gateway.web.list_route import ListRoute
 from tests.support.houses import open_house
