@@ -11,6 +11,9 @@ from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
+import trio
+
+_log = structlog.get_logger()
 
 
 def escape_controls(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -67,3 +70,32 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+class RateLimitedLog:
+    """A log that strangers cannot flood: each kind of line once in `seconds`, with the number of those left out."""
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._seconds = seconds
+        self._next: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Something a client did, or met."""
+        if self._due(event, fields):
+            _log.info(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Something an administrator should know."""
+        if self._due(event, fields):
+            _log.warning(event, **fields)
+
+    def _due(self, event: str, fields: dict[str, Any]) -> bool:
+        now = trio.current_time()
+        if now < self._next.get(event, 0.0):
+            self._left_out[event] = self._left_out.get(event, 0) + 1
+            return False
+        self._next[event] = now + self._seconds
+        if left_out := self._left_out.pop(event, 0):
+            fields["like_this_before"] = left_out
+        return True

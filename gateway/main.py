@@ -11,7 +11,7 @@ ones are stopped where the configuration wants that, and the tree unwinds.
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -22,8 +22,8 @@ from quart import Quart
 
 from gateway import __version__
 from gateway.addresses import Address, parse_address
-from gateway.auth.authenticator import Authenticator, Sessions, finished
-from gateway.clusters.certificate import server_context
+from gateway.auth.sessions import Sessions
+from gateway.auth.setup import prepared
 from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
@@ -35,20 +35,19 @@ from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.fields import settings_of
 from gateway.config.load import Config
 from gateway.config.server import Proxy
-from gateway.config.site_errors import described
-from gateway.errors import GatewayError, StartError, innermost
+from gateway.errors import GatewayError, StartError
 from gateway.gc_pauses import spare_survivors
-from gateway.proxy.certificate import ReloadingContext
-from gateway.proxy.connector import Connector
+from gateway.proxy.certificate import ReloadingContext, server_context
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.destinations import Destinations
+from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell
-from gateway.proxy.file_limit import raise_file_limit
-from gateway.proxy.limits import Limits as PortLimits
-from gateway.proxy.listeners import open_listeners
+from gateway.proxy.limits import PortLimits
+from gateway.proxy.listeners import Ports, open_ports
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.port import PublicPort, serve_public
 from gateway.proxy.routes import Routes
+from gateway.proxy.sockets import raise_file_limit
 from gateway.proxy.this_host import is_this_host
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store, open_store
@@ -65,31 +64,6 @@ _log = structlog.get_logger()
 
 #: The limits of the public port that are options of c.Proxy, by the same names.
 _PORT_LIMITS = [field for field in fields(PortLimits) if field.name in settings_of(Proxy)]
-
-#: Seconds that the authenticator's own setup may take.
-SETUP_DEADLINE = 60.0
-
-#: Seconds that a stop leaves to the authenticator's own cleanup.
-CLEANUP_DEADLINE = 2.0
-
-
-@frozen(kw_only=True)
-class Ports:
-    """The sockets that listen. Without a separate port for schedulers, `schedulers` is empty: `public` carries both."""
-
-    public: Sequence[socket.socket]
-    schedulers: Sequence[socket.socket]
-    private: Sequence[socket.socket]
-
-    @property
-    def name(self) -> str:
-        """The public port as people write it, with its number where port 0 was asked for."""
-        return _name(self.public[0])
-
-    @property
-    def scheduler_name(self) -> str:
-        """The port of scheduler traffic in the same way, empty when it is the public one."""
-        return _name(self.schedulers[0]) if self.schedulers else ""
 
 
 def run(config: Config) -> int:
@@ -146,10 +120,15 @@ async def serve(
     raise_file_limit()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(spare_survivors())
-        ports = await _open_ports(config, stack)
+        ports = await open_ports(
+            stack,
+            public=config.proxy.address,
+            schedulers=config.proxy.tcp_address if config.proxy.tcp_address != config.proxy.address else "",
+            private=config.gateway.address,
+        )
         destinations = _destinations(config, ports)
-        connector = Connector(destinations)
-        stack.enter_context(used_for_messages(connector))
+        dialer = Dialer(destinations)
+        stack.enter_context(used_for_messages(dialer))
         store = await stack.enter_async_context(
             open_store(backend.db_url, keys=encryption_keys(backend.db_encrypt_keys), debug=backend.db_debug)
         )
@@ -162,7 +141,17 @@ async def serve(
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
         stack.enter_context(routes.on_refused(manager.ask_about))
-        async with _edges(config, context, ports, manager, routes, store, connector, hearing):
+        inside = _Inside(
+            config=config,
+            context=context,
+            ports=ports,
+            manager=manager,
+            routes=routes,
+            store=store,
+            dialer=dialer,
+            hearing=hearing,
+        )
+        async with _edges(inside):
             task_status.started(ports)
             _log.info(
                 "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
@@ -176,106 +165,95 @@ async def serve(
     _log.info("stopped")
 
 
+@frozen(kw_only=True)
+class _Inside:
+    """What the edges stand on."""
+
+    config: Config
+    context: ReloadingContext | None
+    ports: Ports
+    manager: Manager
+    routes: Routes
+    store: Store
+    dialer: Dialer
+    hearing: Hearing
+
+    @property
+    def limits(self) -> PortLimits:
+        """The limits of the public port."""
+        return PortLimits(**{field.name: getattr(self.config.proxy, field.name) for field in _PORT_LIMITS})
+
+
 @asynccontextmanager
-async def _edges(
-    config: Config,
-    context: ReloadingContext | None,
-    ports: Ports,
-    manager: Manager,
-    routes: Routes,
-    store: Store,
-    connector: Connector,
-    hearing: Hearing,
-) -> AsyncIterator[None]:
+async def _edges(inside: _Inside) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
-    limits = PortLimits(**{field.name: getattr(config.proxy, field.name) for field in _PORT_LIMITS})
-    sessions = Sessions(config.authenticator.cookie_name, config.authenticator.cache_max_age, config.proxy.prefix)
+    config, ports, authenticator = inside.config, inside.ports, inside.config.authenticator
+    sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age, config.proxy.prefix)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
-    reads = Reads(manager, store, partial(_traffic, relaying))
-    api = create_api(manager, config.authenticator, sessions, reads)
-    budget = MemoryBudget(config.proxy.memory_budget)
-    heartbeats = heartbeat_app(manager, connector.refusal, budget)
-    find_read = FastReads(reads, config.authenticator, sessions).find
-    hosts = HostNames(_host_names(config)) if config.authenticator.believes_anybody else None
-    await _set_up(config.authenticator, api)
-    api_within_budget = with_bodies_of(api, budget, 2 * BODY_LIMIT)  # as it came, and as it is understood
-    router = Router(
-        api=api_within_budget,
-        heartbeats=heartbeats,
-        find_read=find_read,
-        dashboards=Dashboard(routes, limits=limits, connector=connector, budget=budget),
-        prefix=config.proxy.prefix,
-        secure=context is not None,
-        hosts=hosts,
-    )
-    inside = Router(api=api_within_budget, heartbeats=heartbeats, find_read=find_read, dashboards=None, hosts=hosts)
-    public = HttpServer(
-        router,
-        route=router.route,
-        head_timeout=limits.head_timeout,
-        websocket_message_size=limits.websocket_message_size,
-        budget=budget,
-    )
-    private = HttpServer(inside, route=inside.route, head_timeout=limits.head_timeout, budget=budget)
+    reads = Reads(inside.manager, inside.store, partial(_traffic, relaying))
+    api = create_api(inside.manager, authenticator, sessions, reads)
+    public, private = _http_servers(inside, api, FastReads(reads, authenticator, sessions))
     serve_listeners = partial(
         serve_public,
-        routes=routes,
-        limits=limits,
+        routes=inside.routes,
+        limits=inside.limits,
         trusted_proxies=config.proxy.trusted_proxies,
-        farewell=partial(_farewell, manager),
-        connector=connector,
-        missed=hearing.missed,
+        farewell=partial(_farewell, inside.manager),
+        dialer=inside.dialer,
+        missed=inside.hearing.missed,
     )
-    try:
-        async with trio.open_nursery() as nursery:
-            web: PublicPort = await nursery.start(
-                partial(
-                    serve_listeners,
-                    ports.public,
-                    serve_http=public.serve,
-                    schedulers=not ports.schedulers,
-                    ssl_context=context,
-                )
+    async with prepared(authenticator, api), trio.open_nursery() as nursery:
+        web: PublicPort = await nursery.start(
+            partial(
+                serve_listeners,
+                ports.public,
+                serve_http=public.serve,
+                schedulers=not ports.schedulers,
+                ssl_context=inside.context,
             )
-            if ports.schedulers:
-                relaying.append(await nursery.start(partial(serve_listeners, ports.schedulers, serve_http=None)))
-            else:
-                relaying.append(web)
-            if ports.private:
-                await nursery.start(partial(serve_listeners, ports.private, serve_http=private.serve, schedulers=False))
-            yield
-            await public.drain()
-            await private.drain()
-            nursery.cancel_scope.cancel()
-    finally:
-        await _clean_up(config.authenticator)
+        )
+        if ports.schedulers:
+            relaying.append(await nursery.start(partial(serve_listeners, ports.schedulers, serve_http=None)))
+        else:
+            relaying.append(web)
+        if ports.private:
+            await nursery.start(partial(serve_listeners, ports.private, serve_http=private.serve, schedulers=False))
+        yield
+        await public.drain()
+        await private.drain()
+        nursery.cancel_scope.cancel()
 
 
-async def _set_up(authenticator: Authenticator, api: Quart) -> None:
-    """Let a site's authenticator prepare itself. Raises StartError with what it said when it fails."""
-    name = f"{type(authenticator).__name__}.setup()"
-    with trio.move_on_after(SETUP_DEADLINE) as scope:
-        try:
-            await finished(authenticator.setup(api))
-        except Exception as error:
-            if isinstance(innermost(error), GatewayError):  # a sentence already
-                raise
-            _log.debug("the authenticator's setup failed", exc_info=error)
-            raise StartError(f"The gateway cannot start, since {name} failed: {described(error)}") from error
-    if scope.cancelled_caught:
-        raise StartError(f"The gateway cannot start, since {name} has not returned within {SETUP_DEADLINE:g} seconds")
-
-
-async def _clean_up(authenticator: Authenticator) -> None:
-    """Let a site's authenticator close what it has opened; its failure does not stop a stop."""
-    name = f"{type(authenticator).__name__}.cleanup()"
-    with trio.move_on_after(CLEANUP_DEADLINE, shield=True) as scope:
-        try:
-            await finished(authenticator.cleanup())
-        except Exception as error:  # noqa: BLE001 - a class of the site's own may raise anything
-            _log.error("the authenticator's cleanup failed", method=name, error=described(error))
-    if scope.cancelled_caught:
-        _log.warning("the authenticator's cleanup was cut short", method=name, seconds=CLEANUP_DEADLINE)
+def _http_servers(inside: _Inside, api: Quart, reads: FastReads) -> tuple[HttpServer, HttpServer]:
+    """Those of the public port and of the private one, which has no dashboards."""
+    config, manager, dialer, limits = inside.config, inside.manager, inside.dialer, inside.limits
+    budget = MemoryBudget(config.proxy.memory_budget)
+    router_of = partial(
+        Router,
+        api=with_bodies_of(api, budget, 2 * BODY_LIMIT),  # as it came, and as it is understood
+        heartbeats=heartbeat_app(manager, dialer.refusal, budget),
+        find_read=reads.find,
+        hosts=HostNames(_host_names(config)) if config.authenticator.believes_anybody else None,
+    )
+    routers = (
+        router_of(
+            dashboards=Dashboard(inside.routes, limits=limits, dialer=dialer, budget=budget),
+            prefix=config.proxy.prefix,
+            secure=inside.context is not None,
+        ),
+        router_of(dashboards=None),
+    )
+    public, private = (
+        HttpServer(
+            router,
+            route=router.route,
+            head_timeout=limits.head_timeout,
+            websocket_message_size=limits.websocket_message_size,
+            budget=budget,
+        )
+        for router in routers
+    )
+    return public, private
 
 
 def _farewell(manager: Manager, name: str) -> Farewell | None:
@@ -289,21 +267,6 @@ def _farewell(manager: Manager, name: str) -> Farewell | None:
 def _traffic(relaying: Sequence[PublicPort], name: str) -> Traffic:
     """What a cluster's connections have carried; before the port is open, nothing."""
     return relaying[0].traffic(name) if relaying else Traffic()
-
-
-async def _open_ports(config: Config, stack: AsyncExitStack) -> Ports:
-    async def listen(address: str) -> Sequence[socket.socket]:
-        listeners = await open_listeners(address) if address else []
-        for listener in listeners:
-            stack.enter_context(closing(listener))
-        return listeners
-
-    proxy = config.proxy
-    return Ports(
-        public=await listen(proxy.address),
-        schedulers=await listen(proxy.tcp_address if proxy.tcp_address != proxy.address else ""),
-        private=await listen(config.gateway.address),
-    )
 
 
 def _destinations(config: Config, ports: Ports) -> Destinations:
@@ -325,11 +288,6 @@ def _destinations(config: Config, ports: Ports) -> Destinations:
         networks=config.proxy.scheduler_networks,
         jobs_here=lambda: config.backend.jobs_run_here,
     )
-
-
-def _name(listener: socket.socket) -> str:
-    name = listener.getsockname()
-    return str(Address(*name[:2])) if isinstance(name, tuple) else f"unix:{name}"
 
 
 def _host_names(config: Config) -> Iterator[str]:

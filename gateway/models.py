@@ -5,7 +5,7 @@ everything that is waited for uses `trio.current_time()` instead.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NewType
 
 from attrs import field, frozen
@@ -133,3 +133,8 @@ class SubmissionRecord:
     role: Role
     count: int
     jobs: tuple[JobId, ...] | None = None
+
+
+def alive(jobs: Iterable[tuple[JobId, JobReport]]) -> list[JobId]:
+    """The jobs that are not known to be gone; those that are presumed so may come back."""
+    return [job for job, report in jobs if report.state is not JobState.GONE or report.presumed]

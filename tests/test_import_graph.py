@@ -1,224 +1,73 @@
-"""Imports go down only.
+"""The rooms of the house, and the doors between them.
 
-Every module of the package has a line in the table: its layer, and its name.
-A module may import what stands in its own layer or below. In the two lowest
-layers there is no I/O, no clock and no event loop. What a type checker alone
-imports does not count.
+A room is a package below gateway/; the floor itself holds what all rooms may
+use, and the programs, which use every room. The docstring of a room says what
+it is for and which rooms it may import, and that is held to be true here: no
+more and no less, never in a circle. The table in docs/architecture.md is made
+of these docstrings. What a type checker alone imports does not count.
+
+Pure modules do no I/O, read no clock and know no event loop, so that tests
+reach all of them (check_coverage.py): they stand in a list here.
 """
 
 import ast
+import importlib
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 import gateway
 
-LAYERS = ("values", "pure", "io", "trees", "edge", "root")
+ROOT = Path(gateway.__file__).parent
 
-TABLE = """
-values  gateway
-values  gateway.addresses
-values  gateway.auth
-values  gateway.backends
-values  gateway.backends.batch
-values  gateway.backends.launcher
-values  gateway.backends.local
-values  gateway.backends.pbs
-values  gateway.backends.slurm
-values  gateway.clusters
-values  gateway.config
-values  gateway.config.cluster
-values  gateway.config.compat
-values  gateway.config.fields
-values  gateway.config.site_errors
-values  gateway.config.structure
-values  gateway.config.traits
-values  gateway.demo
-values  gateway.errors
-values  gateway.models
-values  gateway.proxy
-values  gateway.proxy.dashboard
-values  gateway.proxy.limits
-values  gateway.proxy.relay
-values  gateway.secret_compare
-values  gateway.store
-values  gateway.web
+#: Modules that use every room, and that no other module imports.
+PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "proxy.__main__"}
 
-pure    gateway.backends.base
-pure    gateway.backends.batch.cancellations
-pure    gateway.backends.batch.dialect
-pure    gateway.backends.batch.evidence
-pure    gateway.backends.batch.options
-pure    gateway.backends.batch.script
-pure    gateway.backends.batch.submit_options
-pure    gateway.backends.commands
-pure    gateway.backends.exit_words
-pure    gateway.backends.launcher.rules
-pure    gateway.backends.launcher.sudo
-pure    gateway.backends.local.jobs
-pure    gateway.backends.log_tail
-pure    gateway.backends.pbs.arguments
-pure    gateway.backends.pbs.dialect
-pure    gateway.backends.pbs.ids
-pure    gateway.backends.pbs.options
-pure    gateway.backends.pbs.qstat
-pure    gateway.backends.pbs.refusals
-pure    gateway.backends.slurm.arguments
-pure    gateway.backends.slurm.dialect
-pure    gateway.backends.slurm.ids
-pure    gateway.backends.slurm.jobs
-pure    gateway.backends.slurm.options
-pure    gateway.backends.slurm.refusals
-pure    gateway.backends.tracebacks
-pure    gateway.clusters.heartbeat
-pure    gateway.clusters.heartbeat_body
-pure    gateway.clusters.job_specs
-pure    gateway.clusters.lifecycle
-pure    gateway.clusters.quota
-pure    gateway.clusters.reasons
-pure    gateway.clusters.scaling
-pure    gateway.clusters.timeouts
-pure    gateway.clusters.workers
-pure    gateway.config.backend
-pure    gateway.config.carry
-pure    gateway.config.original_classes
-pure    gateway.config.registry
-pure    gateway.config.server
-pure    gateway.config.user_options
-pure    gateway.proxy.admission
-pure    gateway.proxy.client_hello
-pure    gateway.proxy.comm_messages
-pure    gateway.proxy.dashboard.headers
-pure    gateway.proxy.dashboard.pages
-pure    gateway.proxy.destinations
-pure    gateway.proxy.proxy_protocol
-pure    gateway.proxy.routes
-pure    gateway.proxy.trust
-pure    gateway.web.fast_parser
-pure    gateway.web.http2_frames
-pure    gateway.web.request_origin
+#: Room → its pure modules.
+PURE = {
+    "": "addresses errors models",
+    "auth": "secret_compare",
+    "config": """backend carried carry cluster compat fields option_fields original_classes registry server site_errors
+        structure traits user_options""",
+    "backends": "base commands exit_words log_tail tracebacks",
+    "backends.batch": "cancellations dialect evidence options script submit_options",
+    "backends.launcher": "request rules sudo",
+    "backends.slurm": "arguments dialect ids jobs launcher_rules options refusals",
+    "backends.pbs": "arguments dialect ids launcher_rules options qstat refusals",
+    "backends.local": "jobs",
+    "clusters": "heartbeat heartbeat_body job_specs lifecycle quota reasons scaling timeouts workers",
+    "web": "fast_parser http2_frames request_origin",
+    "proxy": "admission client_hello comm_messages destinations limits proxy_protocol routes",
+    "proxy.dashboard": "headers pages",
+}
 
-io      gateway.backends.batch.node_daemon
-io      gateway.backends.launcher.client
-io      gateway.backends.launcher.directories
-io      gateway.backends.launcher.program
-io      gateway.backends.launcher.settings
-io      gateway.backends.launcher.site_commands
-io      gateway.backends.local.accounts
-io      gateway.backends.local.files
-io      gateway.backends.local.process
-io      gateway.backends.local.sessions
-io      gateway.backends.processes
-io      gateway.backends.removal
-io      gateway.backends.user_slots
-io      gateway.backends.watch
-io      gateway.clusters.certificate
-io      gateway.clusters.changes
-io      gateway.clusters.events
-io      gateway.clusters.hearing
-io      gateway.clusters.scheduler_client
-io      gateway.config.file
-io      gateway.config.source_places
-io      gateway.gc_pauses
-io      gateway.log
-io      gateway.proxy.answer_headers
-io      gateway.proxy.certificate
-io      gateway.proxy.connector
-io      gateway.proxy.dashboard.upstream
-io      gateway.proxy.deadlines
-io      gateway.proxy.file_limit
-io      gateway.proxy.handshakes
-io      gateway.proxy.http_stream
-io      gateway.proxy.hushed_log
-io      gateway.proxy.listeners
-io      gateway.proxy.memory_budget
-io      gateway.proxy.relay.pipes
-io      gateway.proxy.resolver
-io      gateway.proxy.tcp_options
-io      gateway.proxy.this_host
-io      gateway.proxy.traffic
-io      gateway.store.database
-io      gateway.store.engines
-io      gateway.store.errors
-io      gateway.store.keys
-io      gateway.store.tables
-io      gateway.store.writer
-io      gateway.supervise
-io      gateway.systemd
-io      gateway.web.http_budget
-io      gateway.web.pace
-
-trees   gateway.backends.batch.driver
-trees   gateway.backends.batch.job_names
-trees   gateway.backends.batch.poller
-trees   gateway.backends.local.backend
-trees   gateway.backends.local.driver
-trees   gateway.backends.pbs.backend
-trees   gateway.backends.slurm.backend
-trees   gateway.clusters.cluster
-trees   gateway.clusters.manager
-trees   gateway.clusters.record
-trees   gateway.clusters.services
-trees   gateway.clusters.submissions
-trees   gateway.clusters.worker_keeper
-
-edge    gateway.auth.authenticator
-edge    gateway.proxy.accept
-edge    gateway.proxy.dashboard.app
-edge    gateway.proxy.detect
-edge    gateway.proxy.dialing
-edge    gateway.proxy.farewell
-edge    gateway.proxy.http
-edge    gateway.proxy.port
-edge    gateway.proxy.relay.epoll_loop
-edge    gateway.proxy.relay.relay
-edge    gateway.proxy.switchboard
-edge    gateway.web.api
-edge    gateway.web.fast_path
-edge    gateway.web.heartbeat_route
-edge    gateway.web.http1_connection
-edge    gateway.web.http2_connection
-edge    gateway.web.hypercorn_patches
-edge    gateway.web.reads
-edge    gateway.web.router
-edge    gateway.web.server
-
-root    gateway.__main__
-root    gateway.cli
-root    gateway.config.load
-root    gateway.config.render
-root    gateway.config.resolve
-root    gateway.demo.client
-root    gateway.demo.program
-root    gateway.main
-root    gateway.proxy.__main__
-"""
-
-PLACE = {name: LAYERS.index(layer) for layer, name in (line.split() for line in TABLE.split("\n") if line)}
-PURE = LAYERS.index("pure")
-
-#: What the two lowest layers do without.
+#: What pure modules do without.
 IMPURE = {"asyncio", "httpcore", "logging", "os", "quart", "socket", "structlog", "subprocess", "threading"}
 IMPURE |= {"time", "trio"}
 #: Below `os`, and yet only about texts.
 TEXTS_ONLY = {"os.path"}
 
-ROOT = Path(gateway.__file__).parent
 
-
-def modules():
-    """Every module of the package: name → file."""
+def modules() -> dict[str, Path]:
+    """Every module: its name below `gateway` (the package itself: "") → its file."""
     names = {}
     for file in ROOT.rglob("*.py"):
-        parts = ("gateway", *file.relative_to(ROOT).with_suffix("").parts)
+        parts = file.relative_to(ROOT).with_suffix("").parts
         names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
     return names
 
 
-def imports(source):
+MODULES = modules()
+ROOMS = sorted(name for name, file in MODULES.items() if file.name == "__init__.py" and name not in ("", *PROGRAMS))
+PURE_MODULES = {f"{room}.{name}".strip(".") for room, names in PURE.items() for name in names.split()}
+
+
+def imports(source: str) -> set[str]:
     """The dotted names that a source imports when it runs, wherever in it."""
-    found = set()
-    pending = [ast.parse(source)]
+    found: set[str] = set()
+    pending: list[ast.AST] = [ast.parse(source)]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -229,16 +78,66 @@ def imports(source):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute here"
-            # `from gateway import models` may name a module
-            inside = {f"{node.module}.{alias.name}" for alias in node.names} & PLACE.keys()
-            found |= inside or {node.module}
+            assert node.module is not None
+            # `from gateway.proxy import pages` names a module
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in whole if name.removeprefix("gateway.") in MODULES} or {node.module}
     return found
 
 
-GRAPH = {name: imports(file.read_text()) for name, file in modules().items()}
+def ours(names: set[str]) -> set[str]:
+    """Of dotted names those that are modules of ours, below `gateway`."""
+    return {name.removeprefix("gateway").removeprefix(".") for name in names if name.split(".")[0] == "gateway"}
 
 
-def test_the_reader_of_imports():
+IMPORTS = {name: imports(file.read_text()) for name, file in MODULES.items()}
+GRAPH = {name: ours(found) & MODULES.keys() for name, found in IMPORTS.items()}
+
+
+def room_of(module: str) -> str:
+    """The room that a module is in: "" for the floor."""
+    return module if module in ROOMS else module.rpartition(".")[0]
+
+
+def arrows() -> dict[str, set[str]]:
+    """Room → the other rooms that it imports; programs are in no room."""
+    found: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for module in GRAPH.keys() - PROGRAMS:
+        if room := room_of(module):
+            found[room] |= {room_of(other) for other in GRAPH[module]} - {"", room}
+    return found
+
+
+def says(room: str) -> tuple[str, set[str]]:
+    """What the docstring of a room says: what it is for, and what it may import."""
+    docstring = importlib.import_module(f"gateway.{room}").__doc__ or ""
+    match = re.search(r"^May import: (.*?)\.$", docstring, re.DOTALL | re.MULTILINE)
+    assert match, f"gateway/{room.replace('.', '/')}/__init__.py says what it may import"
+    names = " ".join(match[1].split())
+    return docstring.partition("\n")[0], set() if names == "no other room" else set(names.split(", "))
+
+
+def upwards() -> Iterator[str]:
+    """The rooms, each after those that it may import. Fails on a circle."""
+    left = {room: says(room)[1] for room in ROOMS}
+    while left:
+        free = sorted(room for room, below in left.items() if not below & left.keys())
+        assert free, f"rooms import each other: {left}"
+        yield from free
+        for room in free:
+            del left[room]
+
+
+def table() -> str:
+    """The rooms as docs/architecture.md shows them, those on top first."""
+    rows = [(room, *says(room)) for room in reversed(list(upwards()))]
+    return "".join(
+        f"| `{room.replace('.', '/')}/` | {purpose} | {' '.join(f'`{name}`' for name in sorted(below)) or '–'} |\n"
+        for room, purpose, below in rows
+    )
+
+
+def test_the_reader_of_imports() -> None:
     source = (
         "import os.path\nfrom gateway import models, __version__\nif TYPE_CHECKING:\n  import trio\nelse:\n  import re"
     )
@@ -246,57 +145,67 @@ def test_the_reader_of_imports():
     assert imports("def f():\n  from gateway.main import run") == {"gateway.main"}
 
 
-def test_every_module_has_its_place():
-    assert sorted(PLACE) == sorted(GRAPH)
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_what_it_says(room: str) -> None:
+    assert arrows()[room] == says(room)[1]
 
 
-def test_the_table_names_nothing_twice():
-    assert len(PLACE) == len([line for line in TABLE.split("\n") if line])
+def test_rooms_do_not_import_in_circles() -> None:
+    assert sorted(upwards()) == ROOMS
 
 
-@pytest.mark.parametrize("name", sorted(GRAPH))
-def test_imports_go_down(name):
-    if name == "gateway.cli":  # the last to know
-        assert not any("gateway.cli" in GRAPH[other] for other in GRAPH if not other.endswith("__main__"))
-    up = {other for other in GRAPH[name] & PLACE.keys() if PLACE[other] > PLACE[name]}
-    assert not up, f"{name} ({LAYERS[PLACE[name]]}) imports {sorted(up)} from above"
+def test_backends_and_the_proxy_do_not_know_each_other_or_clusters() -> None:
+    found: Mapping[str, set[str]] = arrows()
+    for room, below in found.items():
+        kin = room.split(".")[0]
+        if kin in ("backends", "proxy"):
+            assert {other.split(".")[0] for other in below} <= {kin, "config"}
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(PLACE) if PLACE[name] <= PURE])
-def test_pure_modules_stay_pure(name):
-    impure = {other for other in GRAPH.get(name, ()) - TEXTS_ONLY if other.split(".")[0] in IMPURE}
+def test_nobody_imports_a_program() -> None:
+    for module in GRAPH.keys() - PROGRAMS:
+        assert not GRAPH[module] & PROGRAMS, module
+    assert not any("cli" in GRAPH[module] for module in PROGRAMS - {"__main__"})
+
+
+def test_the_floor_imports_no_room() -> None:
+    for module in GRAPH.keys() - PROGRAMS:
+        if not room_of(module):
+            assert not {room_of(other) for other in GRAPH[module]} - {""}, module
+
+
+def test_the_floor_can_be_seen_at_a_glance() -> None:
+    assert (
+        len([entry for entry in ROOT.iterdir() if not entry.name.startswith("__p") and entry.stem != "__init__"]) <= 20
+    )
+
+
+def test_the_page_shows_the_rooms() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    assert table() in page, f"the table in docs/architecture.md should be:\n{table()}"
+
+
+def test_pure_modules_are_there() -> None:
+    assert not PURE_MODULES - MODULES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(PURE_MODULES))
+def test_pure_modules_stay_pure(name: str) -> None:
+    impure = {other for other in IMPORTS[name] - TEXTS_ONLY if other.split(".")[0] in IMPURE}
     assert not impure, f"{name} imports {sorted(impure)}"
+    packages = {module for module, file in MODULES.items() if file.name == "__init__.py"}
+    assert not GRAPH[name] - PURE_MODULES - packages
 
 
-def inside(name, package):
-    return name == package or name.startswith(f"{package}.")
+def test_nothing_imports_in_circles() -> None:
+    done: set[str] = set()
+    under_way: list[str] = []
 
-
-def test_backends_and_the_proxy_do_not_know_each_other():
-    for name, found in GRAPH.items():
-        for own, other in (("gateway.backends", "gateway.proxy"), ("gateway.proxy", "gateway.backends")):
-            if inside(name, own):
-                assert not [module for module in found if inside(module, other)], name
-
-
-@pytest.mark.parametrize("package", ["gateway.backends", "gateway.proxy"])
-def test_backends_and_the_proxy_do_not_know_clusters(package):
-    trees = LAYERS.index("trees")
-    for name in GRAPH:
-        if inside(name, package) and not name.endswith("__main__"):  # a program, which puts parts together
-            outside = {module for module in GRAPH[name] & PLACE.keys() if not inside(module, package)}
-            assert not [module for module in outside if PLACE[module] >= trees], name
-
-
-def test_nothing_imports_in_circles():
-    """Where all imports go down, circles are possible inside a layer only; and not there either."""
-    done, under_way = set(), []
-
-    def visit(name):
+    def visit(name: str) -> None:
         assert name not in under_way, f"a circle: {' → '.join([*under_way, name])}"
         if name not in done:
             under_way.append(name)
-            for other in sorted(GRAPH[name] & GRAPH.keys()):
+            for other in sorted(GRAPH[name]):
                 visit(other)
             done.add(under_way.pop())
 

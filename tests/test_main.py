@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from gateway.config.load import load
 from gateway.errors import StartError, innermost
-from gateway.main import Ports, _api_url, _hear_signals, run, serve
+from gateway.main import _api_url, _hear_signals, run, serve
+from gateway.proxy.listeners import Ports
 from tests.e2e.house import open_gateway
 from tests.support.fakes import fake_backend
 from tests.support.hellos import openssl_hello

@@ -1,4 +1,4 @@
-"""Which program a configured command means: the one rule that all backends share (pure).
+"""Commands: which program a configured one means, and what one that has ended answered (pure).
 
 The scripts `dask-scheduler` and `dask-worker` are gone since distributed
 2026.6; `dask scheduler` and `dask worker` took their place. Configurations
@@ -7,6 +7,8 @@ back to the new one beside it.
 """
 
 from collections.abc import Callable, Mapping
+
+from attrs import frozen
 
 #: Old script → the words that replace it.
 FALLBACKS: Mapping[str, tuple[str, ...]] = {
@@ -27,3 +29,18 @@ def with_fallback(command: tuple[str, ...], which: Callable[[str], str | None]) 
         return command
     program, *words = FALLBACKS[name]
     return (folder + slash + program, *words, *command[1:])
+
+
+@frozen
+class Answer:
+    """How a command ended. Its text is decoded, bytes that are none are replaced."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def words(self) -> str:
+        """What the command had to say about a failure, on one line."""
+        text = self.stderr.strip() or self.stdout.strip() or f"exit code {self.returncode}"
+        return " ".join(text.split())

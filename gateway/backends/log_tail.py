@@ -15,8 +15,7 @@ error that began it all comes first (tracebacks.py).
 import re
 from collections.abc import Iterable
 
-from gateway.backends.batch.script import STARTED
-from gateway.backends.tracebacks import cause
+from gateway.backends.tracebacks import STARTED, cause
 
 #: How much of a log's end to read, in bytes.
 READ_BYTES = 64 * 1024
@@ -57,13 +56,16 @@ def log_tail(data: bytes, secrets: Iterable[str] = ()) -> str:
     return tail.encode()[-MAX_BYTES:].decode("utf-8", "ignore")
 
 
-def explain_end(end: str, log: bytes, secrets: Iterable[str] = (), *, name: str = "", hint: str = "") -> str:
+def explain_end(
+    end: str, log: bytes, secrets: Iterable[str] = (), *, name: str = "", hint: str = "", killed: str = ""
+) -> str:
     """How a job ended and what the end of its log tells, for its user, the cause first; empty if there is nothing.
 
     `end` is how it ended in the words of whoever ran it, a sentence; `name` is what the log is called for people;
-    `hint` is what may have been the reason if the log names no cause.
+    `hint` is what may have been the reason if the log names no cause; `killed` is a pattern of the lines by which the
+    batch system shows that it ended the job.
     """
-    found = cause(_clean(log, secrets))
+    found = cause(_clean(log, secrets), killed)
     tail = log_tail(log.replace(f"{STARTED}\n".encode(), b""), secrets)
     lines = [end] if end else []
     if found:

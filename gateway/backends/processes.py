@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 import trio
 
-from gateway.backends.batch.dialect import Answer
+from gateway.backends.commands import Answer
 
 log = structlog.get_logger()
 

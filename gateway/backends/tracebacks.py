@@ -20,7 +20,8 @@ from collections.abc import Iterator
 
 from attrs import define, evolve, field, frozen
 
-from gateway.backends.batch.script import STARTED
+#: The line in a job's log that says that its script has been reached.
+STARTED = "dask-gateway: the job's script begins"
 
 #: Characters that the sentence has at most.
 MAX_LENGTH = 500
@@ -40,11 +41,8 @@ _NO_NAMES = frozenset(("Error", "Exception", "Warning"))
 _EDGE = re.compile(r"\A\s*[|+] ?")
 _MEMBER = re.compile(r"\s*\+(?:-\+)?-{10,} (?P<number>\d+|\.\.\.) -{10,}$")
 _GROUP_END = re.compile(r"\s*\+-{20,}$")
-#: From here on a log shows how a job is ended, not why.
-_ENDED = re.compile(
-    r"distributed\._signals - INFO - Received signal|slurmstepd: error: .*(?:CANCELLED|oom.kill)"
-    r"|=>> PBS: job killed"
-)
+#: From here on a log shows how a job is ended, not why; `cause` takes what a batch system adds.
+_ENDED = r"distributed\._signals - INFO - Received signal"
 #: From here on it shows that again: the job was requeued, and goes on with the same log.
 _BEGUN = re.compile(rf"Start Nanny at|State start$|Start worker at|{STARTED}$")
 
@@ -95,12 +93,13 @@ class Raised:
         return self.short_name in _GROUPS or _EMPTY.search(self.words) is not None
 
 
-def cause(text: str) -> str:
+def cause(text: str, killed: str = "") -> str:
     """The error that made a program fail, in a sentence on one line, by the end of its log; empty when none is seen.
 
-    At most `MAX_LENGTH` characters. The text has to be free of secrets and control characters already.
+    At most `MAX_LENGTH` characters. The text has to be free of secrets and control characters already. `killed` is a
+    pattern of the lines by which the batch system shows that it ended the job.
     """
-    for chain in reversed(list(chains(text))):
+    for chain in reversed(list(chains(text, killed))):
         if sentence := _sentence(chain):
             return sentence if len(sentence) <= MAX_LENGTH else sentence[: MAX_LENGTH - 1] + "…"
     return ""
@@ -123,9 +122,12 @@ def _told(error: Raised) -> str:
     return error.words + (f" ({error.place})" if error.place else "") + hint
 
 
-def chains(text: str) -> Iterator[list[Raised]]:
-    """The chains of errors whose tracebacks a text holds, each with its first error first."""
-    reader = _Reader()
+def chains(text: str, killed: str = "") -> Iterator[list[Raised]]:
+    """The chains of errors whose tracebacks a text holds, each with its first error first.
+
+    For `killed` see `cause`.
+    """
+    reader = _Reader(re.compile("|".join(filter(None, (_ENDED, killed)))))
     for line in text.split("\n"):
         reader.read(line)
         if reader.complete:
@@ -139,6 +141,7 @@ def chains(text: str) -> Iterator[list[Raised]]:
 class _Reader:
     """Reads a log line by line; `complete` is a chain to which no more can belong."""
 
+    end: re.Pattern[str]
     chain: list[Raised] = field(factory=list)
     complete: list[Raised] = field(factory=list)
     inside: bool = False  # a traceback: its last line is the next that names an error
@@ -151,7 +154,7 @@ class _Reader:
 
     def read(self, line: str) -> None:
         """Take one more line into account."""
-        self.ended = _ENDED.search(line) is not None or (self.ended and not _BEGUN.search(line))
+        self.ended = self.end.search(line) is not None or (self.ended and not _BEGUN.search(line))
         if self.ended:
             self.inside = False
         elif member := _MEMBER.match(line):

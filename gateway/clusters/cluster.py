@@ -25,7 +25,6 @@ import trio
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef
-from gateway.backends.batch.evidence import alive
 from gateway.backends.log_tail import bounded, redact
 from gateway.clusters.changes import Changes
 from gateway.clusters.events import Events, time_ms
@@ -42,7 +41,7 @@ from gateway.clusters.worker_keeper import QUEUE_RETRY, TOO_MANY_WAIT, WorkerKee
 from gateway.clusters.workers import Workers
 from gateway.config.cluster import ClusterConfig
 from gateway.errors import BackendUnavailable, ClusterFailed, Conflict, JobError, JobRefused, QueueFull
-from gateway.models import ClusterRecord, ClusterStatus, JobId, JobReport, JobState, SubmissionRecord
+from gateway.models import ClusterRecord, ClusterStatus, JobId, JobReport, JobState, SubmissionRecord, alive
 from gateway.supervise import FOR_EVER, describe, supervise
 
 _log = structlog.get_logger()

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 import trio
 
+from gateway.auth.secret_compare import same_secret
 from gateway.clusters.certificate import new_cluster_certificate
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.events import time_ms
@@ -32,7 +33,6 @@ from gateway.config.structure import shown
 from gateway.config.user_options import Options, checked_configuration
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TryAgainLater, Unauthorized
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
-from gateway.secret_compare import same_secret
 from gateway.store.writer import StoreError
 from gateway.supervise import FOR_EVER, supervise
 

@@ -18,8 +18,8 @@ from attrs import frozen
 from gateway.addresses import Address
 from gateway.clusters.timeouts import Answer
 from gateway.errors import Conflict
-from gateway.proxy.connector import Connector
 from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError
+from gateway.proxy.dialer import Dialer
 from gateway.proxy.resolver import LookUpError, NoSuchName
 from gateway.proxy.routes import parse_address
 
@@ -44,17 +44,17 @@ _OUR_OWN = frozenset(
 )
 
 #: What connects, in every task that was started below `used_for_messages`.
-_CONNECTOR: ContextVar[Connector] = ContextVar("_CONNECTOR")
+_DIALER: ContextVar[Dialer] = ContextVar("_DIALER")
 
 
 @contextmanager
-def used_for_messages(connector: Connector) -> Iterator[None]:
-    """While entered, messages by tasks that are started meanwhile go where this connector allows; else anywhere."""
-    token = _CONNECTOR.set(connector)
+def used_for_messages(dialer: Dialer) -> Iterator[None]:
+    """While entered, messages by tasks that are started meanwhile go where this dialer allows; else anywhere."""
+    token = _DIALER.set(dialer)
     try:
         yield
     finally:
-        _CONNECTOR.reset(token)
+        _DIALER.reset(token)
 
 
 class SchedulerUnreachable(Conflict):
@@ -97,18 +97,18 @@ async def ask_scheduler(api_address: str, token: str) -> Asked:
 
     The cluster's token says whose look-up of a name it is, and is not sent: somebody else may listen there by now.
     """
-    connector = _CONNECTOR.get(None) or Connector()
+    dialer = _DIALER.get(None) or Dialer()
     try:
         # Apart from what follows: a name server's silence is not the scheduler's.
         with trio.fail_after(ATTEMPT_DEADLINE):
-            await connector.look_up(token, parse_address(api_address))
+            await dialer.look_up(token, parse_address(api_address))
     except NoSuchName as error:
         return Asked(Answer.SILENT, str(error))
     except (LookUpError, trio.TooSlowError) as error:
         return Asked(Answer.NOT_ASKED, str(error) or "its name cannot be looked up in time")
     try:
         with trio.fail_after(2 * ATTEMPT_DEADLINE):
-            status = await _exchange(connector, api_address, token, "GET", "/api/health")
+            status = await _exchange(dialer, api_address, token, "GET", "/api/health")
     except ConnectionRefusedError:
         return Asked(Answer.REFUSED, "nothing listens at its address any more")
     except LookUpError as error:
@@ -129,12 +129,12 @@ async def _post(api_address: str, token: str, message: dict[str, Any]) -> int:
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
     ]
-    connector = _CONNECTOR.get(None) or Connector()
-    return await _exchange(connector, api_address, token, "POST", "/api/comm", headers, body)
+    dialer = _DIALER.get(None) or Dialer()
+    return await _exchange(dialer, api_address, token, "POST", "/api/comm", headers, body)
 
 
 async def _exchange(
-    connector: Connector,
+    dialer: Dialer,
     api_address: str,
     token: str,
     method: str,
@@ -146,7 +146,7 @@ async def _exchange(
     address = parse_address(api_address)
     name = str(Address(*address))
     # A token stands for its cluster as well as the name does, which is not known here.
-    async with await connector.connect(token, address, ATTEMPT_DEADLINE) as stream:
+    async with await dialer.connect(token, address, ATTEMPT_DEADLINE) as stream:
         exchange = HttpExchange(stream)
         await exchange.send(
             h11.Request(method=method, target=target, headers=[("Host", name), ("Connection", "close"), *headers])

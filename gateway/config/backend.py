@@ -7,17 +7,20 @@ here; their help says so.
 import base64
 import binascii
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from gateway.backends.base import Driver
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import SettingError, configurable, setting
 from gateway.config.user_options import Options
+
+if TYPE_CHECKING:
+    from gateway.backends.base import Driver
 
 
 def encryption_keys(keys: tuple[str | bytes, ...]) -> tuple[str, ...]:
@@ -70,6 +73,9 @@ class Backend:
     #: The host under which jobs reach a gateway that listens on all interfaces; empty: this host's own name.
     default_host: ClassVar[str] = ""
 
+    #: The class whose options a backend reads: its `cluster_config_class` has to be a subclass.
+    reads_options_of: ClassVar[type[ClusterConfig]] = ClusterConfig
+
     #: A logger of the standard library, for classes of a site's own; load.py puts it here.
     log: ClassVar[Any]
 
@@ -93,7 +99,8 @@ class Backend:
         """Whether jobs are processes of this host, which reach the gateway by its loopback interface."""
         return self.default_host == "127.0.0.1"
 
-    def open_driver(self) -> AbstractAsyncContextManager[Driver]:
+    @abstractmethod
+    def open_driver(self) -> "AbstractAsyncContextManager[Driver]":
         """Bring the backend to life: `async with backend.open_driver() as driver`."""
         raise NotImplementedError
 

@@ -21,23 +21,20 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from gateway.config.carried import PlainTrait, Shadow, complete_afterwards, narrowed, new_setting
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import (
     DynamicDefault,
     Setting,
-    SettingError,
-    compute_defaults,
     configurable,
     default_of,
     dynamic_default,
     field_of,
-    is_secret_name,
     nearest,
     setting_of,
     settings_of,
-    structure_setting,
 )
-from gateway.config.traits import Read, default_value, handler_of, is_option, is_trait, read
+from gateway.config.traits import handler_of, is_option, is_trait, read
 
 _MADE_BY_SETTING = type(attrs.field())
 #: Where a class notes which of its methods are called as defaults and validators.
@@ -54,39 +51,6 @@ class Problem:
     owner: type
     name: str
     text: str
-
-
-class Proposal(dict[str, Any]):
-    """What a method decorated with `@validate` gets: `value`, `trait` (the option's name) and `owner`."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-
-class _Shadow:
-    """Hides a descriptor of a mixed-in class from the instance, whose own value then is what is read."""
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is None:
-            return self
-        raise AttributeError("this option has no value yet")
-
-
-class PlainTrait:
-    """A trait that is no option: an attribute whose default is made when it is first read."""
-
-    def __init__(self, trait: Any, name: str, method: str) -> None:
-        self._trait, self._name, self._method = trait, name, method
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        if instance is None:
-            return self
-        value = getattr(instance, self._method)() if self._method else default_value(self._trait)
-        vars(instance)[self._name] = value
-        return value
 
 
 def carry(cls: type) -> list[Problem]:
@@ -128,62 +92,65 @@ class _Carrying:
         """Collect what the class declares, and what is wrong with it."""
         found = list(_declarations(self.cls))
         for name, value, owner, wins in found:
-            if is_trait(value):
-                self._trait(name, value() if isinstance(value, type) else value, owner, wins)
-            elif isinstance(value, _MADE_BY_SETTING):
-                self._settings[name] = value, owner.__annotations__.get(name)
-            elif name in self.inherited and wins:
-                self._value(name, value, owner)
-            # Even where the config class's own option wins, a descriptor must not come between it and its value.
-            self.declares |= name in self.inherited and hasattr(type(value), "__set__")
+            self._declaration(name, value, owner, wins)
         for name, value, owner, _ in found:
             self._handler(name, value, owner)
-        self.declares = self.declares or bool(
-            self._options or self._plain_traits or self._values or self._settings or self._defaults or self._validators
-        )
+        collected = self._options, self._plain_traits, self._values, self._settings, self._defaults, self._validators
+        self.declares = self.declares or any(collected)
         if self.declares:
-            for base in _plain_bases(self.cls):
-                for name in ("__init__", "__setattr__", "__delattr__"):
-                    if name in vars(base):
-                        hint = "cannot stand beside options or their defaults: do what it does in methods, as setup()"
-                        self.problems.append(Problem(base, name, hint))
+            self._refuse_constructors()
+
+    def _declaration(self, name: str, value: Any, owner: type, wins: bool) -> None:
+        if is_trait(value):
+            self._trait(name, value() if isinstance(value, type) else value, owner, wins)
+        elif isinstance(value, _MADE_BY_SETTING):
+            self._settings[name] = value, owner.__annotations__.get(name)
+        elif name in self.inherited and wins:
+            self._value(name, value, owner)
+        # Even where the config class's own option wins, a descriptor must not come between it and its value.
+        self.declares |= name in self.inherited and hasattr(type(value), "__set__")
+
+    def _refuse_constructors(self) -> None:
+        for base in _plain_bases(self.cls):
+            for name in ("__init__", "__setattr__", "__delattr__"):
+                if name in vars(base):
+                    hint = "cannot stand beside options or their defaults: do what it does in methods, as setup()"
+                    self.problems.append(Problem(base, name, hint))
 
     def make(self) -> None:
         """Change the class."""
         cls = self.cls
         written = dict(cls.__annotations__)
-        annotations = {}
-        for name, (value, annotation) in self._settings.items():
-            if annotation is not None:  # else attrs says what is missing
-                annotations[name] = _evaluated(annotation, cls)
-            setattr(cls, name, value)
-        for name, (annotation, about, default) in self._options.items():
-            annotations[name] = annotation
-            setattr(cls, name, field_of(about, default))
-        for name, method in self._defaults.items():
-            if name in self._plain_traits:
-                continue
-            annotation, about, static = self._known(name)
-            annotations[name] = annotation
-            setattr(cls, name, field_of(about, DynamicDefault(name, method, static)))
+        annotations = dict(self._set_options())
         for name, trait in self._plain_traits.items():
             setattr(cls, name, PlainTrait(trait, name, self._defaults.get(name, "")))
         for name, value in (*self._values.items(), *self._functions.items()):
             setattr(cls, name, value)
         if self._validators or self._defaults or any(dynamic_default(field) for field in self.inherited.values()):
-            _complete_afterwards(cls, self._validators)
+            complete_afterwards(cls, self._validators)
         setattr(cls, CARRIED, frozenset(self._functions))
         cls.__annotations__ = annotations  # those of plain attributes are nothing to attrs
         try:
             configurable(cls)
         finally:
             cls.__annotations__ = {**written, **annotations}
-        for name, field in settings_of(cls).items():
-            dynamic = dynamic_default(field)
-            if dynamic is not None:
-                setattr(cls, name, dynamic)
-            elif hasattr(type(inspect.getattr_static(cls, name, None)), "__set__"):
-                setattr(cls, name, _Shadow())
+        _uncover_values(cls)
+
+    def _set_options(self) -> Iterator[tuple[str, Any]]:
+        """Put the options into the class's body; their names and annotations."""
+        cls = self.cls
+        for name, (value, annotation) in self._settings.items():
+            setattr(cls, name, value)
+            if annotation is not None:  # else attrs says what is missing
+                yield name, _evaluated(annotation, cls)
+        for name, (annotation, about, default) in self._options.items():
+            setattr(cls, name, field_of(about, default))
+            yield name, annotation
+        for name, method in self._defaults.items():
+            if name not in self._plain_traits:
+                annotation, about, static = self._known(name)
+                setattr(cls, name, field_of(about, DynamicDefault(name, method, static)))
+                yield name, annotation
 
     def _trait(self, name: str, trait: Any, owner: type, wins: bool) -> None:
         inherited = self.inherited.get(name)
@@ -203,9 +170,9 @@ class _Carrying:
         if isinstance(default, list | dict | set):
             default = attrs.Factory(lambda: copy.deepcopy(known.default))
         if inherited is None:
-            self._options[name] = known.annotation, _new_setting(name, known), default
+            self._options[name] = known.annotation, new_setting(name, known), default
         else:
-            about = _narrowed(setting_of(inherited), known, bool(trait.help))
+            about = narrowed(setting_of(inherited), known, bool(trait.help))
             self._options[name] = inherited.type, about, default
 
     def _value(self, name: str, value: Any, owner: type) -> None:
@@ -299,48 +266,14 @@ def _declarations(cls: type) -> Iterator[tuple[str, Any, type, bool]]:
                 yield name, value, base, cls.__mro__.index(base) < first
 
 
-def _new_setting(name: str, known: Read) -> Setting:
-    secret = is_secret_name(name)
-    return Setting(
-        help=known.help,
-        minimum=known.minimum,
-        maximum=known.maximum,
-        choices=known.choices,
-        secret=secret,
-        convert=_silent(known.convert) if secret and known.convert is not None else known.convert,
-    )
-
-
-def _silent(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same check, whose refusal does not repeat the value."""
-
-    def check(value: Any) -> Any:
-        try:
-            return convert(value)
-        except ValueError:
-            raise ValueError("is refused by the check of its trait") from None
-
-    return check
-
-
-def _narrowed(about: Setting, known: Read, has_help: bool) -> Setting:
-    """What is known of an option of ours, with what a site's trait of that name adds to its limits."""
-    lows = [bound for bound in (about.minimum, known.minimum) if bound is not None]
-    highs = [bound for bound in (about.maximum, known.maximum) if bound is not None]
-    checks = [check for check in (about.validator, known.convert) if check is not None]
-
-    def check_all(value: Any) -> None:
-        for check in checks:
-            check(value)
-
-    return attrs.evolve(
-        about,
-        help=known.help if has_help else about.help,
-        minimum=max(lows, default=None),
-        maximum=min(highs, default=None),
-        choices=known.choices or about.choices,
-        validator=check_all if checks else None,
-    )
+def _uncover_values(cls: type) -> None:
+    """Let no descriptor come between the options of a class and the values of its instances."""
+    for name, field in settings_of(cls).items():
+        dynamic = dynamic_default(field)
+        if dynamic is not None:
+            setattr(cls, name, dynamic)
+        elif hasattr(type(inspect.getattr_static(cls, name, None)), "__set__"):
+            setattr(cls, name, Shadow())
 
 
 def _parameters(function: Callable[..., Any]) -> int:
@@ -358,40 +291,3 @@ def _evaluated(annotation: Any, cls: type) -> Any:
         return eval(annotation, names)  # noqa: S307 - it stands in the site's own source
     except Exception:  # noqa: BLE001 - it may be anything
         return annotation
-
-
-def _complete_afterwards(cls: Any, validators: list[tuple[str, str]]) -> None:
-    """Compute defaults and call validators in every new instance, before the checks that concern several options."""
-    own = vars(cls).get("__attrs_post_init__")
-
-    def check(self: Any) -> None:
-        compute_defaults(self)
-        for option, method in validators:
-            _validate(self, option, method)
-        following = own.__get__(self) if own else getattr(super(cls, self), "__attrs_post_init__", None)
-        if following is not None:
-            following()
-
-    cls.__attrs_post_init__ = check
-
-
-def _validate(instance: Any, option: str, method: str) -> None:
-    """One validator, for a value that is not the default, as in traitlets."""
-    field = settings_of(type(instance)).get(option)
-    value = getattr(instance, option)
-    if field is None or value is None:
-        return
-    if dynamic_default(field) is None and value == structure_setting(default_of(field), field):
-        return
-    try:
-        result = getattr(instance, method)(Proposal(value=value, trait=option, owner=instance))
-    except SettingError:
-        raise
-    except Exception as error:
-        secret = setting_of(field).secret
-        kind = "" if isinstance(error, ValueError) or type(error).__name__ == "TraitError" else type(error).__name__
-        text = ": ".join(part for part in (kind, str(error)) if part) or type(error).__name__
-        if secret and isinstance(value, str):
-            text = text.replace(value, "********")
-        raise SettingError(option, f"is refused: {text}", value=attrs.NOTHING if secret else value) from error
-    object.__setattr__(instance, option, structure_setting(result, field))

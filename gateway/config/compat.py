@@ -30,7 +30,7 @@ ORIGINAL = "dask_gateway_server"
 _SLURM_HOMES = ("gateway.backends.slurm.backend", "gateway.backends.slurm.options")
 _PBS_HOMES = ("gateway.backends.pbs.backend", "gateway.backends.pbs.options")
 OWN: Mapping[str, tuple[str, ...]] = {
-    "gateway.auth": ("gateway.auth.authenticator",),
+    "gateway.auth": ("gateway.auth.authenticator", "gateway.auth.simple", "gateway.auth.sessions"),
     "gateway.backends.jobqueue": ("gateway.backends.batch.options",),
     "gateway.backends.local": ("gateway.backends.local.backend",),
     "gateway.backends.pbs": _PBS_HOMES,
@@ -59,7 +59,8 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     "": {},
     ".app": {"DaskGateway": "gateway.config.server"},
     ".auth": {
-        **dict.fromkeys(("Authenticator", "SimpleAuthenticator", "unauthorized"), "gateway.auth.authenticator"),
+        **dict.fromkeys(("Authenticator", "unauthorized"), "gateway.auth.authenticator"),
+        "SimpleAuthenticator": "gateway.auth.simple",
         "User": "gateway.models",
     },
     ".backends": _BASE,

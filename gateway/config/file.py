@@ -23,12 +23,12 @@ from typing import Any
 
 from attrs import field, frozen
 
-from gateway.backends.launcher.settings import unsafe
 from gateway.config.compat import SECTION_ALIASES
 from gateway.config.fields import default_of, is_configurable, settings_of
 from gateway.config.site_errors import advice, place_raised
 from gateway.config.structure import Misfit, shown
 from gateway.config.traits import default_value, is_trait
+from gateway.trusted_files import unsafe
 
 
 @frozen

@@ -8,6 +8,7 @@ from gateway.config.fields import is_configurable
 MODULES = (
     "gateway.config.server",
     "gateway.auth.authenticator",
+    "gateway.auth.simple",
     "gateway.config.cluster",
     "gateway.config.backend",
     "gateway.backends.local.backend",

@@ -16,11 +16,11 @@ import trio
 
 from gateway.errors import StartError
 from gateway.proxy.dashboard.app import Dashboard
-from gateway.proxy.file_limit import raise_file_limit
-from gateway.proxy.limits import DEFAULT_LIMITS, Limits
+from gateway.proxy.limits import DEFAULT_LIMITS, PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.port import serve_public
 from gateway.proxy.routes import Routes
+from gateway.proxy.sockets import raise_file_limit
 from gateway.web.server import HttpServer
 
 
@@ -49,21 +49,25 @@ def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...],
         except ValueError as error:
             raise click.UsageError(f"the route of {name} cannot be used: {error}") from error
     raise_file_limit()
-    limits = Limits(max_connections=2 * max_per_address, max_connections_per_address=max_per_address)
+    limits = PortLimits(max_connections=2 * max_per_address, max_connections_per_address=max_per_address)
     try:
         trio.run(_serve, address, routes, limits)
     except StartError as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _serve(address: str, routes: Routes, limits: Limits) -> None:
-    serve_http = HttpServer(Dashboard(routes)).serve
+async def _serve(address: str, routes: Routes, limits: PortLimits) -> None:
+    server = HttpServer(
+        Dashboard(routes, limits=limits),
+        head_timeout=limits.head_timeout,
+        websocket_message_size=limits.websocket_message_size,
+    )
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         listeners = await open_listeners(address)
         for listener in listeners:
             print("listening at", listener.getsockname(), flush=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(serve_public, listeners, routes=routes, serve_http=serve_http, limits=limits))
+            nursery.start_soon(partial(serve_public, listeners, routes=routes, serve_http=server.serve, limits=limits))
             await anext(aiter(signals))
             nursery.cancel_scope.cancel()
     print("stopped")

@@ -2,7 +2,8 @@
 
 import errno
 import socket
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 #: In one turn; the kernel keeps the others.
 _BATCH = 64
@@ -10,23 +11,23 @@ _BATCH = 64
 _SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
-class Lobby(Protocol):
-    """Where accepted connections go."""
-
-    def arrive(self, sock: socket.socket, name: Any) -> None:
-        """A new connection, and its peer's name."""
-
-    def pause(self, acceptor: "Acceptor", reason: OSError) -> None:
-        """Nothing can be accepted just now; add the acceptor again later."""
-
-
 class Acceptor:
-    """The watcher of a listener, of which it has a duplicate: the caller's is the caller's to close."""
+    """The watcher of a listener, of which it has a duplicate: the caller's is the caller's to close.
 
-    def __init__(self, lobby: Lobby, listener: socket.socket) -> None:
-        self.lobby = lobby
+    `accepted(sock, name)` is called with each new connection and its peer's name, `exhausted(acceptor, reason)` when
+    none can be accepted for the time being: whoever is called adds the acceptor again later.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        accepted: Callable[[socket.socket, Any], None],
+        exhausted: "Callable[[Acceptor, OSError], None]",
+    ) -> None:
         self.listener = listener.dup()
         self.listener.setblocking(False)
+        self._accepted = accepted
+        self._exhausted = exhausted
 
     def ready(self, mask: int) -> None:
         """Accept what waits."""
@@ -37,11 +38,11 @@ class Acceptor:
                 return
             except OSError as error:
                 if error.errno in _SCARCE:
-                    self.lobby.pause(self, error)
+                    self._exhausted(self, error)
                     return
                 continue  # the client has gone again (ECONNABORTED and its kind, accept(2))
-            self.lobby.arrive(sock, name)
+            self._accepted(sock, name)
 
     def abort(self) -> None:
-        """The port closes. (What goes wrong in one connection has its boundary in `Lobby.arrive`.)"""
+        """The port closes. (What goes wrong in one connection has its boundary in `accepted`.)"""
         self.listener.close()

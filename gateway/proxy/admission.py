@@ -22,10 +22,10 @@ Hosts choose among 2^64 IPv6 addresses: all of a /64 count as one.
 """
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from gateway.proxy.limits import Limits
+from gateway.proxy.limits import PortLimits
 
 
 def group_of(address: str) -> str:
@@ -166,7 +166,7 @@ class Admission:
     `ended(guest, reason)` is called for each that was ended to make room.
     """
 
-    def __init__(self, limits: Limits, ended: Callable[[Guest, str], None] = lambda guest, reason: None) -> None:
+    def __init__(self, limits: PortLimits, ended: Callable[[Guest, str], None] = lambda guest, reason: None) -> None:
         self._limits = limits
         self._ended = ended
         self._share = limits.max_connections - limits.max_connections // 8
@@ -307,3 +307,23 @@ class Admission:
             self._by_group[guest.group] = left
         else:
             del self._by_group[guest.group]
+
+
+class Trust:
+    """A set of addresses and networks; `unix` stands for peers on a Unix socket. Raises `ValueError` for others."""
+
+    def __init__(self, trusted: Sequence[str]) -> None:
+        self._unix = "unix" in trusted
+        self._networks = [ipaddress.ip_network(text) for text in trusted if text != "unix"]
+        self._check = lru_cache(maxsize=1024)(self._contains)
+
+    def __contains__(self, address: str) -> bool:
+        if not self._networks:
+            return self._unix and address == "unix"
+        return self._check(address)
+
+    def _contains(self, address: str) -> bool:
+        if address == "unix":
+            return self._unix
+        number = ipaddress.ip_address(address)
+        return any(number in network for network in self._networks)

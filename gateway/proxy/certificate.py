@@ -3,10 +3,14 @@
 import os
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StartError
 
 log = structlog.get_logger()
 
@@ -47,3 +51,59 @@ class ReloadingContext:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def server_context(cert_path: str | os.PathLike[str], key_path: str | os.PathLike[str]) -> ssl.SSLContext:
+    """The TLS of the public port: 1.2 or newer, forward secret, HTTP/2 and HTTP/1.1.
+
+    `cert_path` is a PEM file with the server's certificate and those of its
+    intermediate authorities, `key_path` one with its private key. Raises
+    `StartError`, which names the option and the file, when they are not usable.
+    """
+    certificate, key = _load_certificate(cert_path), _load_key(key_path)
+    if certificate.public_key() != key.public_key():
+        raise StartError(
+            f"Proxy.tls_key: the key in {os.fspath(key_path)} does not belong to the certificate in "
+            f"{os.fspath(cert_path)} (Proxy.tls_cert). That file has to begin with the server's own certificate."
+        )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2; those of 1.3 are all fine
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    try:
+        context.load_cert_chain(cert_path, key_path)
+    except ssl.SSLError as error:
+        raise StartError(
+            f"Proxy.tls_cert: OpenSSL does not accept {os.fspath(cert_path)} with the key {os.fspath(key_path)} "
+            f"({error.reason})."
+        ) from error
+    return context
+
+
+def _load_certificate(path: str | os.PathLike[str]) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(_read("Proxy.tls_cert", path))
+    except ValueError as error:
+        raise StartError(f"Proxy.tls_cert: {os.fspath(path)} holds no certificate in PEM format.") from error
+
+
+def _load_key(path: str | os.PathLike[str]) -> PrivateKeyTypes:
+    try:
+        return serialization.load_pem_private_key(_read("Proxy.tls_key", path), password=None)
+    except TypeError as error:  # OpenSSL would ask for the passphrase on the terminal
+        raise StartError(
+            f"Proxy.tls_key: the key in {os.fspath(path)} is encrypted; store it without a passphrase, "
+            "readable only by the gateway's user (openssl pkey -in ... -out ...)."
+        ) from error
+    except ValueError as error:
+        raise StartError(f"Proxy.tls_key: {os.fspath(path)} holds no private key in PEM format.") from error
+
+
+def _read(option: str, path: str | os.PathLike[str]) -> bytes:
+    if not os.fspath(path):
+        raise StartError(f"{option} is not set: HTTPS needs both Proxy.tls_cert and Proxy.tls_key.")
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise StartError(f"{option}: cannot read {os.fspath(path)}: {error.strerror}.") from error

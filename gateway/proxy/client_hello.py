@@ -4,18 +4,18 @@ A TLS client opens with a ClientHello (RFC 8446, 4.1.2; the same shape since
 TLS 1.0), and the server name that it wants stands there in clear text (RFC
 6066, 3). The message travels in *records* of at most 16 KiB, may be cut into
 any number of them, and grows past a TCP segment as soon as post-quantum keys
-are offered; hence `More`, which says how many bytes are needed to decide, so
+are offered; hence `NeedMoreData`, which says how many bytes are needed to decide, so
 that the caller can sleep until they are there.
 
 `parse_client_hello` is given everything received so far and answers with one
-of `Hello`, `More`, `NotTls`; it raises `BadHello` when no further byte could
+of `ClientHello`, `NeedMoreData`, `PlainText`; it raises `MalformedClientHello` when no further byte could
 make sense of it. It never reads past the ClientHello. With encrypted hellos
 (ECH) the name is the outer one, which is meant to be public.
 
 A hello of tiny records must cost no more than its bytes are worth. So a record
-is looked at once (a `More` is where the next look begins), a look can be held
+is looked at once (a `NeedMoreData` is where the next look begins), a look can be held
 to a number of records, and as soon as the length of the message is known,
-`More` asks for all that is missing and the one header that must precede it at
+`NeedMoreData` asks for all that is missing and the one header that must precede it at
 least: a hello in records of one byte comes to a decision in some fifty looks.
 (Nonsense between may so be found a little later than it could be.)
 """
@@ -28,6 +28,12 @@ from attrs import field, frozen
 #: records of one byte, which nobody writes who means well, it may therefore have 10.9 KB; in usual ones, 64 KB.
 MAX_HELLO = 65536
 
+# Fatal alerts, RFC 8446, 6: what OpenSSL clients print as "unrecognized name", and so on.
+UNRECOGNIZED_NAME = b"\x15\x03\x01\x00\x02\x02\x70"
+DECODE_ERROR = b"\x15\x03\x01\x00\x02\x02\x32"
+HANDSHAKE_FAILURE = b"\x15\x03\x01\x00\x02\x02\x28"
+INTERNAL_ERROR = b"\x15\x03\x01\x00\x02\x02\x50"
+
 _HANDSHAKE = 22  # content type of a record, RFC 8446, 5.1
 _CLIENT_HELLO = 1  # handshake type, RFC 8446, 4
 _MAX_RECORD = 16384
@@ -36,19 +42,19 @@ _SERVER_NAME = 0  # extension type, RFC 6066, 3
 _HOST_NAME = 0
 
 
-class BadHello(Exception):
+class MalformedClientHello(Exception):
     """The connection speaks TLS, and wrongly; the text says what is wrong."""
 
 
 @frozen
-class Hello:
+class ClientHello:
     """A complete ClientHello. `server_name` is lower case, and empty when the client names no server."""
 
     server_name: str
 
 
 @frozen
-class More:
+class NeedMoreData:
     """Not decided yet: look again when `size` bytes have been received in total, at once if so many are there.
 
     No hello can be whole with fewer. The other fields are for the next look: where the records end that need no other
@@ -61,20 +67,25 @@ class More:
 
 
 #: Where the first look begins.
-START = More(1)
+START = NeedMoreData(1)
 
 
 @frozen
-class NotTls:
+class PlainText:
     """The first byte is no TLS handshake; it may well be HTTP."""
 
 
-def parse_client_hello(data: bytes, seen: More = START, most: int = MAX_HELLO) -> Hello | More | NotTls:
-    """Look at all bytes received so far, in at most `most` records after those already `seen`; raises `BadHello`."""
+def parse_client_hello(
+    data: bytes, seen: NeedMoreData = START, most: int = MAX_HELLO
+) -> ClientHello | NeedMoreData | PlainText:
+    """Look at all bytes received so far, in at most `most` records after those already `seen`.
+
+    Raises `MalformedClientHello`.
+    """
     if not data:
         return START
     if data[0] != _HANDSHAKE:
-        return NotTls()
+        return PlainText()
     message, start = bytearray(seen.message), seen.start
     size = _message_size(message)
     for _ in range(most):
@@ -84,11 +95,11 @@ def parse_client_hello(data: bytes, seen: More = START, most: int = MAX_HELLO) -
         if size is None:
             size = _message_size(message)
         if size is not None and len(message) >= size:
-            return Hello(_server_name(_Reader(bytes(message[4:size]))))
+            return ClientHello(_server_name(_Reader(bytes(message[4:size]))))
         if end > len(data):
             return _more(_needed(len(data), start, end, len(message), size), start, message[:whole])
         start = end
-    return More(start, start, bytes(message))
+    return NeedMoreData(start, start, bytes(message))
 
 
 def _record_end(data: bytes, start: int) -> int:
@@ -99,25 +110,25 @@ def _record_end(data: bytes, start: int) -> int:
     length: int
     kind, major, length = _RECORD.unpack(header if whole else header + b"\x16\x03\x01\x00\x01"[len(header) :])
     if kind != _HANDSHAKE:
-        raise BadHello("a record that is no handshake in the middle of the ClientHello")
+        raise MalformedClientHello("a record that is no handshake in the middle of the ClientHello")
     if major != 3:
-        raise BadHello(f"no TLS version starts with {major}")
+        raise MalformedClientHello(f"no TLS version starts with {major}")
     if not whole:
         return start + 5
     if not 0 < length <= _MAX_RECORD:
-        raise BadHello(f"a record of {length} bytes")
+        raise MalformedClientHello(f"a record of {length} bytes")
     return start + 5 + length
 
 
 def _message_size(message: bytearray) -> int | None:
     """Size of the handshake message with its header of four bytes, None while that is unknown."""
     if message and message[0] != _CLIENT_HELLO:
-        raise BadHello(f"handshake message {message[0]} in place of a ClientHello")
+        raise MalformedClientHello(f"handshake message {message[0]} in place of a ClientHello")
     if len(message) < 4:
         return None
     size = 4 + int.from_bytes(message[1:4], "big")
     if size > MAX_HELLO:
-        raise BadHello(f"a ClientHello of {size} bytes")
+        raise MalformedClientHello(f"a ClientHello of {size} bytes")
     return size
 
 
@@ -134,14 +145,14 @@ def _needed(have: int, start: int, end: int, held: int, size: int | None) -> int
     return have + missing if missing <= end - have else have + missing + 5
 
 
-def _more(size: int, start: int, message: bytearray) -> More:
+def _more(size: int, start: int, message: bytearray) -> NeedMoreData:
     if size > MAX_HELLO:
-        raise BadHello(f"a ClientHello of more than {MAX_HELLO} bytes")
-    return More(size, start, bytes(message))
+        raise MalformedClientHello(f"a ClientHello of more than {MAX_HELLO} bytes")
+    return NeedMoreData(size, start, bytes(message))
 
 
 class _Reader:
-    """Takes length-prefixed pieces off a message; a piece that is cut short is a `BadHello`."""
+    """Takes length-prefixed pieces off a message; a piece that is cut short is a `MalformedClientHello`."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -150,7 +161,7 @@ class _Reader:
     def take(self, size: int) -> bytes:
         piece = self.data[self.position : self.position + size]
         if len(piece) < size:
-            raise BadHello("a length that points past the end")
+            raise MalformedClientHello("a length that points past the end")
         self.position += size
         return piece
 
@@ -187,5 +198,5 @@ def _host_name(names: _Reader) -> str:
             try:
                 return name.decode("ascii").lower()
             except UnicodeDecodeError:
-                raise BadHello("a server name that is not ASCII") from None
+                raise MalformedClientHello("a server name that is not ASCII") from None
     return ""

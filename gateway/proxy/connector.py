@@ -1,88 +1,244 @@
-"""Every connection that the gateway makes to an address which a cluster has named.
+"""From a connection that asks for a cluster to a relay with its scheduler, and all relays that are open."""
 
-A name is resolved (resolver.py), each of its addresses is checked
-(destinations.py), and then that very address is connected to: nothing is
-resolved a second time.
-"""
-
-import ipaddress
+import errno
+import os
+import select
 import socket
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import structlog
 import trio
 
-from gateway.proxy.destinations import Destinations
-from gateway.proxy.resolver import Resolver, Target
-from gateway.proxy.routes import Address
+from gateway.log import RateLimitedLog
+from gateway.proxy.admission import Guest
+from gateway.proxy.deadlines import Deadlines
+from gateway.proxy.detect import PendingConnection
+from gateway.proxy.dialer import Dialer, RefusedDestination, numeric_family
+from gateway.proxy.limits import PortLimits
+from gateway.proxy.relay.epoll_loop import EpollLoop
+from gateway.proxy.relay.pipes import Pipes
+from gateway.proxy.relay.relay import Relay
+from gateway.proxy.resolver import Target
+from gateway.proxy.routes import Route, Routes
+from gateway.proxy.sockets import expect_life, hurry_within_host
+from gateway.proxy.traffic import Traffic
+
+_log = structlog.get_logger()
 
 
-class RefusedDestination(OSError):
-    """The gateway does not connect to that address; the text says why."""
+class Dial:
+    """The watcher of a connection to a scheduler that is being made for a pending connection.
+
+    `done(dial, reason)` is called once: the scheduler has accepted (no reason), or not at this address. `others` are
+    the addresses left to try then.
+    """
+
+    __slots__ = ("done", "others", "pending", "route", "sock")
+
+    def __init__(
+        self,
+        done: "Callable[[Dial, str], None]",
+        pending: PendingConnection,
+        route: Route,
+        sock: socket.socket,
+        others: Sequence[Target] = (),
+    ) -> None:
+        self.done = done
+        self.pending = pending
+        self.route = route
+        self.sock = sock
+        self.others = others
+
+    def ready(self, mask: int) -> None:
+        """The connection stands, or there is none."""
+        error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            self.done(self, os.strerror(error))
+        elif mask & select.EPOLLOUT:
+            self.done(self, "")
+
+    def expire(self) -> None:
+        """Time is up for this address."""
+        self.done(self, "no answer")
+
+    def abort(self) -> None:
+        """The route has gone, the port closes, or something unforeseen happened: no address is tried any more."""
+        self.others = ()
+        self.done(self, "given up")
 
 
-class Connector:
-    """Without `destinations`, it connects to whatever it is told: for routes that an administrator has set."""
+class SchedulerConnector:
+    """Connects pending connections with schedulers.
 
-    def __init__(self, destinations: Destinations | None = None) -> None:
-        self._destinations = destinations
-        self._resolver = Resolver()
+    `failed(pending)` is called for one whose scheduler does not answer (its socket is still open),
+    `left(guest)` when the relay of that client has ended.
+    """
 
-    def refusal(self, host: str, port: int) -> str:
-        """Why this address is not connected to; empty when it may be, or when it is a name and has to be looked up."""
-        if self._destinations is None or numeric_family(host) is None:
-            return ""
-        return self._destinations.refusal(host, port)
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        loop: EpollLoop,
+        pipes: Pipes,
+        *,
+        routes: Routes,
+        dialer: Dialer,
+        limits: PortLimits,
+        log: RateLimitedLog,
+        failed: Callable[[PendingConnection], None],
+        left: Callable[[Guest], None],
+    ) -> None:
+        self.dials: Deadlines[Dial] = Deadlines(limits.connect_timeout, Dial.expire)
+        self._nursery = nursery
+        self._loop = loop
+        self._routes = routes
+        self._dialer = dialer
+        self._limits = limits
+        self._log = log
+        self._failed = failed
+        self._left = left
+        self._pipes = pipes
+        self._dials: dict[Route, set[Dial]] = {}
+        self._relays: dict[Route, set[Relay]] = {}
+        self._traffic: dict[str, Traffic] = {}
+        self._on_closed = self._relay_closed  # one bound method for all relays
 
-    async def look_up(self, route: str, address: Address) -> Sequence[Target]:
-        """All that an address may stand for, unchecked. Raises OSError."""
-        host, port = address
-        if (family := numeric_family(host)) is not None:
-            return [(family, address)]
-        found = await self._resolver.look_up(route, host)
-        return [(family, (target[0], port, *target[2:])) for family, target in found]
+    def connect(self, pending: PendingConnection, route: Route) -> None:
+        """Begin to connect a client with the scheduler of a route."""
+        family = numeric_family(route.scheduler[0])
+        if family is None:
+            self._nursery.start_soon(self._look_up, pending, route)
+        else:
+            self._dial(pending, route, [(family, route.scheduler)])
 
-    def check(self, target: Target) -> None:
-        """Raise `RefusedDestination` for an address that is not connected to. To be called right before that."""
-        host, port, *_ = target[1]
-        if reason := self.refusal(host, port):
-            raise RefusedDestination(reason)
+    async def _look_up(self, pending: PendingConnection, route: Route) -> None:
+        try:
+            await self._dial_by_name(pending, route)
+        except Exception as error:  # noqa: BLE001 (the boundary of each connection, as the loop's is for watchers)
+            _log.error("connection failed", cluster=route.name, error=repr(error), exc_info=error)
+            pending.abort()
+        except trio.Cancelled:
+            pending.abort()
+            raise
 
-    async def connect(self, route: str, address: Address, seconds: float) -> trio.SocketStream:
-        """Connect within `seconds`, to the first of its addresses that accepts. Raises OSError with the last reason."""
-        end = trio.current_time() + seconds
-        with trio.move_on_at(end):
-            failure: OSError = TimeoutError(f"{address[0]} has no address")
-            targets = await self.look_up(route, address)
-            for tried, (family, target) in enumerate(targets):
-                # One that does not answer leaves time for the others.
-                now = trio.current_time()
-                try:
-                    self.check((family, target))
-                    with trio.fail_at(now + (end - now) / (len(targets) - tried)):
-                        return await _connect(family, target)
-                except trio.TooSlowError:
-                    failure = TimeoutError(f"no answer within {seconds:g} s")
-                except OSError as error:
-                    failure = error
-            raise failure
-        raise TimeoutError(f"no answer within {seconds:g} s")
+    async def _dial_by_name(self, pending: PendingConnection, route: Route) -> None:
+        try:
+            with trio.fail_after(self._limits.connect_timeout):
+                targets = await self._dialer.look_up(route.name, route.scheduler)
+        except (OSError, trio.TooSlowError) as error:
+            self._fail(pending, route, str(error) or "its name cannot be looked up in time")
+            return
+        if pending.guest.gone:
+            return
+        if self._routes.get(route.name) == route:
+            self._dial(pending, route, targets)
+        else:  # `end_route` has come and gone meanwhile, and would not end this connection
+            self._failed(pending)
 
+    def _dial(self, pending: PendingConnection, route: Route, targets: Sequence[Target]) -> None:
+        """Connect with the first of these addresses that accepts."""
+        reason = "it has no address"
+        for tried, (family, address) in enumerate(targets, 1):
+            try:
+                self._dialer.check((family, address))
+                sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            except RefusedDestination as error:
+                reason = str(error)
+                self._log.warning("a scheduler's address is not connected to", cluster=route.name, reason=reason)
+                continue
+            except OSError as error:
+                reason = str(error)
+                continue
+            code = sock.connect_ex(address)
+            if code == 0:
+                self._relay(pending, route, sock)
+                return
+            if code == errno.EINPROGRESS:
+                pending.guest.end = partial(self._give_up, pending)
+                dial = pending.dial = Dial(self._dialed, pending, route, sock, targets[tried:])
+                self._loop.add(sock, dial)
+                self.dials.add(dial)
+                self._dials.setdefault(route, set()).add(dial)
+                return
+            sock.close()
+            reason = os.strerror(code)
+        self._fail(pending, route, reason)
 
-async def _connect(family: int, target: Address) -> trio.SocketStream:
-    sock = trio.socket.socket(family, socket.SOCK_STREAM)
-    try:
-        await sock.connect(target)
-    except BaseException:
-        sock.close()
-        raise
-    return trio.SocketStream(sock)
+    def _dialed(self, dial: Dial, reason: str) -> None:
+        """Let the bytes flow when a scheduler has accepted; else it may have other addresses."""
+        self._forget(dial)
+        if not reason:
+            self._relay(dial.pending, dial.route, dial.sock, watched=True)
+            return
+        self._loop.drop(dial.sock)
+        if dial.others:
+            self._dial(dial.pending, dial.route, dial.others)
+        else:
+            self._fail(dial.pending, dial.route, reason)
 
+    def _forget(self, dial: Dial) -> None:
+        dial.pending.dial = None
+        self.dials.discard(dial)
+        dials = self._dials[dial.route]
+        dials.discard(dial)
+        if not dials:
+            del self._dials[dial.route]
 
-@lru_cache(maxsize=4096)
-def numeric_family(host: str) -> int | None:
-    """The address family of an address written in digits, None for a name that has to be looked up."""
-    try:
-        return socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-    except ValueError:
-        return None
+    def _give_up(self, pending: PendingConnection) -> None:
+        """It is ended to make room, before its scheduler has answered."""
+        if dial := pending.dial:
+            self._forget(dial)
+            self._loop.drop(dial.sock)
+        pending.abort()
+
+    def _fail(self, pending: PendingConnection, route: Route, reason: str) -> None:
+        if pending.guest.gone:
+            return
+        host, port = route.scheduler
+        self._log.info("scheduler does not answer", cluster=route.name, address=f"{host}:{port}", error=reason)
+        self._routes.refused(route.name)
+        self._failed(pending)
+
+    def _relay(self, pending: PendingConnection, route: Route, sock: socket.socket, *, watched: bool = False) -> None:
+        loop = self._loop
+        expect_life(sock, self._limits.dead_peer_timeout)
+        hurry_within_host(sock)
+        hurry_within_host(pending.sock)
+        relay = Relay(loop, self._pipes, pending.sock, sock, self._on_closed, (route, pending.guest))
+        pending.guest.end = relay.reset
+        self._relays.setdefault(route, set()).add(relay)
+        for side, known in ((relay.client, pending.watched), (relay.upstream, watched)):
+            if known:
+                loop.hand_over(side.sock, side)
+            else:
+                loop.add(side.sock, side)
+        traffic = self._traffic.get(route.name)
+        if traffic is None:
+            traffic = self._traffic[route.name] = Traffic()
+        traffic.total_connections += 1
+        relay.start()
+
+    def _relay_closed(self, relay: Relay) -> None:
+        route, guest = relay.tag
+        relays = self._relays[route]
+        relays.discard(relay)
+        if not relays:
+            del self._relays[route]
+        if traffic := self._traffic.get(route.name):
+            traffic.count(relay.upstream.sock)
+        self._left(guest)
+
+    def end_route(self, route: Route) -> None:
+        """End all connections that go to where this route leads."""
+        for dial in tuple(self._dials.get(route, ())):
+            dial.abort()
+        for relay in tuple(self._relays.get(route, ())):
+            relay.reset()
+        if self._routes.get(route.name) is None:
+            self._traffic.pop(route.name, None)
+
+    def traffic(self, name: str) -> Traffic:
+        """What a cluster's connections have carried since it has a route; nothing of one that has gone."""
+        route = self._routes.get(name)
+        relays = self._relays.get(route, ()) if route else ()
+        return self._traffic.get(name, Traffic()).with_open([relay.upstream.sock for relay in relays])

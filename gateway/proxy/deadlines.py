@@ -25,6 +25,9 @@ class Deadlines(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
+    def __contains__(self, item: T) -> bool:
+        return item in self._items
+
     def add(self, item: T) -> None:
         """Let the time of `item` run from now."""
         self._items.pop(item, None)

@@ -1,9 +1,9 @@
 """The first moments of a connection: whose is it?
 
-An `Arrival` watches a connection until its first bytes tell, and then gives it
-to whom it is for (`Desk`). Like a relay it lives in the `EpollLoop`, without a
-task, and in the best case (a hello that is there already) it comes and goes
-within one turn.
+A `PendingConnection` watches a connection until its first bytes tell. Like a
+relay it lives in the `EpollLoop`, without a task, and in the best case (a hello
+that is there already) it comes and goes within one turn. Each look has an
+outcome, and the port acts on it (port.py).
 
 The bytes are looked at with MSG_PEEK: they stay in the kernel, and whoever
 gets the connection finds an untouched socket. While a hello is incomplete,
@@ -12,56 +12,63 @@ wakes us. Each of its records is looked at once, and only some in one turn, so
 that hellos of very many tiny records delay nobody.
 """
 
+import enum
 import select
 import socket
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
 
 from gateway.proxy.admission import Guest
-from gateway.proxy.client_hello import MAX_HELLO, START, BadHello, Hello, More, parse_client_hello
-from gateway.proxy.proxy_protocol import BadProxyHeader, ProxyHeader, parse_proxy_header
+from gateway.proxy.client_hello import (
+    MAX_HELLO,
+    START,
+    ClientHello,
+    MalformedClientHello,
+    NeedMoreData,
+    PlainText,
+    parse_client_hello,
+)
+from gateway.proxy.proxy_protocol import MalformedProxyHeader, ProxyHeader, parse_proxy_header
 
 #: Records of a hello that are looked at before others have their turn; no usual hello has as many.
 _RECORDS = 64
 _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
-class Desk(Protocol):
-    """Decides, and has the buffer to look with."""
+class Undecided(enum.Enum):
+    """Outcomes of a look that do not tell what the connection is for."""
 
-    peek_buffer: memoryview
-
-    def heard(self, arrival: "Arrival") -> None:
-        """The first bytes have come."""
-
-    def not_through(self, arrival: "Arrival") -> None:
-        """More has come than one turn is for: call `arrival.ready(0)` in the next."""
-
-    def introduced(self, arrival: "Arrival", client: str) -> bool:
-        """A trusted proxy says who the client is; False when it cannot be taken (and has been closed)."""
-        ...
-
-    def wants_server(self, arrival: "Arrival", server_name: str) -> None:
-        """It is TLS, for a server of this name (lower case, may be empty)."""
-
-    def wants_plain(self, arrival: "Arrival") -> None:
-        """It is no TLS."""
-
-    def bad_start(self, arrival: "Arrival", reason: str) -> None:
-        """It is something that makes no sense."""
-
-    def gave_up(self, arrival: "Arrival") -> None:
-        """It ended, or took too long, before it was clear."""
+    WAIT = enum.auto()
+    """Nothing that was not known: the socket will have news."""
+    LOOK_AGAIN = enum.auto()
+    """More has come than is looked at in one turn."""
+    ENDED = enum.auto()
+    """It has ended, or taken too long, before it was clear."""
 
 
-class Arrival:
-    """The watcher of a connection that is not understood yet.
+@frozen
+class Malformed:
+    """No further byte could make sense of it."""
 
-    `guest` has the client's address, as logs and limits know it; `client` is the same when a trusted proxy has said it.
+    reason: str
+
+
+Outcome = Undecided | Malformed | ProxyHeader | ClientHello | PlainText
+
+
+class PendingConnection:
+    """The watcher of a connection that is not understood yet. `act(pending, outcome)` is called after each look.
+
+    `guest` has the client's address, as logs and limits know it; `client` is the same when a trusted proxy has said
+    it. All of a port look with one `buffer` of `MAX_HELLO` bytes.
     """
 
     __slots__ = (
+        "act",
+        "buffer",
         "client",
-        "desk",
         "dial",
         "ended",
         "guest",
@@ -74,8 +81,17 @@ class Arrival:
         "watched",
     )
 
-    def __init__(self, desk: Desk, sock: socket.socket, guest: Guest, *, has_header: bool) -> None:
-        self.desk = desk
+    def __init__(
+        self,
+        act: "Callable[[PendingConnection, Outcome], None]",
+        buffer: memoryview,
+        sock: socket.socket,
+        guest: Guest,
+        *,
+        has_header: bool,
+    ) -> None:
+        self.act = act
+        self.buffer = buffer
         self.sock = sock
         self.guest = guest
         self.client = ""
@@ -84,59 +100,50 @@ class Arrival:
         self.seen = START  # how far the hello was looked at
         self.wanted = 1
         self.ended = False
-        self.silent = True
+        self.silent = True  # not a byte has come
         self.settled = False
         self.watched = False
 
     def ready(self, mask: int) -> None:
-        """Look at what has come; while that says nothing new, wait on."""
-        if self.settled:
-            return
-        desk = self.desk
+        """Look at what has come."""
+        if not self.settled:
+            self.act(self, self.look(mask))
+
+    def look(self, mask: int = 0) -> Outcome:
+        """What the bytes that are there tell. A `ProxyHeader` is taken off, and the next look is for what follows."""
         if mask & _END:
             self.ended = True  # which is told once
-        while True:
-            try:
-                size = self.sock.recv_into(desk.peek_buffer, MAX_HELLO, socket.MSG_PEEK)
-            except BlockingIOError:
-                return
-            except OSError:
-                desk.gave_up(self)
-                return
-            if size < self.wanted:
-                if not size or self.ended:
-                    desk.gave_up(self)
-                return
-            if self.silent:
-                self.silent = False
-                desk.heard(self)
-            data = bytes(desk.peek_buffer[:size])
-            try:
-                answer = parse_proxy_header(data) if self.has_header else parse_client_hello(data, self.seen, _RECORDS)
-            except (BadHello, BadProxyHeader) as error:
-                desk.bad_start(self, str(error))
-                return
-            if isinstance(answer, More):
-                self.seen = answer
-                if answer.size <= size:
-                    desk.not_through(self)
-                elif self.ended:
-                    desk.gave_up(self)
-                else:
-                    self._expect(answer.size)
-                return
-            self._expect(1)
-            self.seen = START
-            if not isinstance(answer, ProxyHeader):
-                break
-            self.sock.recv_into(desk.peek_buffer, answer.size)
+        try:
+            size = self.sock.recv_into(self.buffer, MAX_HELLO, socket.MSG_PEEK)
+        except BlockingIOError:
+            return Undecided.WAIT
+        except OSError:
+            return Undecided.ENDED
+        if size < self.wanted:
+            return Undecided.ENDED if not size or self.ended else Undecided.WAIT
+        self.silent = False
+        data = bytes(self.buffer[:size])
+        try:
+            answer = parse_proxy_header(data) if self.has_header else parse_client_hello(data, self.seen, _RECORDS)
+        except (MalformedClientHello, MalformedProxyHeader) as error:
+            return Malformed(str(error))
+        if isinstance(answer, NeedMoreData):
+            return self._wait_for(answer, size)
+        self._expect(1)
+        self.seen = START
+        if isinstance(answer, ProxyHeader):
+            self.sock.recv_into(self.buffer, answer.size)
             self.has_header = False
-            if answer.client and not desk.introduced(self, answer.client):
-                return
-        if isinstance(answer, Hello):
-            desk.wants_server(self, answer.server_name)
-        else:
-            desk.wants_plain(self)
+        return answer
+
+    def _wait_for(self, more: NeedMoreData, size: int) -> Undecided:
+        self.seen = more
+        if more.size <= size:
+            return Undecided.LOOK_AGAIN
+        if self.ended:
+            return Undecided.ENDED
+        self._expect(more.size)
+        return Undecided.WAIT
 
     def _expect(self, size: int) -> None:
         if size != self.wanted:
@@ -145,4 +152,4 @@ class Arrival:
 
     def abort(self) -> None:
         """Time is up, or something unforeseen happened."""
-        self.desk.gave_up(self)
+        self.act(self, Undecided.ENDED)

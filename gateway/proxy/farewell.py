@@ -12,14 +12,20 @@ still run is ever answered like this.
 import os
 import socket
 import ssl
+from collections.abc import Callable
 
 import trio
 from attrs import field, frozen
 
+from gateway.errors import innermost
+from gateway.log import RateLimitedLog
 from gateway.proxy.comm_messages import LENGTH_SIZE, handshake, length, registers, turned_away
+from gateway.proxy.routes import SERVER_NAME_PREFIX
 
+#: So many clients of ended clusters are told so at once; others try again.
+MAX_FAREWELLS = 32
 #: Seconds for the whole conversation.
-PATIENCE = 10.0
+TIMEOUT = 10.0
 #: Seconds for the client to take the last word before the connection is closed.
 LINGER = 2.0
 #: Characters of a reason; the rest is in the answers of the API.
@@ -37,6 +43,37 @@ class Farewell:
     key: str = field(repr=False)
 
 
+class Farewells:
+    """The conversations that are under way. `find(cluster)` gives the farewell of one that has ended, else None."""
+
+    def __init__(self, find: Callable[[str], Farewell | None], log: RateLimitedLog) -> None:
+        self._find = find
+        self._log = log
+        self._under_way = 0
+
+    def find(self, server_name: str) -> Farewell | None:
+        """What whoever asks for this server name is told; None if it is for no cluster that has ended."""
+        if self._under_way >= MAX_FAREWELLS:
+            return None
+        return self._find(server_name.lower().removeprefix(SERVER_NAME_PREFIX))
+
+    def begin(
+        self, nursery: trio.Nursery, sock: socket.socket, farewell: Farewell, client: str, ended: Callable[[], None]
+    ) -> None:
+        """Say it in a task of its own, which calls `ended` at its end."""
+        self._under_way += 1
+        nursery.start_soon(self._say, sock, farewell, client, ended)
+
+    async def _say(self, sock: socket.socket, farewell: Farewell, client: str, ended: Callable[[], None]) -> None:
+        try:
+            await say_farewell(sock, farewell)
+        except* Exception as errors:  # noqa: BLE001 (the boundary of this connection)
+            self._log.info("connection failed", client=client, error=repr(innermost(errors)))
+        finally:
+            self._under_way -= 1
+            ended()
+
+
 async def say_farewell(sock: socket.socket, farewell: Farewell) -> None:
     """Shake hands as the cluster's scheduler would, tell a client the reason, close.
 
@@ -46,7 +83,7 @@ async def say_farewell(sock: socket.socket, farewell: Farewell) -> None:
         trio.SocketStream(trio.socket.from_stdlib_socket(sock)), cluster_context(farewell), server_side=True
     )
     try:
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(TIMEOUT):
             await stream.do_handshake()
             await stream.send_all(handshake())
             await _receive(stream)

@@ -2,16 +2,245 @@
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
 import trio
 
 from gateway.errors import innermost
+from gateway.log import RateLimitedLog
 from gateway.proxy.admission import Guest
-from gateway.proxy.handshakes import HandshakeTurns
-from gateway.proxy.http_stream import SecureStream, WebStream
-from gateway.proxy.hushed_log import HushedLog
-from gateway.proxy.limits import Limits
+from gateway.proxy.handshakes import HandshakeTurn, HandshakeTurns
+from gateway.proxy.limits import PortLimits
+from gateway.proxy.memory_budget import owner_at
+from gateway.proxy.token_bucket import TokenBucket
+
+
+class Presence(Protocol):
+    """What becomes known of a connection while it is served, for when somebody has to go (admission.py)."""
+
+    def waits(self) -> None:
+        """A request of its was answered, and none is at the moment."""
+
+    def works(self) -> None:
+        """A request of its is being answered."""
+
+    def is_known(self) -> None:
+        """It has proved to be a job's."""
+
+
+class _Nobody:
+    """A connection of which nobody keeps count."""
+
+    def waits(self) -> None:
+        """Nothing."""
+
+    def works(self) -> None:
+        """Nothing."""
+
+    def is_known(self) -> None:
+        """Nothing."""
+
+
+NOBODY: Presence = _Nobody()
+
+
+class _Named:
+    """The socket's own name, and the client's as it was introduced to us."""
+
+    def __init__(self, sock: trio.socket.SocketType, client: str) -> None:
+        self._socket = sock
+        self._client = client
+        self.family = trio.socket.AF_INET6 if ":" in client else trio.socket.AF_INET
+
+    def getpeername(self) -> tuple[str, int]:
+        return self._client, 0
+
+    def getsockname(self) -> Any:
+        name = self._socket.getsockname()
+        return name if isinstance(name, tuple) else ("", 0)
+
+
+def owner_of(stream: trio.abc.Stream) -> str:
+    """Who has what a connection holds (memory_budget.py): the address that it comes from."""
+    try:
+        name = below_tls(stream).socket.getpeername()
+    except OSError:  # it has gone already
+        name = None
+    return owner_at(str(name[0]) if isinstance(name, tuple) else "")
+
+
+#: Bytes that may come by TLS without becoming data: so many at once (a handshake, and what of a record has arrived),
+#: and so many each second.
+_OVERHEAD, _OVERHEAD_RATE = 64 * 1024, 8 * 1024
+#: Bytes that each record is larger than its data.
+_RECORD_OVERHEAD = 64
+#: Bytes that OpenSSL gets at once (it does not say how many it wants); fewer while nothing comes of them. A request for
+#: new keys has 27.
+_TLS_READ, _TLS_READ_CAREFUL = 16 * 1024, 4 * 1024
+
+
+class WebStream(trio.abc.HalfCloseableStream):
+    """A `trio.SocketStream` in all that an HTTP server uses. `client` replaces the peer's name unless it is empty."""
+
+    def __init__(self, stream: trio.SocketStream, client: str, linger: float, presence: Presence = NOBODY) -> None:
+        self._stream = stream
+        self._linger = linger
+        self.presence = presence
+        self.socket: Any = _Named(stream.socket, client) if client else stream.socket
+        #: Around everything that works on this stream.
+        self.scope = trio.CancelScope()
+        self._overhead: TokenBucket | None = None
+        self._careful = False  # nothing has come of what was received last
+        self._turn: HandshakeTurn | None = None
+
+    @contextmanager
+    def in_turns(self, turn: HandshakeTurn) -> Iterator[None]:
+        """While entered, each step that follows from what was received is made within a turn."""
+        self._turn = turn
+        try:
+            yield
+        finally:
+            self._turn = None
+            turn.give_back()
+
+    def meter(self) -> None:
+        """From now on, bytes that are received without a limit (`max_bytes`) are TLS, and have to become data."""
+        self._overhead = TokenBucket(_OVERHEAD_RATE, _OVERHEAD)
+
+    def delivered(self, size: int) -> None:
+        """So many bytes of data have come of it."""
+        assert self._overhead is not None
+        self._overhead.add(size + _RECORD_OVERHEAD)
+        self._careful = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See trio. The HTTP server ends a stream (`send_eof`) on which it may be sending: that is a broken one."""
+        if self._turn is not None:
+            self._turn.give_back()
+        try:
+            await self._stream.send_all(data)
+        except trio.BusyResourceError as error:
+            raise trio.BrokenResourceError("the connection is being closed") from error
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See trio."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """See trio; the client's end starts the last deadline as well, for HTTP knows no half-close."""
+        if self._turn is not None:
+            self._turn.give_back()
+        overhead = self._overhead if max_bytes is None else None
+        if overhead is not None:
+            max_bytes = _TLS_READ_CAREFUL if self._careful else _TLS_READ
+        try:
+            data = await self._stream.receive_some(max_bytes or _TLS_READ)
+            if overhead is not None:
+                self._careful = True
+                if overhead.add(-len(data)) < 0:
+                    raise trio.BrokenResourceError("too much came by TLS that is no data")
+        except trio.BrokenResourceError:
+            self._end_soon()
+            raise
+        if not data:
+            self._end_soon()
+        if self._turn is not None:
+            await self._turn.take()
+        return bytes(data)
+
+    async def send_eof(self) -> None:
+        """See trio."""
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Close; whoever works on this stream has `linger` seconds left."""
+        self._end_soon()
+        await self._stream.aclose()
+
+    def _end_soon(self) -> None:
+        self.scope.deadline = min(self.scope.deadline, trio.current_time() + self._linger)
+
+    def abort(self) -> None:
+        """Close at once, without waiting; sends and receives that wait fail."""
+        self._stream.socket.close()
+        self.scope.cancel()
+
+
+class SecureStream(trio.abc.Stream):
+    """TLS as a server, on a `WebStream`: a `trio.SSLStream` in all that an HTTP server uses."""
+
+    def __init__(self, stream: WebStream, context: ssl.SSLContext) -> None:
+        stream.meter()
+        self.transport_stream = stream
+        self._secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+
+    async def do_handshake(self) -> None:
+        """See trio."""
+        await self._secure.do_handshake()
+
+    def selected_alpn_protocol(self) -> str | None:
+        """What both sides have agreed to speak."""
+        chosen: str | None = self._secure.selected_alpn_protocol()
+        return chosen
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """See trio. Raises `trio.BrokenResourceError` when too much comes that is no data."""
+        data = await self._secure.receive_some(max_bytes)
+        self.transport_stream.delivered(len(data))
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See trio."""
+        await self._secure.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See trio."""
+        await self._secure.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """See trio."""
+        await self._secure.aclose()
+
+    def untie(self) -> None:
+        """Let it go at once when nobody uses it: it would hold itself by the handshake that it knows how to make."""
+        vars(self._secure).pop("_handshook", None)  # gc_pauses.py does not look for cycles very often
+
+
+#: What is thrown away of a peer's bytes after our last word, and for how many seconds.
+_LINGER_BYTES = 1024 * 1024
+_LINGER_SECONDS = 1.0
+
+
+async def linger(stream: trio.abc.Stream) -> None:
+    """End our direction and read on for a little: closing with bytes unread would make the peer lose our last ones."""
+    bare = below_tls(stream)
+    if not isinstance(bare, trio.abc.HalfCloseableStream):
+        return
+    left = _LINGER_BYTES
+    with (
+        trio.move_on_after(_LINGER_SECONDS),
+        suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+    ):
+        try:
+            await bare.send_eof()
+            while left > 0 and (data := await bare.receive_some(64 * 1024)):
+                left -= len(data)
+        except trio.BusyResourceError:
+            await trio.sleep_forever()  # until the deadline: another task is at it, and what it reads is not lost
+
+
+def below_tls(stream: Any) -> Any:
+    """The stream that TLS is spoken on; without TLS the stream itself."""
+    return stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream
+
+
+def presence_of(stream: Any) -> Presence:
+    """That of a `WebStream`, with TLS around it or without; `NOBODY` for any other stream."""
+    inner = below_tls(stream)
+    return inner.presence if isinstance(inner, WebStream) else NOBODY
+
 
 HttpStream = WebStream | SecureStream
 ServeHttp = Callable[[HttpStream], Awaitable[None]]
@@ -21,10 +250,10 @@ _LINGER = 1.0
 Context = ssl.SSLContext | Callable[[], ssl.SSLContext]
 
 
-class WebDoor:
+class HttpHandler:
     """Serves HTTP with `serve_http(stream)`. `context` gives the TLS settings, anew for each connection if callable."""
 
-    def __init__(self, serve_http: ServeHttp, context: Context | None, limits: Limits, log: HushedLog) -> None:
+    def __init__(self, serve_http: ServeHttp, context: Context | None, limits: PortLimits, log: RateLimitedLog) -> None:
         self._serve_http = serve_http
         self._context = context
         self._limits = limits

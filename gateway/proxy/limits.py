@@ -4,7 +4,7 @@ from attrs import frozen
 
 
 @frozen(kw_only=True)
-class Limits:
+class PortLimits:
     """The defaults suit one gateway for a few hundred users; tests and sites choose others."""
 
     #: A connection that says nothing for so long is closed (browsers open some in advance).
@@ -31,4 +31,4 @@ class Limits:
     max_undecided: int = 1024
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = PortLimits()

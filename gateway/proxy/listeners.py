@@ -19,10 +19,13 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, closing
 from urllib.parse import urlsplit
 
 import trio
+from attrs import frozen
 
+from gateway.addresses import Address
 from gateway.errors import StartError
 
 _BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
@@ -119,3 +122,46 @@ def _from_systemd(name: str) -> list[socket.socket]:
     if not wanted:
         raise ValueError(f"systemd has handed over {count} sockets, none is called {name!r}")
     return [_inherited(_SYSTEMD_FIRST + n) for n in wanted]
+
+
+@frozen(kw_only=True)
+class Ports:
+    """The sockets that listen. Without a separate port for schedulers, `schedulers` is empty: `public` carries both."""
+
+    public: Sequence[socket.socket]
+    schedulers: Sequence[socket.socket]
+    private: Sequence[socket.socket]
+
+    @property
+    def name(self) -> str:
+        """The public port as people write it, with its number where port 0 was asked for."""
+        return _name(self.public[0])
+
+    @property
+    def scheduler_name(self) -> str:
+        """The port of scheduler traffic in the same way, empty when it is the public one."""
+        return _name(self.schedulers[0]) if self.schedulers else ""
+
+
+async def open_ports(stack: AsyncExitStack, *, public: str, schedulers: str, private: str) -> Ports:
+    """Listen at these addresses, of which the latter two may be empty; `stack` closes the sockets.
+
+    Raises what `open_listeners` raises.
+    """
+
+    async def listen(address: str) -> Sequence[socket.socket]:
+        listeners = await open_listeners(address) if address else []
+        for listener in listeners:
+            stack.enter_context(closing(listener))
+        return listeners
+
+    return Ports(
+        public=await listen(public),
+        schedulers=await listen(schedulers),
+        private=await listen(private),
+    )
+
+
+def _name(listener: socket.socket) -> str:
+    name = listener.getsockname()
+    return str(Address(*name[:2])) if isinstance(name, tuple) else f"unix:{name}"

@@ -3,14 +3,14 @@
 https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt. A header stands
 before the first byte of the client: a line of text (version 1), or a binary
 block (version 2). The parser follows the contract of client_hello.py: all bytes
-received so far in, `ProxyHeader` or `More` out, `BadProxyHeader` raised.
+received so far in, `ProxyHeader` or `NeedMoreData` out, `MalformedProxyHeader` raised.
 """
 
 import ipaddress
 
 from attrs import frozen
 
-from gateway.proxy.client_hello import More
+from gateway.proxy.client_hello import NeedMoreData
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _MAX_LINE = 107  # with its line end, section 2.1
@@ -18,7 +18,7 @@ _MAX_BINARY = 4096  # room for the certificate's names that proxies may append, 
 _FAMILIES = {0x11: 4, 0x21: 16}  # TCP over IPv4, over IPv6 → bytes of an address
 
 
-class BadProxyHeader(Exception):
+class MalformedProxyHeader(Exception):
     """A trusted proxy did not introduce its client as it should."""
 
 
@@ -30,48 +30,48 @@ class ProxyHeader:
     client: str
 
 
-def parse_proxy_header(data: bytes) -> ProxyHeader | More:
-    """Look at all bytes received so far; raises `BadProxyHeader`."""
+def parse_proxy_header(data: bytes) -> ProxyHeader | NeedMoreData:
+    """Look at all bytes received so far; raises `MalformedProxyHeader`."""
     if not data:
-        return More(1)
+        return NeedMoreData(1)
     if data[: len(_SIGNATURE)] == _SIGNATURE[: len(data)]:
         return _binary(data)
     if data[:6] == b"PROXY "[: len(data)]:
         return _line(data)
-    raise BadProxyHeader("no PROXY header before the first bytes")
+    raise MalformedProxyHeader("no PROXY header before the first bytes")
 
 
-def _line(data: bytes) -> ProxyHeader | More:
+def _line(data: bytes) -> ProxyHeader | NeedMoreData:
     end = data.find(b"\r\n", 0, _MAX_LINE)
     if end < 0:
         if len(data) >= _MAX_LINE:
-            raise BadProxyHeader("a PROXY line that does not end")
-        return More(len(data) + 1)
+            raise MalformedProxyHeader("a PROXY line that does not end")
+        return NeedMoreData(len(data) + 1)
     words = data[:end].decode("latin1").split(" ")
     if words[1] == "UNKNOWN":
         return ProxyHeader(end + 2, "")
     if len(words) != 6 or words[1] not in ("TCP4", "TCP6"):
-        raise BadProxyHeader("a PROXY line that names no TCP connection")
+        raise MalformedProxyHeader("a PROXY line that names no TCP connection")
     try:
         return ProxyHeader(end + 2, str(ipaddress.ip_address(words[2])))
     except ValueError:
-        raise BadProxyHeader("a PROXY line without an address") from None
+        raise MalformedProxyHeader("a PROXY line without an address") from None
 
 
-def _binary(data: bytes) -> ProxyHeader | More:
+def _binary(data: bytes) -> ProxyHeader | NeedMoreData:
     if len(data) < 16:
-        return More(16)
+        return NeedMoreData(16)
     version, family = data[12], data[13]
     size = 16 + int.from_bytes(data[14:16], "big")
     if version not in (0x20, 0x21):
-        raise BadProxyHeader(f"PROXY version and command {version:#x}")
+        raise MalformedProxyHeader(f"PROXY version and command {version:#x}")
     if size > _MAX_BINARY:
-        raise BadProxyHeader(f"a PROXY header of {size} bytes")
+        raise MalformedProxyHeader(f"a PROXY header of {size} bytes")
     if len(data) < size:
-        return More(size)
+        return NeedMoreData(size)
     if version == 0x20 or family not in _FAMILIES:  # LOCAL, or an address that is none of TCP
         return ProxyHeader(size, "")
     length = _FAMILIES[family]
     if size < 16 + 2 * length + 4:
-        raise BadProxyHeader("a PROXY header too short for its addresses")
+        raise MalformedProxyHeader("a PROXY header too short for its addresses")
     return ProxyHeader(size, str(ipaddress.ip_address(data[16 : 16 + length])))

@@ -32,10 +32,10 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import ArgumentError
 
-from gateway.backends.launcher.settings import unsafe
 from gateway.errors import StartError
 from gateway.store.errors import StoreUnavailable
 from gateway.store.keys import Cipher, new_cipher, open_cipher
+from gateway.trusted_files import unsafe
 
 _log = structlog.get_logger()
 

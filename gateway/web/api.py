@@ -16,7 +16,8 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from gateway.auth.authenticator import Authenticator, Sessions, finished, identify
+from gateway.auth.authenticator import Authenticator
+from gateway.auth.sessions import Sessions, finished, identify
 from gateway.clusters.manager import Manager
 from gateway.config.site_errors import advice
 from gateway.config.structure import shown

@@ -17,7 +17,7 @@ from time import time
 import structlog
 import trio
 
-from gateway.proxy.http_stream import NOBODY, Presence, linger, owner_of
+from gateway.proxy.http import NOBODY, Presence, linger, owner_of
 from gateway.proxy.memory_budget import LARGE, SMALL, Holding, MemoryBudget
 from gateway.web.fast_parser import SimpleRequest, parse_simple_request
 from gateway.web.http_budget import REFUSAL, Budget

@@ -31,7 +31,7 @@ from gateway.errors import (
     RequestTooSlow,
     TooLarge,
 )
-from gateway.proxy.hushed_log import HushedLog
+from gateway.log import RateLimitedLog
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.web.pace import Pace
 from gateway.web.router import KNOWN, App, Message, Receive, Scope, Send, answer, answer_error, header
@@ -54,7 +54,7 @@ BODY_DEADLINE = 60.0
 PACE, BURST = 1024 * 1024, 2 * BODY_LIMIT
 
 
-_log = HushedLog()
+_log = RateLimitedLog()
 
 
 def heartbeat_app(

@@ -16,6 +16,8 @@ from typing import Final, Protocol
 
 import trio
 
+from gateway.proxy.token_bucket import TokenBucket
+
 #: Units per second, and what may come at once before that holds. A browser that moves a slider sends some hundreds.
 RATE: Final = 500.0
 BURST: Final = 1000.0
@@ -35,43 +37,17 @@ SMALL: Final = 256
 _BYTES_PER_UNIT: Final = 512
 
 
-class Bucket:
-    """An allowance: fills at `rate` per second up to `most`; may be overdrawn."""
-
-    __slots__ = ("_level", "_most", "_rate", "_then")
-
-    def __init__(self, rate: float, most: float) -> None:
-        self._rate = rate
-        self._most = self._level = most
-        self._then = trio.current_time()
-
-    def add(self, amount: float) -> float:
-        """Add, or take when negative; returns the level then."""
-        now = trio.current_time()
-        self._level = min(self._most, self._level + max(0.0, now - self._then) * self._rate) + amount
-        self._then = now
-        return self._level
-
-    def skip(self) -> None:
-        """The time since the last use adds nothing."""
-        self._then = trio.current_time()
-
-    def seconds_to_fill(self) -> float:
-        """Until there is something in it again."""
-        return max(0.0, 1.0 - self.add(0)) / self._rate
-
-
 class SharedBudget:
     """The budget of all connections of a server together."""
 
     def __init__(self) -> None:
-        self._bucket: Bucket | None = None  # made when there is a clock
+        self._bucket: TokenBucket | None = None  # made when there is a clock
 
     @property
-    def bucket(self) -> Bucket:
+    def bucket(self) -> TokenBucket:
         """Filled at the first use."""
         if self._bucket is None:
-            self._bucket = Bucket(ALL_RATE, ALL_BURST)
+            self._bucket = TokenBucket(ALL_RATE, ALL_BURST)
         return self._bucket
 
 
@@ -80,8 +56,8 @@ class Budget:
 
     def __init__(self, shared: SharedBudget) -> None:
         self._all = shared.bucket
-        self._own = Bucket(RATE, BURST)
-        self._light = Bucket(LIGHT_RATE, LIGHT_BURST)
+        self._own = TokenBucket(RATE, BURST)
+        self._light = TokenBucket(LIGHT_RATE, LIGHT_BURST)
         #: True from the first `spend` on that was too much.
         self.exhausted = False
 

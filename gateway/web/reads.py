@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from gateway import __version__
-from gateway.auth.authenticator import Authenticator, Identity, Sessions, identify_by_headers
+from gateway.auth.authenticator import Authenticator
+from gateway.auth.sessions import Identity, Sessions, identify_by_headers
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
 from gateway.config.user_options import Options

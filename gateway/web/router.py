@@ -26,12 +26,12 @@ import orjson
 from attrs import frozen
 
 from gateway.errors import BadRequest, Forbidden, GatewayError, Misdirected, TooLarge, TryAgainLater
+from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
-from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, owner_at
 from gateway.web.request_origin import HostNames, other_page
 
-_log = HushedLog()  # a log that strangers cannot flood
+_log = RateLimitedLog()  # a log that strangers cannot flood
 
 Scope = dict[str, Any]
 Message = dict[str, Any]

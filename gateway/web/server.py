@@ -28,10 +28,8 @@ from hypercorn.typing import ConnectionState, LifespanState
 
 import gateway.web.hypercorn_patches  # noqa: F401 (before anything is served)
 from gateway.errors import innermost
-from gateway.proxy.http import HttpStream
-from gateway.proxy.http_stream import Presence, SecureStream, linger, owner_of, presence_of
-from gateway.proxy.hushed_log import HushedLog
-from gateway.proxy.limits import DEFAULT_LIMITS
+from gateway.log import RateLimitedLog
+from gateway.proxy.http import HttpStream, Presence, SecureStream, linger, owner_of, presence_of
 from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, ReadSize
 from gateway.web.fast_path import SimpleHttp
 from gateway.web.http_budget import REFUSAL, Budget, SharedBudget
@@ -59,13 +57,14 @@ class HttpServer:
         route: Callable[[Scope], Handler] | None = None,
         keep_alive: float = 75.0,
         read_timeout: int | None = None,
-        head_timeout: float = DEFAULT_LIMITS.head_timeout,
-        websocket_message_size: int = DEFAULT_LIMITS.websocket_message_size,
+        head_timeout: float,
+        websocket_message_size: int,
         budget: MemoryBudget | None = None,
     ) -> None:
         """`keep_alive` is how many seconds an idle connection is kept; `read_timeout` how long a pause may be.
 
-        `head_timeout` bounds the time from a request's first byte to the end of its head.
+        `head_timeout` bounds the seconds from a request's first byte to the end of its head,
+        `websocket_message_size` the bytes of one message.
         `budget` is what all connections may hold. `route`, if the app has one, finds the handlers that are fast.
         """
         config = Config()
@@ -85,7 +84,7 @@ class HttpServer:
         self._memory = budget or MemoryBudget()
         self._state = ConnectionState(LifespanState())
         self._shared_budget = SharedBudget()
-        self._hushed = HushedLog()
+        self._hushed = RateLimitedLog()
         self._simple = SimpleHttp(route, self._memory, keep_alive=keep_alive) if route else None
 
     async def serve(self, stream: HttpStream) -> None:
@@ -191,7 +190,7 @@ def _guarded(app: App) -> App:
     tells the app that the client has gone; quart-trio then cancels what sends, and the close with it, so that the
     connection would stay open.
     """
-    log = HushedLog()
+    log = RateLimitedLog()
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         last: Message | None = None

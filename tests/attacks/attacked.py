@@ -17,7 +17,8 @@ import trio
 from attrs import field, frozen
 
 from gateway.config.load import load
-from gateway.main import Ports, serve
+from gateway.main import serve
+from gateway.proxy.listeners import Ports
 from tests.attacks.memory import MEGABYTE, peak_growth
 from tests.support.fakes import FakeDriver, fake_backend
 from tests.support.hellos import openssl_hello

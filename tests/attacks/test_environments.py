@@ -19,7 +19,12 @@ TELL = "import json, os; print(json.dumps([os.getcwd(), dict(os.environ)]))"
 @pytest.mark.parametrize("name", NAMES)
 def test_a_script_passes_them_on_as_variables(name, tmp_path):
     script = render_script(
-        JobScript(shebang="#!/bin/bash", command=(sys.executable, "-c", TELL), environment={name: "/", "a.b": "c"})
+        JobScript(
+            shebang="#!/bin/bash",
+            command=(sys.executable, "-c", TELL),
+            job_variable="SLURM_JOB_ID",
+            environment={name: "/", "a.b": "c"},
+        )
     )
     done = subprocess.run(
         ["/bin/bash"], input=script, capture_output=True, text=True, check=True, cwd=tmp_path, env={"PATH": "/bin"}

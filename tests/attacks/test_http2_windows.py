@@ -12,7 +12,6 @@ from trio.testing import wait_all_tasks_blocked
 
 from gateway.web.http2_connection import FREE_STREAMS, PROGRESS_DEADLINE, AnswerBuffer
 from gateway.web.router import answer
-from gateway.web.server import HttpServer
 from tests.attacks.attacked import CLUSTERS, probe
 from tests.attacks.http2_peer import (
     DATA,
@@ -32,7 +31,7 @@ from tests.attacks.http2_peer import (
     setting,
 )
 from tests.attacks.http2_peer import connected as secure
-from tests.support.proxy_peers import NegotiatedStream
+from tests.support.proxy_peers import NegotiatedStream, server_of
 
 STREAMS = 50
 NO_WINDOW = PREFACE + frame(SETTINGS, 0, 0, setting(4, 0))
@@ -53,7 +52,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def open_server() -> AsyncIterator[int]:
-    server = HttpServer(app)
+    server = server_of(app)
 
     async def serve(stream: trio.SocketStream) -> None:
         await server.serve(NegotiatedStream(stream))  # type: ignore[arg-type]

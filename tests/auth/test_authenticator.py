@@ -14,11 +14,13 @@ from quart import Quart, Request, Response
 from trio.testing import MockClock
 from werkzeug.datastructures import Headers
 
-from gateway.auth.authenticator import Authenticator, Identity, Sessions, SimpleAuthenticator, identify, unauthorized
+from gateway.auth.authenticator import Authenticator, unauthorized
+from gateway.auth.secret_compare import same_secret
+from gateway.auth.sessions import Identity, Sessions, identify
+from gateway.auth.simple import SimpleAuthenticator
 from gateway.config.fields import SettingError
 from gateway.errors import Unauthorized
 from gateway.models import User
-from gateway.secret_compare import same_secret
 
 
 async def _no_push(path: str, headers: Headers) -> None:
@@ -343,7 +345,7 @@ def test_a_sites_own_subclass_may_keep_state() -> None:
 async def test_opened_cookies_are_remembered_and_forgotten(
     autojump_clock: MockClock, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.auth.authenticator._MOST_OPENED", 2)
+    monkeypatch.setattr("gateway.auth.sessions._MOST_OPENED", 2)
     users = [User(f"user{number}") for number in range(4)]
     values = [cookie_pair(sessions.cookie(user, secure=False)).partition("=")[2] for user in users]
     for _ in range(2):

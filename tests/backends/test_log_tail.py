@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.backends.batch.script import STARTED
 from gateway.backends.log_tail import MAX_BYTES, MAX_LINES, MAX_REASON, bounded, explain_end, log_tail, redact
+from gateway.backends.tracebacks import STARTED
 
 BODY = "MIIBgDCCASWgAwIBAgIUQ7yK3vJ1o0mP0XbQwY1n2mFzq5AwCgYIKoZIzj0EAwIw"
 PEM = f"-----BEGIN PRIVATE KEY-----\n{BODY}\n{BODY}\nAbCd==\n-----END PRIVATE KEY-----"

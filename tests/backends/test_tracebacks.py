@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.backends.batch.script import STARTED
-from gateway.backends.tracebacks import MAX_LENGTH, cause
+from gateway.backends.tracebacks import MAX_LENGTH, STARTED, cause
 
 LOGS = Path(__file__).parents[1] / "data" / "logs"
 CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n\n"
@@ -46,7 +45,7 @@ def test_real_logs_of_failures(log, words):
 
 @pytest.mark.parametrize("log", ["worker_ended", "worker_interrupted"])
 def test_real_logs_of_jobs_that_were_ended(log):
-    assert cause((LOGS / f"{log}.txt").read_text()) == ""
+    assert cause((LOGS / f"{log}.txt").read_text(), KILLED) == ""
 
 
 @pytest.mark.parametrize("log", ["no_dev_shm", "read_only_directory"])
@@ -132,10 +131,14 @@ CASES = {
 }
 
 
+#: As batch systems show that they ended a job.
+KILLED = r"slurmstepd: error: .*(?:CANCELLED|oom.kill)|=>> PBS: job killed"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_cause(name):
     text, words = CASES[name]
-    assert cause(text) == words
+    assert cause(text, KILLED) == words
 
 
 def group_of(*errors):

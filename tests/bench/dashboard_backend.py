@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 import trio
 
-from gateway.web.server import HttpServer
+from tests.support.proxy_peers import server_of
 
 SENT = struct.Struct("<d")
 
@@ -38,7 +38,7 @@ async def dashboard(scope: Any, receive: Any, send: Any) -> None:
 
 async def main() -> None:
     """Serve until terminated."""
-    server = HttpServer(dashboard)
+    server = server_of(dashboard)
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     print(listener.socket.getsockname()[1], flush=True)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import trio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from gateway.backends.batch.dialect import Answer
 from gateway.backends.batch.evidence import Evidence, judge
 from gateway.backends.batch.poller import Queue
+from gateway.backends.commands import Answer
 from gateway.backends.pbs.dialect import PBS
 from gateway.models import JobId, JobReport, JobState
 from tests.pbs.simulation import Simulation

@@ -20,9 +20,9 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.batch.dialect import Answer
 from gateway.backends.batch.evidence import Evidence, judge
 from gateway.backends.batch.poller import Queue
+from gateway.backends.commands import Answer
 from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
 from gateway.backends.slurm.dialect import Slurm
 from gateway.backends.watch import WatchBoard

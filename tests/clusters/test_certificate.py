@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from gateway.clusters.certificate import new_cluster_certificate, server_context
+from gateway.clusters.certificate import new_cluster_certificate
 from gateway.errors import StartError
+from gateway.proxy.certificate import server_context
 
 NAME = "daskgateway-0123456789abcdef"
 

@@ -22,7 +22,7 @@ from gateway.clusters.scheduler_client import (
 from gateway.clusters.timeouts import Answer
 from gateway.errors import Conflict
 from gateway.proxy import resolver
-from gateway.proxy.connector import Connector, RefusedDestination
+from gateway.proxy.dialer import Dialer, RefusedDestination
 from gateway.proxy.resolver import LookUpError
 
 
@@ -168,7 +168,7 @@ async def test_a_scheduler_that_hangs_does_not_answer(monkeypatch, autojump_cloc
         await trio.lowlevel.checkpoint()
         return ours
 
-    monkeypatch.setattr(Connector, "connect", connect)
+    monkeypatch.setattr(Dialer, "connect", connect)
     start = trio.current_time()
     asked = await ask_scheduler("http://127.0.0.1:1", "t")
     assert asked.answer is Answer.SILENT
@@ -191,7 +191,7 @@ async def test_what_is_the_gateway_s_own_says_nothing_of_the_scheduler(monkeypat
         await trio.lowlevel.checkpoint()
         raise error
 
-    monkeypatch.setattr(Connector, "connect", connect)
+    monkeypatch.setattr(Dialer, "connect", connect)
     asked = await ask_scheduler("http://127.0.0.1:1", "t")
     assert asked.answer is answer
     assert asked.words
@@ -218,6 +218,6 @@ async def test_a_name_server_that_hangs(monkeypatch, autojump_clock):
     async def hang(self, *_):
         await trio.sleep_forever()
 
-    monkeypatch.setattr(Connector, "look_up", hang)
+    monkeypatch.setattr(Dialer, "look_up", hang)
     asked = await ask_scheduler("http://node.example:1", "t")
     assert asked == Asked(Answer.NOT_ASKED, "its name cannot be looked up in time")

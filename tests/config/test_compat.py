@@ -102,7 +102,7 @@ def test_every_name_of_ours_leads_somewhere() -> None:
     ("name", "home"),
     [
         ("gateway.auth.Authenticator", "gateway.auth.authenticator"),
-        ("gateway.auth.SimpleAuthenticator", "gateway.auth.authenticator"),
+        ("gateway.auth.SimpleAuthenticator", "gateway.auth.simple"),
         ("gateway.auth.unauthorized", "gateway.auth.authenticator"),
         ("gateway.backends.jobqueue.JobQueueBackend", "gateway.backends.batch.options"),
         ("gateway.backends.local.LocalClusterConfig", "gateway.backends.local.backend"),

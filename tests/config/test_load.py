@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.auth.authenticator import SimpleAuthenticator
+from gateway.auth.simple import SimpleAuthenticator
 from gateway.backends.local.backend import LocalBackend, UnsafeLocalBackend
 from gateway.backends.slurm.backend import SlurmClusterConfig
 from gateway.config.cluster import ClusterConfig
@@ -421,7 +421,7 @@ def test_mistakes_in_classes_of_the_site(mistakes: Mistakes) -> None:
 
 
 def test_an_installation_without_its_own_defaults(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("gateway.auth.authenticator.SimpleAuthenticator")
+    monkeypatch.delattr("gateway.auth.simple.SimpleAuthenticator")
     (line,) = mistakes("")
     assert line.startswith("DaskGateway: authenticator_class cannot be imported: AttributeError")
 

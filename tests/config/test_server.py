@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 from gateway.config.backend import Backend, DBBackendBase
 from gateway.config.fields import SettingError, configurable
 from gateway.config.server import DaskGateway, Proxy
-from gateway.proxy.limits import Limits
+from gateway.proxy.limits import PortLimits
 
 
 def test_prefixes() -> None:
@@ -136,7 +136,7 @@ def test_trusted_proxies_are_addresses_and_networks() -> None:
 
 
 def test_the_public_port_has_the_defaults_of_its_limits() -> None:
-    proxy, limits = Proxy(), Limits()
+    proxy, limits = Proxy(), PortLimits()
     for name in ("max_connections", "max_connections_per_address", "max_undecided", "shutdown_grace"):
         assert getattr(proxy, name) == getattr(limits, name)
     for name in ("first_byte", "hello", "connect", "dashboard", "dead_peer"):

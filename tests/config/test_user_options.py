@@ -5,19 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.config.user_options import (
-    Bool,
-    Choice,
-    Field,
-    Float,
-    FrozenAttrDict,
-    Integer,
-    Mapping,
-    Options,
-    Select,
-    String,
-    WrongOptions,
-)
+from gateway.config.option_fields import Bool, Field, Float, Integer, Mapping, Select, String
+from gateway.config.user_options import Choice, FrozenAttrDict, Options, WrongOptions
 from gateway.errors import InvalidRequest
 from gateway.models import User
 

@@ -24,6 +24,8 @@ import atheris
 import hpack
 from trio.testing import MockClock
 
+from tests.support.proxy_peers import server_of
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -46,16 +48,16 @@ with atheris.instrument_imports(
     import structlog
     import trio
 
+    from gateway.log import RateLimitedLog
     from gateway.proxy import client_hello, proxy_protocol, routes
     from gateway.proxy.admission import Admission
     from gateway.proxy.dashboard import headers
     from gateway.proxy.dashboard.app import Dashboard
-    from gateway.proxy.http import WebDoor
-    from gateway.proxy.hushed_log import HushedLog
-    from gateway.proxy.limits import Limits
+    from gateway.proxy.http import HttpHandler
+    from gateway.proxy.limits import PortLimits
     from gateway.web import http2_frames
     from gateway.web.router import Handler
-    from gateway.web.server import PROVOKED, HttpServer
+    from gateway.web.server import PROVOKED
 
 from tests.proxy.dashboard.test_headers import check_cookie_is_below  # noqa: E402
 from tests.support.hellos import openssl_hello, recorded  # noqa: E402
@@ -70,9 +72,9 @@ def check_parser(parse: Parser, bad: type[Exception], data: bytes) -> None:
     """An answer is never taken back when more bytes come, and a wish for more is for more."""
     whole = outcome(parse, bad, data)
     half = outcome(parse, bad, data[: len(data) // 2])
-    if isinstance(whole, client_hello.More):
+    if isinstance(whole, client_hello.NeedMoreData):
         assert whole.size > len(data)
-    if not isinstance(half, client_hello.More):
+    if not isinstance(half, client_hello.NeedMoreData):
         assert half == whole
 
 
@@ -84,11 +86,11 @@ def outcome(parse: Parser, bad: type[Exception], data: bytes) -> Any:
 
 
 def hello(data: bytes) -> None:
-    check_parser(client_hello.parse_client_hello, client_hello.BadHello, data)
+    check_parser(client_hello.parse_client_hello, client_hello.MalformedClientHello, data)
 
 
 def introduction(data: bytes) -> None:
-    check_parser(proxy_protocol.parse_proxy_header, proxy_protocol.BadProxyHeader, data)
+    check_parser(proxy_protocol.parse_proxy_header, proxy_protocol.MalformedProxyHeader, data)
 
 
 def header_fields(data: bytes) -> None:
@@ -123,7 +125,7 @@ H2_BEGIN = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 
 
 table = routes.Routes()
 table.add("abc", "tls://127.0.0.1:1", "http://127.0.0.1:1")
-app = FuzzedDashboard(table, limits=Limits(dashboard_timeout=1))
+app = FuzzedDashboard(table, limits=PortLimits(dashboard_timeout=1))
 faults: list[Exception] = []
 
 
@@ -139,7 +141,7 @@ async def watched(scope: Any, receive: Any, send: Any) -> None:
         raise
 
 
-serve_http = HttpServer(
+serve_http = server_of(
     watched, route=lambda scope: Handler(watched, scope, is_fast=scope["path"] == "/at-once"), keep_alive=0.01
 ).serve
 
@@ -198,13 +200,13 @@ def converse(data: bytes, serve: Any, given: int = 0) -> None:
 
 async def exchange(said: bytes, serve: Any) -> None:
     client, server = socket.socketpair()
-    door = WebDoor(serve, None, Limits(), HushedLog())
+    door = HttpHandler(serve, None, PortLimits(), RateLimitedLog())
     with trio.fail_after(10), client:
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             client.send(said)
         client.shutdown(socket.SHUT_WR)
-        await door.serve(server, Admission(Limits()).enter("fuzz"), "192.0.2.1", tls=False)
+        await door.serve(server, Admission(PortLimits()).enter("fuzz"), "192.0.2.1", tls=False)
 
 
 def simple(data: bytes) -> None:

@@ -8,9 +8,10 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.proxy import connector, resolver
-from gateway.proxy.connector import Connector, RefusedDestination, numeric_family
+from gateway.proxy import dialer as dialer
+from gateway.proxy import resolver
 from gateway.proxy.destinations import Destinations
+from gateway.proxy.dialer import Dialer, RefusedDestination, numeric_family
 from gateway.proxy.resolver import LOOK_UPS, LookUpError, Resolver
 from gateway.proxy.this_host import is_this_host
 from tests.support.proxy_peers import LOCAL, echo, peer
@@ -146,13 +147,13 @@ async def test_a_fault_of_ours_is_told_once(names: Names) -> None:
 
 async def test_the_first_address_that_accepts(names: Names) -> None:
     names.known["node"] = ["127.0.0.2", LOCAL]
-    async with peer(echo) as port, await Connector().connect("r", ("node", port), 5) as stream:
+    async with peer(echo) as port, await Dialer().connect("r", ("node", port), 5) as stream:
         assert stream.socket.getpeername() == (LOCAL, port)
 
 
 async def test_an_address_that_does_not_answer_leaves_time_for_the_next(names: Names, monkeypatch: Any) -> None:
     names.known["node"] = ["198.51.100.1", LOCAL]
-    real = connector._connect
+    real = dialer._connect
     silent: list[Any] = []
 
     async def connect(family: int, target: Any) -> trio.SocketStream:
@@ -161,24 +162,24 @@ async def test_an_address_that_does_not_answer_leaves_time_for_the_next(names: N
             await trio.sleep_forever()
         return await real(family, target)
 
-    monkeypatch.setattr(connector, "_connect", connect)
-    async with peer(echo) as port, await Connector().connect("r", ("node", port), 0.2) as stream:
+    monkeypatch.setattr(dialer, "_connect", connect)
+    async with peer(echo) as port, await Dialer().connect("r", ("node", port), 0.2) as stream:
         assert stream.socket.getpeername() == (LOCAL, port)
         assert len(silent) == 1
         names.known["silent"] = ["198.51.100.1"]
         with pytest.raises(TimeoutError):
-            await Connector().connect("r", ("silent", port), 0.01)
+            await Dialer().connect("r", ("silent", port), 0.01)
 
 
 async def test_no_address_at_all(names: Names) -> None:
     names.known["node"] = []
     with pytest.raises(OSError, match="no address"):
-        await Connector().connect("r", ("node", 1), 5)
+        await Dialer().connect("r", ("node", 1), 5)
 
 
 async def test_addresses_of_a_name_are_checked_one_by_one(names: Names) -> None:
     names.known["node"], names.known["bad"] = ["127.0.0.2", LOCAL], ["127.0.0.2"]
-    careful = Connector(Destinations(lambda address: False, networks=["127.0.0.1"]))
+    careful = Dialer(Destinations(lambda address: False, networks=["127.0.0.1"]))
     assert careful.refusal("node", 1) == ""
     assert careful.refusal("127.0.0.2", 1)
     async with peer(echo) as port:

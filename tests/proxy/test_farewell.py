@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.clusters.certificate import new_cluster_certificate
-from gateway.proxy import port as server
+from gateway.proxy import farewell
 from gateway.proxy.comm_messages import (
     LENGTH_SIZE,
     MAX_MESSAGE,
@@ -90,7 +90,7 @@ async def test_other_names_get_an_alert(monkeypatch):
         async with await connect(address) as client:
             await client.send_all(openssl_hello("daskgateway-other"))
             assert (await receive_all(client))[:2] == b"\x15\x03"
-        monkeypatch.setattr(server, "MAX_FAREWELLS", 0)
+        monkeypatch.setattr(farewell, "MAX_FAREWELLS", 0)
         async with await connect(address) as client:
             await client.send_all(openssl_hello(NAME))
             assert (await receive_all(client))[:2] == b"\x15\x03"

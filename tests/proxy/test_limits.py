@@ -17,12 +17,11 @@ import pytest
 import trio
 
 from gateway.proxy import resolver
-from gateway.proxy.limits import Limits
+from gateway.proxy.limits import PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.port import PublicPort, serve_public
 from gateway.proxy.routes import Routes
 from gateway.proxy.traffic import Traffic
-from gateway.web.server import HttpServer
 from tests.proxy.test_malformed import FRAMES, MALFORMED, answer_to
 from tests.support.hellos import openssl_hello, split
 from tests.support.proxy_peers import (
@@ -37,6 +36,7 @@ from tests.support.proxy_peers import (
     public_port,
     receive_all,
     receive_exactly,
+    server_of,
 )
 
 CLOSED = (trio.BrokenResourceError, AssertionError)
@@ -65,8 +65,8 @@ async def is_refused(address: Any) -> bool:
 
 async def test_the_number_of_connections_is_limited_in_total_and_by_address() -> None:
     for limits in (
-        Limits(max_connections=2, shutdown_grace=0),
-        Limits(max_connections_per_address=2, shutdown_grace=0),
+        PortLimits(max_connections=2, shutdown_grace=0),
+        PortLimits(max_connections_per_address=2, shutdown_grace=0),
     ):
         async with peer(echo) as port, public_port(route_to(port), limits=limits) as address:
             one, two = await relayed(address), await relayed(address)
@@ -90,7 +90,7 @@ async def _eventually(address: Any) -> trio.SocketStream:
 
 
 async def test_of_those_that_have_not_asked_for_anything_the_oldest_makes_room() -> None:
-    limits = Limits(max_undecided=2, shutdown_grace=0)
+    limits = PortLimits(max_undecided=2, shutdown_grace=0)
     async with peer(echo) as port, public_port(route_to(port), limits=limits) as address:
         one, two = await connect(address), await connect(address)
         await two.send_all(HELLO[:10])
@@ -114,7 +114,7 @@ async def is_ended(stream: trio.SocketStream) -> bool:
 
 
 async def test_kept_connections_make_room() -> None:
-    limits = Limits(max_connections=4, shutdown_grace=0)
+    limits = PortLimits(max_connections=4, shutdown_grace=0)
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
     async def ask(stream: trio.SocketStream) -> None:
@@ -138,7 +138,7 @@ async def test_kept_connections_make_room() -> None:
 
 
 async def test_relays_of_one_address_make_room_for_another_s() -> None:
-    limits = Limits(max_connections=8, shutdown_grace=0)
+    limits = PortLimits(max_connections=8, shutdown_grace=0)
     async with peer(echo) as port, public_port(route_to(port), limits=limits) as address:
         many = [await relayed(address) for _ in range(7)]
         async with await connect(address) as client:
@@ -174,7 +174,7 @@ async def test_connections_that_wait_for_their_scheduler_make_room(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (LOCAL, 1))]
 
     listener, queue = full_listener()
-    limits = Limits(max_connections=8, shutdown_grace=0)
+    limits = PortLimits(max_connections=8, shutdown_grace=0)
     with listener:
         full = f"tls://{'node.example' if by_name else LOCAL}:{listener.getsockname()[1]}"
         routes = Routes()
@@ -204,7 +204,7 @@ async def test_connections_that_wait_for_their_scheduler_make_room(
 
 async def test_a_web_connection_that_makes_room_before_its_task_has_begun() -> None:
     """All three arrive in one turn of the loop, and only then tasks have theirs."""
-    limits = Limits(max_connections=2, shutdown_grace=0)
+    limits = PortLimits(max_connections=2, shutdown_grace=0)
     sockets = [socket.socket() for _ in range(3)]
     async with public_port(Routes(), serve_http=http_server(hello_app), limits=limits) as address:
         for sock in sockets:  # no await between these
@@ -258,7 +258,7 @@ async def test_without_file_descriptors_for_a_scheduler_the_client_is_told(monke
         raise OSError(errno.EMFILE, "Too many open files")
 
     async with peer(echo) as port, public_port(route_to(port)) as address, await connect(address) as client:
-        monkeypatch.setattr("gateway.proxy.switchboard.socket", SimpleNamespace(**vars(socket) | {"socket": scarce}))
+        monkeypatch.setattr("gateway.proxy.connector.socket", SimpleNamespace(**vars(socket) | {"socket": scarce}))
         await client.send_all(HELLO)
         assert (await receive_all(client))[-1:] == b"\x50"
         monkeypatch.undo()
@@ -295,7 +295,7 @@ async def test_a_scheduler_at_one_of_the_addresses_of_its_name(monkeypatch: pyte
 
 async def test_a_name_with_addresses_at_which_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     listener, queue = full_listener()
-    limits, told = Limits(connect_timeout=0.05, shutdown_grace=0), []
+    limits, told = PortLimits(connect_timeout=0.05, shutdown_grace=0), []
     with listener:
         routes = route_to(listener.getsockname()[1], "node.example")
         with routes.on_refused(told.append):
@@ -392,7 +392,7 @@ def full_listener() -> tuple[socket.socket, list[socket.socket]]:
 
 async def test_a_scheduler_that_is_silent_is_given_up() -> None:
     listener, queue = full_listener()
-    limits = Limits(connect_timeout=0.05, shutdown_grace=0)
+    limits = PortLimits(connect_timeout=0.05, shutdown_grace=0)
     with listener:
         public = public_port(route_to(listener.getsockname()[1]), limits=limits)
         async with public as address, await connect(address) as client:
@@ -419,14 +419,14 @@ async def test_traffic_is_counted_by_cluster() -> None:
     async with peer(echo) as port, trio.open_nursery() as nursery:
         routes = route_to(port)
         (listener,) = await open_listeners("127.0.0.1:0")
-        options = {"routes": routes, "serve_http": None, "limits": Limits(shutdown_grace=0)}
+        options = {"routes": routes, "serve_http": None, "limits": PortLimits(shutdown_grace=0)}
         public: PublicPort = await nursery.start(partial(serve_public, [listener], **options))
         assert public.traffic("abc") == public.traffic("unknown") == Traffic()
         async with await relayed(listener.getsockname()), await relayed(listener.getsockname()) as second:
             await second.send_all(b"x" * 1000)
             await receive_exactly(second, 1000)
             traffic = public.traffic("abc")
-            assert (traffic.connections, traffic.total_connections, public.connections) == (2, 2, 2)
+            assert (traffic.connections, traffic.total_connections) == (2, 2)
             assert traffic.bytes_to_clients == 2 * len(HELLO) + 1000
             assert abs(traffic.bytes_to_scheduler - traffic.bytes_to_clients) <= 4
             await second.send_eof()
@@ -499,7 +499,7 @@ async def test_slow_clients_delay_nobody(where: str) -> None:
                 await trio.sleep(0.03)
             await trio.sleep_forever()
 
-    serve = HttpServer(hello_app).serve
+    serve = server_of(hello_app).serve
     async with (
         peer(echo) as port,
         public_port(route_to(port), serve_http=serve) as address,
@@ -529,7 +529,7 @@ async def test_malformed_input_delays_nobody() -> None:
                 slowest = max(slowest, await slowest_request(address, 0))
         return slowest
 
-    serve = HttpServer(hello_app).serve
+    serve = server_of(hello_app).serve
     async with peer(echo) as port, public_port(route_to(port), serve_http=serve) as address:
         assert 0 < await best_of(3, partial(beside, address)) < PATIENCE
 
@@ -573,7 +573,7 @@ async def test_a_stranger_cannot_introduce_itself() -> None:
 
 
 async def test_clients_behind_a_proxy_are_limited_one_by_one() -> None:
-    limits = Limits(max_connections_per_address=1, shutdown_grace=0)
+    limits = PortLimits(max_connections_per_address=1, shutdown_grace=0)
     header = b"PROXY TCP4 192.0.2.%d 10.0.0.1 1 2\r\n"
     async with peer(echo) as port:
         behind = public_port(route_to(port), trusted_proxies=["127.0.0.0/8"], limits=limits)
@@ -613,7 +613,7 @@ async def test_a_stop_lets_open_connections_end_by_themselves() -> None:
     address = listener.getsockname()
     async with peer(echo) as port, trio.open_nursery() as outer:
         async with trio.open_nursery() as nursery:
-            options = {"routes": route_to(port), "serve_http": None, "limits": Limits(shutdown_grace=60)}
+            options = {"routes": route_to(port), "serve_http": None, "limits": PortLimits(shutdown_grace=60)}
             await nursery.start(partial(serve_public, [listener], **options))
             client = await relayed(address)
 
@@ -638,7 +638,7 @@ async def test_a_stop_ends_what_does_not_end() -> None:
         while True:
             await send({"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True})
 
-    limits = Limits(shutdown_grace=0.05)
+    limits = PortLimits(shutdown_grace=0.05)
     async with peer(echo) as port:
         with trio.fail_after(10):
             serve = http_server(stuck)
@@ -696,7 +696,7 @@ async def test_a_fault_of_ours_costs_one_connection(monkeypatch: pytest.MonkeyPa
         raise RuntimeError("a fault of ours")
 
     async with peer(echo) as port, public_port(route_to(port)) as address, await relayed(address) as client:
-        for name in ("detect.parse_client_hello", "relay.relay.Side.carry_bulk", "port.PublicPort.wants_server"):
+        for name in ("detect.parse_client_hello", "relay.relay.Side.carry_bulk", "port.PublicPort._serve_tls"):
             monkeypatch.setattr(f"gateway.proxy.{name}", faulty)
             async with await connect(address) as victim:
                 with pytest.raises(CLOSED):

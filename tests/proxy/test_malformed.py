@@ -7,9 +7,8 @@ import trio
 from structlog.testing import capture_logs
 
 from gateway.proxy.dashboard.app import Dashboard
-from gateway.proxy.limits import Limits
+from gateway.proxy.limits import PortLimits
 from gateway.proxy.routes import Routes
-from gateway.web.server import HttpServer
 from tests.support.hellos import openssl_hello
 from tests.support.houses import open_house
 from tests.support.proxy_peers import (
@@ -23,6 +22,7 @@ from tests.support.proxy_peers import (
     http_server,
     peer,
     public_port,
+    server_of,
 )
 
 UPGRADE = (
@@ -153,7 +153,7 @@ async def answer_to(address: object, data: bytes, frame: bytes = b"") -> bytes:
 @pytest.mark.parametrize("case", MALFORMED)
 async def test_malformed_input_harms_nobody(case: str) -> None:
     data, expected = MALFORMED[case]
-    limits = Limits(hello_timeout=1, shutdown_grace=0)
+    limits = PortLimits(hello_timeout=1, shutdown_grace=0)
     async with peer(echo) as port:
         routes = Routes()
         routes.add("abc", f"tls://{LOCAL}:{port}")
@@ -172,9 +172,9 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
     if any(start.startswith(b"HTTP/1.1") for start in wanted):
         # The gateway may refuse for another reason (there is nothing at that path), and reset what it did not read.
         wanted |= {b"HTTP/1.1 4", CLOSE}
-    limits = Limits(hello_timeout=1, shutdown_grace=0)
+    limits = PortLimits(hello_timeout=1, shutdown_grace=0)
     async with open_house(dashboards=Dashboard(Routes())) as house:
-        server = HttpServer(house.app, route=house.app.route, keep_alive=1)
+        server = server_of(house.app, route=house.app.route, keep_alive=1)
         async with public_port(Routes(), serve_http=server.serve, limits=limits) as address:
             for target in (b"/", b"/api/v1/clusters/", b"/clusters/abc/status/ws"):
                 with capture_logs() as logs, trio.fail_after(10):
@@ -198,7 +198,7 @@ async def test_malformed_tls_where_tls_is_served(data: bytes, tmp_path: Path) ->
     context, _ = gateways_tls(tmp_path)
     serve = http_server(hello_app, keep_alive=1)
     async with public_port(
-        Routes(), serve_http=serve, ssl_context=context, limits=Limits(hello_timeout=1, shutdown_grace=0)
+        Routes(), serve_http=serve, ssl_context=context, limits=PortLimits(hello_timeout=1, shutdown_grace=0)
     ) as address:
         with trio.fail_after(10):
             answer = await answer_to(address, data)

@@ -17,16 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import StartError
+from gateway.log import RateLimitedLog
+from gateway.proxy.admission import Trust
 from gateway.proxy.certificate import ReloadingContext
-from gateway.proxy.client_hello import More
+from gateway.proxy.client_hello import NeedMoreData
 from gateway.proxy.deadlines import Deadlines
-from gateway.proxy.file_limit import raise_file_limit
-from gateway.proxy.hushed_log import HushedLog
 from gateway.proxy.listeners import open_listeners
-from gateway.proxy.proxy_protocol import BadProxyHeader, ProxyHeader, parse_proxy_header
-from gateway.proxy.tcp_options import expect_life, hurry_within_host
+from gateway.proxy.proxy_protocol import MalformedProxyHeader, ProxyHeader, parse_proxy_header
+from gateway.proxy.sockets import expect_life, hurry_within_host, raise_file_limit
 from gateway.proxy.traffic import Traffic
-from gateway.proxy.trust import Trust
 from tests.support.proxy_peers import HELLO, connect, echo, get, peer, receive_all, receive_exactly
 
 # --- trust ----------------------------------------------------------------------------------------------------------
@@ -68,7 +67,7 @@ def test_proxy_headers_and_every_prefix(header: bytes, client: str) -> None:
     assert parse_proxy_header(header + b"GET /") == ProxyHeader(len(header), client)
     for size in range(len(header)):
         answer = parse_proxy_header(header[:size])
-        assert isinstance(answer, More)
+        assert isinstance(answer, NeedMoreData)
         assert size < answer.size <= len(header)
 
 
@@ -87,15 +86,15 @@ def test_proxy_headers_and_every_prefix(header: bytes, client: str) -> None:
     ],
 )
 def test_bad_proxy_headers(data: bytes) -> None:
-    with pytest.raises(BadProxyHeader):
+    with pytest.raises(MalformedProxyHeader):
         parse_proxy_header(data)
 
 
 @given(st.sampled_from([b"", b"PROXY ", V2, V2 + b"\x21\x11"]), st.binary(max_size=120))
 def test_any_bytes_have_an_answer(start: bytes, data: bytes) -> None:
     try:
-        assert isinstance(parse_proxy_header(start + data), ProxyHeader | More)
-    except BadProxyHeader:
+        assert isinstance(parse_proxy_header(start + data), ProxyHeader | NeedMoreData)
+    except MalformedProxyHeader:
         return
 
 
@@ -129,7 +128,7 @@ async def test_deadlines_expire_in_order_and_spare_what_is_settled(autojump_cloc
 async def test_lines_of_a_kind_come_once_a_second(
     autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log = HushedLog()
+    log = RateLimitedLog()
     for _ in range(5):
         log.info("something happened", number=1)
     log.warning("something else")

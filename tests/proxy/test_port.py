@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from gateway.proxy.client_hello import parse_client_hello
-from gateway.proxy.limits import Limits
+from gateway.proxy.limits import PortLimits
 from gateway.proxy.relay.relay import Relay
 from gateway.proxy.routes import Routes
 from tests.support.hellos import big_hello, openssl_hello, split
@@ -287,7 +287,7 @@ async def test_a_scheduler_that_does_not_answer_is_news() -> None:
 
 @pytest.mark.parametrize("said", [b"", HELLO[:1], HELLO[:100]])
 async def test_a_client_that_goes_silent_is_closed(said: bytes) -> None:
-    limits = Limits(first_byte_timeout=0.05, hello_timeout=0.05, shutdown_grace=0)
+    limits = PortLimits(first_byte_timeout=0.05, hello_timeout=0.05, shutdown_grace=0)
     async with public_port(Routes(), limits=limits) as address, await connect(address) as client:
         await client.send_all(said)
         with pytest.raises((trio.BrokenResourceError, AssertionError)):

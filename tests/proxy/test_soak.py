@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import trio
 
-from gateway.proxy.limits import Limits
+from gateway.proxy.limits import PortLimits
 from gateway.proxy.routes import Routes
 from tests.support.proxy_peers import (
     HELLO,
@@ -125,7 +125,7 @@ async def test_random_kills_leave_nothing_behind() -> None:
 
     async def run(seconds: float) -> None:
         routes = Routes()
-        limits = Limits(shutdown_grace=0, hello_timeout=1)
+        limits = PortLimits(shutdown_grace=0, hello_timeout=1)
         async with peer(moody_echo) as port:
             routes.add("abc", f"tls://{LOCAL}:{port}")
             async with public_port(routes, serve_http=http_server(hello_app), limits=limits) as address:

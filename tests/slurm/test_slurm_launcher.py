@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -34,7 +35,7 @@ SUBMIT = {
     "action": "submit",
     "cluster": "attack",
     "staging_directory": "{home}/.dask-gateway",
-    "command": "sbatch",
+    "rules": "slurm",
     "arguments": ["--parsable", "--job-name=dask-gateway-attack-w1", "--partition=parked"],
     "script": "#!/bin/sh\ntrue\n",
     "log": "w1-0.log",
@@ -48,8 +49,8 @@ def test_dask_submits_and_cancels_as_the_user():
     owner = subprocess.run(["squeue", "-h", "-j", job, "-o", "%u %o %Z"], check=True, capture_output=True, text=True)
     assert owner.stdout.split() == ["alice", "(null)", "/home/alice/.dask-gateway/attack"]
     # Another user's launcher cannot end it; the batch system says so.
-    assert ask("bob", action="cancel", command="scancel", arguments=[job])["returncode"] != 0
-    assert ask(action="cancel", command="scancel", arguments=[job])["returncode"] == 0
+    assert ask("bob", action="cancel", rules="slurm", arguments=[job])["returncode"] != 0
+    assert ask(action="cancel", rules="slurm", arguments=[job])["returncode"] == 0
     assert ask(action="clean", cluster="attack", staging_directory="{home}/.dask-gateway")["ok"]
     assert not Path("/home/alice/.dask-gateway/attack").exists()
 
@@ -57,7 +58,9 @@ def test_dask_submits_and_cancels_as_the_user():
 @pytest.mark.parametrize(
     "change",
     [
-        {"command": "bash"},
+        {"rules": "bash"},
+        {"rules": "/tmp/dask-gateway-attack/launcher_rules.py"},
+        {"rules": "gateway.backends.slurm.launcher_rules"},
         {"path": "/bin/bash"},
         {"path": "/home/dask/sbatch"},
         {"path": "/tmp/dask-gateway-attack/sbatch"},
@@ -76,11 +79,11 @@ def test_dask_gets_no_other_command(change):
     folder.chmod(0o777)
     (folder / "sbatch").write_text("#!/bin/sh\nid > /home/alice/attacked\n")
     (folder / "sbatch").chmod(0o755)
+    (folder / "launcher_rules.py").write_text("import os\nos.system('id > /home/alice/attacked')\n")
     try:
         answer = ask(**{**SUBMIT, **change})
     finally:
-        (folder / "sbatch").unlink()
-        folder.rmdir()
+        shutil.rmtree(folder)
     assert answer["ok"] is False, answer
     assert not Path("/home/alice/attacked").exists()
 
@@ -177,7 +180,7 @@ def test_root_alone_says_what_commands_there_are_and_what_they_need(settings, wr
     settings.write_text(f"[commands]\nsbatch = {wrapper}\n[environment]\nSLURM_CONF = /etc/slurm/slurm.conf\n")
     answer = ask(**request)
     assert answer["returncode"] == 0, answer
-    ask(action="cancel", command="scancel", arguments=[answer["stdout"].strip()])
+    ask(action="cancel", rules="slurm", arguments=[answer["stdout"].strip()])
     settings.chmod(0o666)
     assert "can be changed by others than root" in ask(**request)["error"]
     ask(action="clean", cluster="attack", staging_directory="{home}/.dask-gateway")

@@ -15,7 +15,8 @@ import orjson
 import trio
 from attrs import frozen
 
-from gateway.auth.authenticator import Sessions, SimpleAuthenticator
+from gateway.auth.sessions import Sessions
+from gateway.auth.simple import SimpleAuthenticator
 from gateway.clusters.manager import open_manager
 from gateway.clusters.services import Rules, Services
 from gateway.config.backend import DBBackendBase

@@ -12,10 +12,11 @@ from typing import Any
 import trio
 import trustme
 
-from gateway.clusters.certificate import server_context
-from gateway.proxy.limits import Limits
+from gateway.proxy.certificate import server_context
+from gateway.proxy.http import ServeHttp
+from gateway.proxy.limits import PortLimits
 from gateway.proxy.listeners import open_listeners
-from gateway.proxy.port import ServeHttp, serve_public
+from gateway.proxy.port import serve_public
 from gateway.proxy.routes import Routes
 from gateway.web.server import HttpServer
 from tests.support.hellos import openssl_hello
@@ -23,7 +24,7 @@ from tests.support.hellos import openssl_hello
 NAME = "daskgateway-abc"
 HELLO = openssl_hello(NAME)
 LOCAL = "127.0.0.1"
-LIMITS = Limits(connect_timeout=5, shutdown_grace=0)
+LIMITS = PortLimits(connect_timeout=5, shutdown_grace=0)
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -67,7 +68,7 @@ async def public_port(
     *,
     serve_http: ServeHttp | None = None,
     address: str = "127.0.0.1:0",
-    limits: Limits = LIMITS,
+    limits: PortLimits = LIMITS,
     **options: Any,
 ) -> AsyncIterator[Any]:
     """The proxy on a free port; yields the address of its first listener."""
@@ -127,9 +128,18 @@ def gateways_tls(folder: Path, *, trusted: Path | None = None) -> tuple[ssl.SSLC
     return server_context(cert, key), client
 
 
+def server_of(app: Any, **options: Any) -> HttpServer:
+    """The HTTP server of an ASGI application, with the limits of the public port where none are given."""
+    limits = {
+        "head_timeout": LIMITS.head_timeout,
+        "websocket_message_size": LIMITS.websocket_message_size,
+    }
+    return HttpServer(app, **limits | options)
+
+
 def http_server(app: Any, **options: Any) -> ServeHttp:
     """An ASGI application as the public port serves it."""
-    return HttpServer(app, **options).serve
+    return server_of(app, **options).serve
 
 
 async def hello_app(scope: Any, receive: Any, send: Any) -> None:

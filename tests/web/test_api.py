@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway import __version__
-from gateway.auth.authenticator import SimpleAuthenticator
+from gateway.auth.simple import SimpleAuthenticator
 from gateway.clusters import cluster as cluster_module
 from gateway.clusters.events import time_ms
 from gateway.clusters.reasons import by_scheduler
 from gateway.clusters.scheduler_client import SchedulerUnreachable
 from gateway.config.cluster import ClusterConfig
-from gateway.config.user_options import Integer, Mapping, Options, String
+from gateway.config.option_fields import Integer, Mapping, String
+from gateway.config.user_options import Options
 from gateway.errors import PublicException, TryAgainLater, Unauthorized
 from gateway.models import ClusterStatus, User
 from gateway.web import api

@@ -15,8 +15,7 @@ from gateway.web import fast_path as simple_http
 from gateway.web.fast_path import SimpleHttp
 from gateway.web.http_budget import Budget, SharedBudget
 from gateway.web.router import Handler, answer, read_body
-from gateway.web.server import HttpServer
-from tests.support.proxy_peers import gateways_tls
+from tests.support.proxy_peers import gateways_tls, server_of
 
 GET = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
 LATER = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -40,7 +39,7 @@ def quick_route(app, scope):
 
 @asynccontextmanager
 async def open_server(app=echo, **options):
-    server = HttpServer(app, route=partial(quick_route, app), **options)
+    server = server_of(app, route=partial(quick_route, app), **options)
     async with trio.open_nursery() as nursery:
         serve = partial(trio.serve_tcp, server.serve, 0, host="127.0.0.1")
         (listener,) = await nursery.start(serve)
@@ -95,7 +94,7 @@ async def test_over_tls(tmp_path):
         await answer(send, 200, scope["scheme"].encode() + scope["path"].encode())
 
     async def serve(stream):
-        await HttpServer(app, route=partial(quick_route, app)).serve(trio.SSLStream(stream, server, server_side=True))
+        await server_of(app, route=partial(quick_route, app)).serve(trio.SSLStream(stream, server, server_side=True))
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))

@@ -13,8 +13,7 @@ import trio
 from gateway.proxy.routes import Routes
 from gateway.web.http2_connection import CANCELS_PER_SECOND
 from gateway.web.router import answer
-from gateway.web.server import HttpServer
-from tests.support.proxy_peers import connect, gateways_tls, public_port
+from tests.support.proxy_peers import connect, gateways_tls, public_port, server_of
 
 
 async def app(scope, receive, send):
@@ -93,7 +92,7 @@ async def browser(address, context):
 
 @pytest.fixture
 async def address(contexts):
-    async with public_port(Routes(), serve_http=HttpServer(app).serve, ssl_context=contexts[0]) as address:
+    async with public_port(Routes(), serve_http=server_of(app).serve, ssl_context=contexts[0]) as address:
         yield address
 
 

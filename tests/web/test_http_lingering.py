@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from gateway.proxy.http_stream import NOBODY
+from gateway.proxy.http import NOBODY
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.web.http_budget import BURST, Budget, SharedBudget
 from gateway.web.server import _Timed

@@ -2,7 +2,9 @@
 
 import pytest
 
-from gateway.auth.authenticator import Authenticator, Sessions, SimpleAuthenticator
+from gateway.auth.authenticator import Authenticator
+from gateway.auth.sessions import Sessions
+from gateway.auth.simple import SimpleAuthenticator
 from gateway.config.user_options import Options, String
 from gateway.models import User
 from gateway.web.reads import FastReads, Reads

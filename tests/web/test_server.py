@@ -9,13 +9,13 @@ import trio
 from quart_trio import QuartTrio
 
 from gateway.web.router import Handler, Router, answer, refuse
-from gateway.web.server import HttpServer
+from tests.support.proxy_peers import server_of
 
 
 @asynccontextmanager
 async def open_server(app, **options):
     """A server on loopback; connections beyond their own boundary would end the test."""
-    server = HttpServer(app, **options)
+    server = server_of(app, **options)
     async with trio.open_nursery() as nursery:
         serve = partial(trio.serve_tcp, server.serve, 0, host="127.0.0.1")
         (listener,) = await nursery.start(serve)

@@ -12,6 +12,8 @@ from typing import Protocol
 from attrs import field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.commands import Answer
+from gateway.backends.launcher.rules import Rules
 from gateway.errors import GatewayError
 from gateway.models import JobId, JobReport, Role
 
@@ -36,19 +38,22 @@ class StatusFailed(GatewayError):
     """The batch system did not answer the question; nothing is known of any job. The text is its own words."""
 
 
-@frozen
-class Answer:
-    """How a command ended. Its text is decoded, bytes that are none are replaced."""
+#: A part of `LogWords.by_itself`: a program or its interpreter was found, and nobody killed it.
+EXIT_CODE = r"exit code (?!126\b|127\b|254\b)\d+(?! \(killed)\b"
 
-    returncode: int
-    stdout: str
-    stderr: str
 
-    @property
-    def words(self) -> str:
-        """What the command had to say about a failure, on one line."""
-        text = self.stderr.strip() or self.stdout.strip() or f"exit code {self.returncode}"
-        return " ".join(text.split())
+@frozen(kw_only=True)
+class LogWords:
+    """What a batch system writes into a job's log, and says of its end: patterns.
+
+    `killed` is in the lines by which it shows that it ended the job, `not_begun` where it could not begin with the
+    script. `by_itself` is in the explanation of an end (`parse_explanation`) for which nobody but the job is the
+    reason.
+    """
+
+    killed: str
+    not_begun: str
+    by_itself: str = rf"\A{EXIT_CODE}"
 
 
 @frozen(kw_only=True)
@@ -102,13 +107,13 @@ class Dialect(Protocol):
         ...
 
     @property
-    def submit_command(self) -> str:
-        """The base name of the submit command."""
+    def rules(self) -> Rules:
+        """What the launcher passes on to the submit and the cancel command, which are named there."""
         ...
 
     @property
-    def cancel_command(self) -> str:
-        """The base name of the cancel command."""
+    def log_words(self) -> LogWords:
+        """What the batch system writes into the logs of jobs."""
         ...
 
     def submission(self, spec: JobSpec) -> Submission:

@@ -24,19 +24,19 @@ from attrs import evolve
 
 from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.cancellations import Endings
-from gateway.backends.batch.dialect import Answer, Dialect, Refusal, Site, StatusFailed
-from gateway.backends.batch.evidence import alive
+from gateway.backends.batch.dialect import Dialect, Refusal, Site, StatusFailed
 from gateway.backends.batch.job_names import JobNames
 from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig
 from gateway.backends.batch.poller import Poller, Queue
 from gateway.backends.batch.script import profile_hint
+from gateway.backends.commands import Answer
 from gateway.backends.launcher.client import Launcher, own_account
 from gateway.backends.launcher.settings import Settings
 from gateway.backends.log_tail import READ_BYTES, explain_end
 from gateway.backends.user_slots import UserSlots
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
-from gateway.models import JobId, JobReport, JobState, Role
+from gateway.models import JobId, JobReport, JobState, Role, alive
 from gateway.supervise import supervise
 
 log = structlog.get_logger()
@@ -81,7 +81,7 @@ class BatchDriver:
         submission = self._dialect.submission(evolve(spec, environment={**inherited, **spec.environment}))
         request = {
             "action": "submit",
-            "command": self._dialect.submit_command,
+            "rules": self._dialect.rules.name,
             "path": self._backend.submit_command,
             "arguments": submission.arguments,
             "script": submission.script,
@@ -137,7 +137,7 @@ class BatchDriver:
         for arguments in min(map(self._dialect.cancel_arguments, (jobs, whole)), key=len):
             request = {
                 "action": "cancel",
-                "command": self._dialect.cancel_command,
+                "rules": self._dialect.rules.name,
                 "path": self._backend.cancel_command,
                 "arguments": arguments,
             }
@@ -180,12 +180,14 @@ class BatchDriver:
                 nursery.start_soon(ask, "log", partial(self._log_end, cluster, name))
         end = found.get("end") or self._last_seen(job)
         text, whole = found.get("log", ("", False))
+        words = self._dialect.log_words
         return explain_end(
             f"Job {job}: {end.rstrip('.')}." if end else "",
             text.encode(),
             self._secrets.get(cluster.name, ()),
             name=name,
-            hint=profile_hint(end, text) if whole else "",
+            hint=profile_hint(end, text, words) if whole else "",
+            killed=words.killed,
         )
 
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:

@@ -125,8 +125,3 @@ def next_delay(*, eager: bool, failures: int, period: float, eager_period: float
     if not failures:
         return eager_period if eager else period
     return min(period, eager_period * 2.0 ** min(failures - 1, 20))
-
-
-def alive(jobs: Iterable[tuple[JobId, JobReport]]) -> list[JobId]:
-    """The jobs that are not known to be gone; those that are presumed so may come back."""
-    return [job for job, report in jobs if report.state is not JobState.GONE or report.presumed]

@@ -278,6 +278,8 @@ class JobQueueClusterConfig(ClusterConfig):
 class JobQueueBackend(DBBackendBase):
     """How the gateway deals with a batch system."""
 
+    reads_options_of: ClassVar[type[ClusterConfig]] = JobQueueClusterConfig
+
     cluster_config_class: type[ClusterConfig] = setting(default=JobQueueClusterConfig)
     impersonation: str = setting(
         default="sudo",

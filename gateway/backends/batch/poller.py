@@ -16,18 +16,15 @@ import structlog
 import trio
 from attrs import field, frozen
 
-from gateway.backends.batch.dialect import Answer, Command, Dialect, Site, Status, StatusFailed
-from gateway.backends.batch.evidence import Evidence, alive, judge, next_delay, no_answer
-from gateway.backends.launcher.rules import PATH
+from gateway.backends.batch.dialect import Command, Dialect, Site, Status, StatusFailed
+from gateway.backends.batch.evidence import Evidence, judge, next_delay, no_answer
+from gateway.backends.commands import Answer
 from gateway.backends.processes import OutputTooLong, run_command
 from gateway.backends.watch import WatchBoard
 from gateway.errors import BackendUnavailable
-from gateway.models import JobId, JobReport
+from gateway.models import JobId, JobReport, alive
 
 log = structlog.get_logger()
-
-#: What status commands see. They are the gateway's own processes.
-ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
 
 #: Seconds between two looks however urgently somebody asks.
 SHORTEST_PERIOD = 0.5
@@ -48,6 +45,11 @@ class Queue:
     command_timeout: float
     environment: Mapping[str, str] = field(factory=dict)
 
+    @property
+    def _environment(self) -> Mapping[str, str]:
+        """What status commands see. They are the gateway's own processes."""
+        return {"PATH": self.dialect.rules.path, "LC_ALL": "C.UTF-8", **self.environment}
+
     async def answers(self, commands: Collection[Command]) -> tuple[Answer, ...]:
         """One answer a command. Raises StatusFailed when one cannot be run or takes too long."""
         return tuple([await self.answer(command) for command in commands])
@@ -56,7 +58,7 @@ class Queue:
         """The answer to one command. Raises StatusFailed."""
         try:
             with trio.fail_after(self.command_timeout):
-                return await run_command(command, environment={**ENVIRONMENT, **self.environment})
+                return await run_command(command, environment=self._environment)
         except trio.TooSlowError:
             raise StatusFailed(f"{command[0]} did not answer within {self.command_timeout:g} seconds") from None
         except (OSError, OutputTooLong) as error:

@@ -22,18 +22,14 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
+from gateway.backends.batch.dialect import LogWords
 from gateway.backends.commands import FALLBACKS, with_fallback
+from gateway.backends.tracebacks import STARTED
 from gateway.config.structure import ShellWord
 
 _ORDINARY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # bash refuses to set these, and the shell's own work would change with IFS.
 _OWN_NAMES = frozenset(("BASHOPTS", "BASH_VERSINFO", "EUID", "GROUPS", "IFS", "PPID", "SHELLOPTS", "UID"))
-
-#: The line in a job's log that says that its script has been reached.
-STARTED = "dask-gateway: the job's script begins"
-
-# Jobs only: what reads a script elsewhere is not told.
-_MARK = f"""[ -z "${{SLURM_JOB_ID-}}${{PBS_JOBID-}}" ] || echo {shlex.quote(STARTED)}\n"""
 
 _PORTS = """\
 ports=
@@ -67,6 +63,7 @@ _PAUSE = 0.5
 class JobScript:
     """What a script is made of.
 
+    `job_variable` is an environment variable that is set in jobs only.
     `index_variable` is the environment variable that holds the index within
     an array; the words `name` and that index, with a dash between, are then
     the last argument. `ports` are the first and last port of which a
@@ -78,6 +75,7 @@ class JobScript:
 
     shebang: str
     command: tuple[str, ...]
+    job_variable: str
     setup: str = ""
     environment: Mapping[str, str] = field(factory=dict, repr=False)
     name: str = ""
@@ -102,7 +100,9 @@ def render_script(script: JobScript) -> str:
         arguments += ["--port", '"$1"', "--dashboard-address", ':"$2"', "--dg-api-address", '0.0.0.0:"$3"']
     return "".join(
         (
-            f"{script.shebang}\ntrue\n{_MARK}",
+            f"{script.shebang}\ntrue\n",
+            # Jobs only: what reads a script elsewhere is not told.
+            f'[ -z "${{{script.job_variable}-}}" ] || echo {shlex.quote(STARTED)}\n',
             *exports,
             _PATIENCE.format(turns=turns, index=script.index_variable) if turns else "",
             # The empty line ends a setup whose last line asks for one more (a backslash).
@@ -113,13 +113,8 @@ def render_script(script: JobScript) -> str:
     )
 
 
-#: Ends for which nobody but the job itself is the reason, unless a program or its interpreter was not found.
-_BY_ITSELF = re.compile(
-    r"(?:\w+ \(NonZeroExitCode\), |(?:COMPLETED|FAILED), |\A)exit code (?!126\b|127\b|254\b)\d+(?! \(killed)\b"
-    r"|\ACOMPLETED\Z"
-)
-#: What the batch system writes into a job's log when it could not begin with the script.
-_NOT_BEGUN = re.compile(r"slurmstepd: error|pbs_mom: |bad interpreter|execve\(\)")
+#: How the kernel and shells say that they could not begin with the script.
+_NOT_BEGUN = r"bad interpreter|execve\(\)"
 
 PROFILE_HINT = (
     "the job ended before its first command: does a profile (~/.bash_profile, ~/.profile, ~/.bashrc, /etc/profile.d) "
@@ -127,13 +122,14 @@ PROFILE_HINT = (
 )
 
 
-def profile_hint(end: str, log: str) -> str:
+def profile_hint(end: str, log: str, words: LogWords) -> str:
     """A hint at the user's profile, if a job seems to have ended before its script; else an empty text.
 
     `end` is how the job ended, in the words of the batch system's dialect; `log` is its whole log.
     """
-    by_itself = _BY_ITSELF.search(end) is not None
-    return PROFILE_HINT if by_itself and STARTED not in log and not _NOT_BEGUN.search(log) else ""
+    by_itself = re.search(words.by_itself, end) is not None
+    begun = STARTED in log or re.search(f"{_NOT_BEGUN}|{words.not_begun}", log)
+    return PROFILE_HINT if by_itself and not begun else ""
 
 
 def _exec_lines(program: str, arguments: str, env: str) -> tuple[str, ...]:

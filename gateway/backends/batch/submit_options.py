@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attrs import field, frozen
 
-from gateway.backends.launcher.rules import allows, decides
+from gateway.backends.launcher.rules import Rules
 
 
 @frozen(kw_only=True)
 class Grammar:
     """How a submit command's options are written.
 
-    `command` is its base name and `mark` begins a directive. `split` makes
+    `rules` are the launcher's and `mark` begins a directive. `split` makes
     whole options of words ("-p main" becomes "--partition=main") and raises
     ValueError. `kind` is what an option decides; `exclusive` maps a kind to
     those that it cannot stand beside. `replaceable` are the kinds that the
@@ -31,7 +31,7 @@ class Grammar:
     is for a kind that a site must not give.
     """
 
-    command: str
+    rules: Rules
     mark: str
     split: Callable[[Sequence[str]], Sequence[str]]
     kind: Callable[[str], str]
@@ -39,6 +39,11 @@ class Grammar:
     exclusive: Mapping[str, frozenset[str]]
     replaceable: frozenset[str]
     instead: Mapping[str, str] = field(factory=dict)
+
+    @property
+    def command(self) -> str:
+        """The submit command's base name."""
+        return self.rules.submit
 
     def replaced(self, options: Sequence[str]) -> frozenset[str]:
         """The kinds of earlier options in whose place these come."""
@@ -77,11 +82,11 @@ def site_options(grammar: Grammar, words: Sequence[str]) -> tuple[str, ...]:
     options = tuple(grammar.split(words))
     for option in options:
         kind = grammar.kind(option)
-        if decides(grammar.command, option):
+        if grammar.rules.decides(option):
             instead = grammar.instead.get(kind)
             hint = f"; set {instead}" if instead else ""
             raise ValueError(f"must not hold what the gateway decides itself or by another setting ({option!r}{hint})")
-        if not allows(grammar.command, option):
+        if not grammar.rules.allows(grammar.command, option):
             raise ValueError(
                 f"must be options of {grammar.command} that ask for resources or say how a job is treated, and none"
                 f" that names files, users or scripts ({option!r} is not passed on)"

@@ -17,7 +17,7 @@ import structlog
 import trio
 from attrs import frozen
 
-from gateway.backends.batch.dialect import Answer
+from gateway.backends.commands import Answer
 from gateway.backends.launcher.sudo import MAX_WORDS, Who, verdict
 from gateway.backends.log_tail import bounded
 from gateway.backends.processes import OutputTooLong, run_command

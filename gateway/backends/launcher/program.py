@@ -4,8 +4,8 @@ The gateway starts it as the user (`sudo -nHu USER dask-gateway-jobqueue-launche
 writes one JSON request to its standard input and reads one JSON answer from
 its standard output. It has four actions:
 
-    submit   make the cluster's directory, run sbatch or qsub with a script on stdin
-    cancel   run scancel or qdel; touches no directory, so a missing one stops nothing
+    submit   make the cluster's directory, run the submit command (sbatch, qsub) with a script on stdin
+    cancel   run the cancel command (scancel, qdel); touches no directory, so a missing one stops nothing
     tail     the end of a job's log in the cluster's directory
     clean    remove the cluster's directory, or only those whose time is up
 
@@ -18,19 +18,21 @@ gateway's account, which may have been taken over. Submitting a job is running
 code of the gateway's choice as the user *on the compute nodes*: that is what a
 gateway is for, and it cannot be had with less. Such code can end any job of the
 user, so it makes no difference that a cancel does the same: that an id is of a
-job of ours is seen to by the gateway (backends/batch/driver.py), not here. Beyond it a request gets
-nothing: no command but the four above, found where root alone can put them,
-with arguments that each match an allow-list, and none in the script; no
-environment that could change those commands, other than what root has written
-into the launcher's settings (settings.py); no file read but logs, no file
-written or removed but in directories that carry this program's own marker; and
-nothing at all as root.
+job of ours is seen to by the gateway (backends/batch/driver.py), not here.
+Beyond it a request gets nothing: no command but those two of a batch system
+whose rules come with this program or from root, found where root alone can put
+them, with arguments that each match the allow-list of these rules, and none in
+the script; no environment that could change those commands, other than what
+root has written into the launcher's settings (settings.py); no file read but
+logs, no file written or removed but in directories that carry this program's
+own marker; and nothing at all as root.
 
-What is passed on is said in rules.py; directories.py keeps to
-directories of our own. The program starts anew for
-each submission, so it imports only the standard library, and little of that.
-It has the user's rights, no state, and keeps no secret: the script and the
-environment pass through to the batch command.
+request.py reads a request, and commands.py runs what is allowed by the rules of
+a batch system (rules.py, and launcher_rules.py in its folder); directories.py
+keeps to directories of our own. The program starts anew for each submission, so
+it imports only the standard library, and little of that. It has the user's
+rights, no state, and keeps no secret: the script and the environment pass
+through to the batch command.
 """
 
 import errno
@@ -38,144 +40,19 @@ import json
 import os
 import pwd
 import re
-import signal
 import stat
-import subprocess
 import sys
 import time
 from typing import Any
 
 from gateway.backends.launcher import directories
-from gateway.backends.launcher.rules import CLUSTER, LOG, LOG_PATTERN, PATH, VARIABLE, allows, directive
-from gateway.backends.launcher.settings import SETTINGS, Settings, SettingsError, read_settings, unsafe
+from gateway.backends.launcher.commands import MAX_SECONDS, find_command, find_rules, run
+from gateway.backends.launcher.request import Lost, Refused, arguments, environment, number, text
+from gateway.backends.launcher.rules import CLUSTER, LOG, Rules, directive
+from gateway.backends.launcher.settings import SETTINGS, Settings, SettingsError, read_settings
 
 MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
 MAX_TAIL = 64 * 2**10  # bytes
-MAX_WORDS = 80 * 2**10  # bytes of each stream of a batch command; as JSON at most six times as many, of 1 MiB
-MAX_SECONDS = 600.0  # that a batch command may take
-
-_ACTIONS = {"submit": ("sbatch", "qsub"), "cancel": ("scancel", "qdel")}
-_LOG_OPTION = {"sbatch": "--output=", "qsub": "-o"}
-
-
-class Refused(Exception):
-    """The request is not carried out; the text is a sentence for the user."""
-
-
-class Lost(Refused):
-    """The batch command was ended before it answered: it may have had its effect."""
-
-
-# --- the request -----------------------------------------------------------------------------------------------------
-
-
-def text(request: dict[str, Any], key: str, pattern: re.Pattern[str] | None = None, default: str | None = None) -> str:
-    """A string of the request; refuses other types, NUL bytes, and what does not match all of `pattern`."""
-    value = request.get(key, default)
-    if not isinstance(value, str) or "\0" in value or (pattern is not None and not pattern.fullmatch(value)):
-        raise Refused(f"the launcher was given a bad value of {key!r}: {value!r:.100}")
-    return value
-
-
-def number(request: dict[str, Any], key: str, default: float, maximum: float) -> float:
-    """A number between 0 and `maximum`."""
-    value = request.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
-        raise Refused(f"the launcher was given a bad value of {key!r}: {value!r:.100}")
-    return float(value)
-
-
-def arguments(request: dict[str, Any], command: str) -> list[str]:
-    """The command's arguments, each of which must match the command's allow-list."""
-    values = request.get("arguments")
-    if not isinstance(values, list):
-        raise Refused("the launcher was given no list of arguments")
-    for value in values:
-        if not isinstance(value, str) or not allows(command, value):
-            raise Refused(f"the launcher does not pass the argument {value!r:.200} to {command}")
-    return values
-
-
-def environment(request: dict[str, Any]) -> dict[str, str]:
-    """Variables for the job: Dask's only, since others would change sbatch itself (SBATCH_*, SLURM_CONF, LD_*)."""
-    values = request.get("environment", {})
-    if not isinstance(values, dict):
-        raise Refused("the launcher was given an environment that is no object")
-    for name, value in values.items():
-        if not VARIABLE.fullmatch(name) or not isinstance(value, str) or "\0" in value:
-            raise Refused(f"the launcher does not pass the variable {name!r:.100} on")
-    return values
-
-
-# --- the commands ----------------------------------------------------------------------------------------------------
-
-
-def find_command(command: str, path: str, settings: Settings) -> str:
-    """The file to run: `path` if given, else the site's own for this command, else the first on PATH.
-
-    Its base name must be `command`, unless root has listed it in the launcher's settings.
-    """
-    listed = settings.commands.get(command, [])
-    if path in ("", command):
-        found = (os.path.join(folder, command) for folder in settings.environment.get("PATH", PATH).split(":"))
-        path = next((file for file in (*listed, *found) if os.access(file, os.X_OK)), "")
-        if not path:
-            raise Refused(
-                f"the command {command} was not found in {PATH}; say where it is with an option of the backend"
-            )
-    if not os.path.isabs(path) or (os.path.basename(path) != command and path not in listed):
-        raise Refused(
-            f"the launcher only runs an absolute path that ends in /{command}, or one that {SETTINGS} lists for it,"
-            f" not {path!r:.200}"
-        )
-    if why := unsafe(path, program=True):
-        raise Refused(f"{path} is not run as a user: {why}")
-    return path
-
-
-def run(
-    request: dict[str, Any], settings: Settings, argv: list[str], stdin: str, extra: dict[str, str], folder: str
-) -> dict[str, Any]:
-    """Run a batch command within the request's deadline (`seconds`); all of its processes end with it."""
-    user, seconds = pwd.getpwuid(os.getuid()), number(request, "seconds", 60.0, MAX_SECONDS)
-    with subprocess.Popen(
-        argv,
-        # This is also what a job starts with, hence the names that every program expects.
-        env={
-            "PATH": PATH,
-            "HOME": user.pw_dir,
-            "USER": user.pw_name,
-            "LOGNAME": user.pw_name,
-            "SHELL": user.pw_shell or "/bin/sh",
-            **settings.environment,
-            **extra,
-        },
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        try:
-            stdout, stderr = process.communicate(stdin.encode(), timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise Lost(f"{os.path.basename(argv[0])} did not answer within {seconds:g} seconds") from None
-    return {
-        "ok": True,
-        "returncode": process.returncode,
-        "stdout": shortened(stdout),
-        "stderr": shortened(stderr),
-    }
-
-
-def shortened(output: bytes) -> str:
-    """A command's output as text; of one that is too long, the first lines and the last ones."""
-    if len(output) > MAX_WORDS:
-        half = MAX_WORDS // 2
-        output = output[:half].rpartition(b"\n")[0] + b"\n" + output[-half:].partition(b"\n")[2]
-    return output.decode("utf-8", "replace")
-
 
 # --- directories -----------------------------------------------------------------------------------------------------
 
@@ -221,12 +98,12 @@ def reason(error: OSError) -> str:
 
 def submit(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Make the directory, then run the command with the script on its standard input."""
-    command = known_command(request, "submit")
-    argv = [find_command(command, text(request, "path", default=""), settings), *arguments(request, command)]
-    extra, script = environment(request), text(request, "script")
+    rules = find_rules(text(request, "rules"))
+    argv = command_line(request, rules, rules.submit, settings)
+    variables, script = environment(request), text(request, "script")
     if line := directive(script):
         raise Refused(f"the launcher does not pass on a script with arguments of the batch system: {line!r:.200}")
-    log = text(request, "log", LOG_PATTERN)
+    log = text(request, "log", rules.log)
     parent, cluster = staging(request), text(request, "cluster", CLUSTER)
     directory = os.path.join(parent, cluster)
     if problem := without_home(text(request, "staging_directory")):
@@ -237,16 +114,28 @@ def submit(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
         raise Refused(f"{directory} exists and was not made by the gateway; it is left alone") from None
     except OSError as error:
         raise Refused(f"the directory {directory} cannot be made: {reason(error)}") from None
-    shown = directory.replace("%", "%%") if command == "sbatch" else directory
-    argv.append(_LOG_OPTION[command] + os.path.join(shown, log))
-    return run(request, settings, argv, script, extra, directory)  # which becomes the jobs' working directory
+    argv.append(rules.log_argument(directory, log))
+    return run(
+        request,
+        argv,
+        rules=rules,
+        settings=settings,
+        stdin=script,
+        variables=variables,
+        folder=directory,  # which becomes the jobs' working directory
+    )
 
 
 def cancel(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """Run the command; nothing else, so that nothing else can stop it."""
-    command = known_command(request, "cancel")
-    argv = [find_command(command, text(request, "path", default=""), settings), *arguments(request, command)]
-    return run(request, settings, argv, "", {}, "/")
+    rules = find_rules(text(request, "rules"))
+    return run(request, command_line(request, rules, rules.cancel, settings), rules=rules, settings=settings)
+
+
+def command_line(request: dict[str, Any], rules: Rules, command: str, settings: Settings) -> list[str]:
+    """A batch command with its arguments."""
+    path = find_command(rules, command, text(request, "path", default=""), settings)
+    return [path, *arguments(request, rules, command)]
 
 
 def tail(request: dict[str, Any], _: Settings) -> dict[str, Any]:
@@ -285,14 +174,6 @@ def clean(request: dict[str, Any], _: Settings) -> dict[str, Any]:
         problem = f"the directory of cluster {cluster} in {parent} cannot be removed"
         raise Refused(f"{problem}: {'; '.join(stays)}")
     return {"ok": True, "kept": kept}
-
-
-def known_command(request: dict[str, Any], action: str) -> str:
-    """The batch command of a request, which must be one of the action's."""
-    command = text(request, "command")
-    if command not in _ACTIONS[action]:
-        raise Refused(f"the launcher does not run {command!r:.100} to {action} jobs")
-    return command
 
 
 def is_root() -> bool:

@@ -1,84 +1,87 @@
-"""What the launcher passes on to a batch command: names, variables, and one allow-list of arguments a command (pure).
+"""What the launcher passes on to a batch system's commands: names, variables, arguments on an allow-list (pure).
 
-Every argument is one token: `--time=10` for Slurm, `-lselect=1` for PBS. What
-says which resources a job needs is allowed; what names files, users or other
-scripts is not, since the launcher decides those itself. The dialects and the
-config classes ask the same rules, so that a bad option of the site's
-configuration is found when the gateway starts and not with the first job.
+Every argument is one token: `--time=10`, `-lselect=1`. What says which
+resources a job needs is allowed; what names files, users or other scripts is
+not, since the launcher decides those itself. The dialects and the config
+classes ask the same rules, so that a bad option of the site's configuration is
+found when the gateway starts and not with the first job.
+
+Each batch system has its rules in its own folder, in `launcher_rules.py`; what
+holds for all of them is here. Standard library only, for the launcher.
 
 A script can hold arguments as well, in comments before its first command: so a
 script that has any comment there is not passed on.
 """
 
 import re
+from collections.abc import Sequence
 
-#: Where batch commands are looked for, by the launcher as by the gateway's own questions.
-PATH = "/usr/local/bin:/usr/bin:/bin:/opt/slurm/bin:/usr/local/slurm/bin:/opt/pbs/bin"
+#: Where batch commands are looked for, by the launcher as by the gateway's own questions; `Rules.folders` come after.
+PATH = "/usr/local/bin:/usr/bin:/bin"
 
 #: A cluster's directory has the cluster's name.
 CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 #: A log that may be read.
 LOG = re.compile(r"[a-z0-9][a-z0-9-]{0,80}\.log")
-#: A log that may be written; the batch system fills in the index within an array.
-LOG_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,80}(%a|\^array_index\^)?\.log")
 #: Variables that may be in the batch command's environment. Others could change the command itself (SBATCH_*, LD_*).
 VARIABLE = re.compile(r"DASK_[A-Z0-9_]{1,100}")
 
 #: Characters of a shebang; Linux reads 255 of them.
 LONGEST_SHEBANG = 255
 
-_TEXT = r"[^\x00-\x1f\x7f]{0,4000}"
-_NAME = r"dask-gateway-[a-z0-9-]{1,90}"
-_CLUSTERS = r"--clusters=[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"  # one, so that one id is the answer
-
-# No value of -W may hold a comma: qsub reads a further attribute after it, such as stagein.
-_WORD = r"[^,\x00-\x1f\x7f]{1,255}"
-
-# Left out are options that name files (output, error, input, chdir, bbf, export-file), users (uid, gid, get-user-env),
-# other scripts (wrap), and those that change what the answer means (wait, test-only, clusters).
-_SBATCH = """
-account acctg-freq begin comment constraint contiguous core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task
-deadline delay-boot dependency distribution exclusive extra-node-info gpu-bind gpu-freq gpus gpus-per-node
-gpus-per-socket gpus-per-task gres gres-flags hint licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu
-mem-per-gpu mincpus network nice no-kill nodes ntasks ntasks-per-core ntasks-per-gpu ntasks-per-node
-ntasks-per-socket overcommit oversubscribe partition power prefer priority profile propagate qos reboot reservation
-signal sockets-per-node spread-job switches thread-spec threads-per-core time time-min tmp use-min-nodes wckey
-"""
-
-#: The batch commands that exist for the launcher, and what one argument of each must match.
-ARGUMENTS = {
-    "sbatch": re.compile(
-        rf"--parsable|--job-name={_NAME}|--array=0-[0-9]{{1,7}}|--export=(ALL|NONE)|--open-mode=append"
-        rf"|--(no-)?requeue|{_CLUSTERS}|--({'|'.join(_SBATCH.split())})(={_TEXT})?"
-        r"|--(nodelist|exclude)=[^/\x00-\x1f\x7f]{1,4000}"  # with a slash it would be a file that holds the names
-    ),
-    "scancel": re.compile(rf"{_CLUSTERS}|[0-9]{{1,10}}(_([0-9]{{1,10}}|\[[0-9][0-9,-]*\]))?"),
-    "qsub": re.compile(
-        rf"-f|-N{_NAME}|-J0-[0-9]{{1,7}}(:[0-9]+)?|-koed|-j(oe|eo|n)|-r[yn]|-S/bin/(ba)?sh"
-        rf"|-[APlmMp][^\x00-\x1f\x7f-]{_TEXT}|-W(group_list|umask|sandbox)={_WORD}"
-        r"|-q[^@\x00-\x1f\x7f-][^@\x00-\x1f\x7f]{0,255}"  # after an @ would stand another server
-    ),
-    "qdel": re.compile(r"[0-9]{1,12}(\[([0-9][0-9,-]*)?\])?(\.[A-Za-z0-9._-]{1,255})?"),
-}
+#: For patterns of arguments: a value on one line, and the names of our jobs.
+TEXT = r"[^\x00-\x1f\x7f]{0,4000}"
+JOB_NAME = r"dask-gateway-[a-z0-9-]{1,90}"
 
 
-def allows(command: str, argument: str) -> bool:
-    """Does the launcher pass this argument to this batch command?"""
-    return ARGUMENTS[command].fullmatch(argument) is not None
+class Rules:
+    """What the launcher passes on to the two commands of a batch system."""
 
+    def __init__(
+        self,
+        name: str,
+        *,
+        submit: str,
+        cancel: str,
+        submit_argument: str,
+        cancel_argument: str,
+        decided: str,
+        log_option: str,
+        array_mark: str,
+        doubled: str = "",
+        folders: Sequence[str] = (),
+    ) -> None:
+        """`name` is the folder of a batch system that comes with the gateway; of any other it is `__file__`.
 
-#: Options that the gateway decides: it reads the answer by them, finds jobs by them, and ends them.
-_DECIDED = {
-    "sbatch": re.compile(
-        r"(--(parsable|job-name|array|export|open-mode|clusters|(no-)?requeue)(=|\Z)|-[JaM]).*", re.DOTALL
-    ),
-    "qsub": re.compile(r"(-[fNJkjr]|-Wsandbox=).*", re.DOTALL),
-}
+        `submit` and `cancel` are the commands' base names, each argument of theirs has to match the whole of a
+        pattern. `decided` matches the beginning of options that the gateway decides: it reads the answer by them,
+        finds jobs by them, and ends them. `log_option` stands right before the path of a log, in which `array_mark`
+        is where the batch system puts the index within an array, and the character `doubled` is written twice. The
+        commands may be in `folders`.
+        """
+        self.name = name
+        self.submit = submit
+        self.cancel = cancel
+        self.path = ":".join((PATH, *folders))
+        #: A log that may be written.
+        self.log = re.compile(rf"[a-z0-9][a-z0-9-]{{0,80}}({re.escape(array_mark)})?\.log")
+        self._arguments = {submit: re.compile(submit_argument), cancel: re.compile(cancel_argument)}
+        self._decided = re.compile(decided)
+        self._log_option = log_option
+        self._doubled = doubled
 
+    def allows(self, command: str, argument: str) -> bool:
+        """Does the launcher pass this argument to this command?"""
+        return self._arguments[command].fullmatch(argument) is not None
 
-def decides(command: str, argument: str) -> bool:
-    """Is this an option that the gateway decides, so that a site must not add it? The last one would win."""
-    return _DECIDED[command].match(argument) is not None
+    def decides(self, option: str) -> bool:
+        """Is this an option that the gateway decides, so that a site must not add it? The last one would win."""
+        return self._decided.match(option) is not None
+
+    def log_argument(self, directory: str, log: str) -> str:
+        """The argument of the submit command that says where the log goes."""
+        shown = directory.replace(self._doubled, 2 * self._doubled) if self._doubled else directory
+        return f"{self._log_option}{shown}/{log}"
 
 
 def directive(script: str) -> str:

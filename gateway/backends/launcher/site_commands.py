@@ -7,7 +7,9 @@ be refused with the first job is found when the configuration is checked.
 
 from collections.abc import Iterator, Mapping
 
-from gateway.backends.launcher.program import Refused, find_command
+from gateway.backends.launcher.commands import find_command
+from gateway.backends.launcher.request import Refused
+from gateway.backends.launcher.rules import Rules
 from gateway.backends.launcher.settings import SETTINGS, Settings, SettingsError, read_settings
 from gateway.errors import StartError
 
@@ -25,19 +27,23 @@ def own_commands(settings: Settings) -> Mapping[str, str]:
     return {name: paths[0] for name, paths in settings.commands.items()}
 
 
-def find_mistakes(commands: Mapping[str, tuple[str, str]], path: str = SETTINGS) -> Iterator[tuple[str, str]]:
+def find_mistakes(rules: Rules, submit: str, cancel: str, path: str = SETTINGS) -> Iterator[tuple[str, str]]:
     """Options whose paths the launcher would not run, each with the reason; the settings' own mistake has no option.
 
-    `commands` maps a command's name to the option and its value; empty values are looked for at run time.
+    `submit` and `cancel` are the values of `submit_command` and `cancel_command`; what is empty is looked for at run
+    time.
     """
     try:
         settings = read_settings(path)
     except SettingsError as error:
         yield "", str(error)
         return
-    for command, (option, value) in commands.items():
+    for option, command, value in (
+        ("submit_command", rules.submit, submit),
+        ("cancel_command", rules.cancel, cancel),
+    ):
         if value:
             try:
-                find_command(command, value, settings)
+                find_command(rules, command, value, settings)
             except Refused as refusal:
                 yield option, f"would not be run: {refusal}"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from gateway.backends.batch.submit_options import Grammar
+from gateway.backends.pbs.launcher_rules import RULES
 
 _LETTERS = "aAcCeghIjJkKlLmMNopPqrRSuvVWXzfG"
 _WITHOUT_VALUE = frozenset("fhIKVXzG")
@@ -56,7 +57,7 @@ def _named(name: str) -> str:
 _REPLACEABLE = frozenset(("-lselect", "-lwalltime", "-lplace", "-q", "-A", "-P"))
 
 GRAMMAR = Grammar(
-    command="qsub",
+    rules=RULES,
     mark="#PBS",
     split=lambda words: tuple(_split(words)),
     kind=_kind,

@@ -4,6 +4,7 @@ import os.path
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
 
 from gateway.backends.base import Driver
 from gateway.backends.batch.driver import open_batch_driver
@@ -12,6 +13,7 @@ from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.launcher.client import own_account
 from gateway.backends.launcher.site_commands import find_mistakes, own_commands, site_settings
 from gateway.backends.pbs.dialect import PBS
+from gateway.backends.pbs.launcher_rules import RULES
 from gateway.backends.pbs.options import PBSClusterConfig
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import configurable, setting
@@ -22,6 +24,8 @@ __all__ = ["PBSBackend", "PBSClusterConfig"]
 @configurable
 class PBSBackend(JobQueueBackend):
     """Clusters whose scheduler and workers are jobs of PBS (OpenPBS, PBS Pro)."""
+
+    reads_options_of: ClassVar[type[ClusterConfig]] = PBSClusterConfig
 
     cluster_config_class: type[ClusterConfig] = setting(default=PBSClusterConfig)
     gateway_hostname: str = setting(
@@ -55,6 +59,4 @@ class PBSBackend(JobQueueBackend):
 
     def find_mistakes(self) -> Iterator[tuple[str, str]]:
         """Options that the launcher would not obey, each with the reason."""
-        return find_mistakes(
-            {"qsub": ("submit_command", self.submit_command), "qdel": ("cancel_command", self.cancel_command)}
-        )
+        return find_mistakes(RULES, self.submit_command, self.cancel_command)

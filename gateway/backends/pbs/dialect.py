@@ -38,10 +38,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.batch.dialect import Answer, Command, Refusal, Site, Status, StatusFailed, Submission
+from gateway.backends.batch.dialect import Command, LogWords, Refusal, Site, Status, StatusFailed, Submission
 from gateway.backends.batch.options import walltime_seconds
 from gateway.backends.batch.script import JobScript, render_script
+from gateway.backends.commands import Answer
+from gateway.backends.launcher.rules import Rules
 from gateway.backends.pbs.ids import array_of, by_array, ids_of, is_id, ranges, submitted_id
+from gateway.backends.pbs.launcher_rules import RULES
 from gateway.backends.pbs.options import PBSClusterConfig
 from gateway.backends.pbs.qstat import CAN_NEVER_RUN, SUSPENDED, Attributes, ending, jobs_in, report, waiting
 from gateway.backends.pbs.refusals import advice, broke_off, classify
@@ -78,6 +81,9 @@ _HIDDEN = (
 )
 
 
+_WORDS = LogWords(killed="=>> PBS: job killed", not_begun="pbs_mom: ")
+
+
 @frozen(kw_only=True)
 class PBS:
     """The dialect.
@@ -88,8 +94,8 @@ class PBS:
     """
 
     name: str = "PBS"
-    submit_command: str = "qsub"
-    cancel_command: str = "qdel"
+    rules: Rules = RULES
+    log_words: LogWords = _WORDS
     folder: str = ""
     account: str = ""
     host: str = ""
@@ -112,6 +118,7 @@ class PBS:
             environment={**spec.environment, **spec.secrets},
             command=(*spec.command, "--name") if array else spec.argv(spec.names[0]),
             name=spec.group,
+            job_variable="PBS_JOBID",
             index_variable="PBS_ARRAY_INDEX" if array else "",
             patience=config.worker_start_patience,
             ports=config.scheduler_ports if scheduler else None,

@@ -22,7 +22,8 @@ Read were all messages of OpenPBS 19.1 to 23.06 that qsub and qdel can print.
 import re
 from collections.abc import Sequence
 
-from gateway.backends.batch.dialect import Answer, Refusal
+from gateway.backends.batch.dialect import Refusal
+from gateway.backends.commands import Answer
 
 #: The connection was not made. Whatever else is printed is about why.
 _NOT_REACHED = (

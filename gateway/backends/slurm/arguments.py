@@ -7,6 +7,7 @@ short one's is attached or the next word; of two the last one counts.
 from collections.abc import Iterator, Sequence
 
 from gateway.backends.batch.submit_options import Grammar
+from gateway.backends.slurm.launcher_rules import RULES
 
 #: Short options and the long ones that they stand for.
 _LETTERS = """
@@ -72,7 +73,7 @@ def _named(name: str) -> str:
 
 
 GRAMMAR = Grammar(
-    command="sbatch",
+    rules=RULES,
     mark="#SBATCH",
     split=lambda words: tuple(_split(words)),
     kind=lambda option: option.partition("=")[0],

@@ -3,6 +3,7 @@
 import os.path
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
 
 from gateway.backends.base import Driver
 from gateway.backends.batch.driver import open_batch_driver
@@ -10,6 +11,7 @@ from gateway.backends.batch.node_daemon import runs_here
 from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.launcher.site_commands import find_mistakes, own_commands, site_settings
 from gateway.backends.slurm.dialect import Slurm
+from gateway.backends.slurm.launcher_rules import RULES
 from gateway.backends.slurm.options import SlurmClusterConfig
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import configurable, setting
@@ -20,6 +22,8 @@ __all__ = ["SlurmBackend", "SlurmClusterConfig"]
 @configurable
 class SlurmBackend(JobQueueBackend):
     """Clusters whose scheduler and workers are jobs of Slurm."""
+
+    reads_options_of: ClassVar[type[ClusterConfig]] = SlurmClusterConfig
 
     cluster_config_class: type[ClusterConfig] = setting(default=SlurmClusterConfig)
 
@@ -36,6 +40,4 @@ class SlurmBackend(JobQueueBackend):
 
     def find_mistakes(self) -> Iterator[tuple[str, str]]:
         """Options that the launcher would not obey, each with the reason."""
-        return find_mistakes(
-            {"sbatch": ("submit_command", self.submit_command), "scancel": ("cancel_command", self.cancel_command)}
-        )
+        return find_mistakes(RULES, self.submit_command, self.cancel_command)

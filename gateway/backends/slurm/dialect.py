@@ -35,10 +35,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.batch.dialect import Answer, Command, Refusal, Site, Status, StatusFailed, Submission
+from gateway.backends.batch.dialect import EXIT_CODE, Command, LogWords, Refusal, Site, Status, StatusFailed, Submission
 from gateway.backends.batch.script import JobScript, render_script
+from gateway.backends.commands import Answer
+from gateway.backends.launcher.rules import Rules
 from gateway.backends.slurm.ids import SlurmId, array_of, ids_of, parse_id, ranges, submitted_id
 from gateway.backends.slurm.jobs import explanation_of, explanation_of_accounting, parse_queue, records, reports_of
+from gateway.backends.slurm.launcher_rules import RULES
 from gateway.backends.slurm.options import SlurmClusterConfig
 from gateway.backends.slurm.refusals import advice, classify
 from gateway.models import JobId, JobReport, Role
@@ -61,6 +64,13 @@ _UNKNOWN_USER = re.compile(r"Invalid user(?: ?name)?: '?([^\s']+)'?\s*$")
 _UNKNOWN_ID = re.compile(r"Invalid job id specified|Job \S+ not found")
 
 
+_WORDS = LogWords(
+    killed=r"slurmstepd: error: .*(?:CANCELLED|oom.kill)",
+    not_begun="slurmstepd: error",
+    by_itself=rf"(?:\w+ \(NonZeroExitCode\), |(?:COMPLETED|FAILED), |\A){EXIT_CODE}|\ACOMPLETED\Z",
+)
+
+
 @frozen(kw_only=True)
 class Slurm:
     """The dialect.
@@ -70,8 +80,8 @@ class Slurm:
     """
 
     name: str = "Slurm"
-    submit_command: str = "sbatch"
-    cancel_command: str = "scancel"
+    rules: Rules = RULES
+    log_words: LogWords = _WORDS
     folder: str = ""
     paths: Mapping[str, str] = field(factory=dict)
 
@@ -88,6 +98,7 @@ class Slurm:
             environment={**spec.environment, **{k: v for k, v in spec.secrets.items() if k not in secret}},
             command=(*spec.command, "--name") if array else spec.argv(spec.names[0]),
             name=spec.group,
+            job_variable="SLURM_JOB_ID",
             index_variable="SLURM_ARRAY_TASK_ID" if array else "",
             patience=config.worker_start_patience,
             ports=config.scheduler_ports if spec.role is Role.SCHEDULER else None,

@@ -13,7 +13,8 @@ for a job that is not there costs seconds, a second job costs the user's money.
 
 import re
 
-from gateway.backends.batch.dialect import Answer, Refusal
+from gateway.backends.batch.dialect import Refusal
+from gateway.backends.commands import Answer
 
 #: The controller was reached, or may have been, but what it answered was not heard.
 _LOST = re.compile(

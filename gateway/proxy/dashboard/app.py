@@ -19,8 +19,8 @@ import h11
 import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
+from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
-from gateway.proxy.connector import Connector, RefusedDestination
 from gateway.proxy.dashboard import pages
 from gateway.proxy.dashboard.headers import (
     SANDBOX,
@@ -32,13 +32,13 @@ from gateway.proxy.dashboard.headers import (
     response_headers,
 )
 from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError, WebsocketExchange
-from gateway.proxy.hushed_log import HushedLog
-from gateway.proxy.limits import Limits
+from gateway.proxy.dialer import Dialer, RefusedDestination
+from gateway.proxy.limits import PortLimits
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.routes import Address, Route, Routes
-from gateway.proxy.tcp_options import expect_life
+from gateway.proxy.sockets import expect_life
 
-log = HushedLog()  # a log that strangers cannot flood
+log = RateLimitedLog()  # a log that strangers cannot flood
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -63,7 +63,7 @@ class _Refusal(Exception):
 class Dashboard:
     """The ASGI application (http and websocket) for paths `/clusters/{name}[/...]`, without the site's prefix.
 
-    `scope["root_path"]` is that prefix. `connector` says which addresses are connected to; without it all are. `budget`
+    `scope["root_path"]` is that prefix. `dialer` says which addresses are connected to; without it all are. `budget`
     is what all of it may hold.
 
     Websockets are accepted with `pieces`: their messages come and go in pieces, all but the last one with `more`
@@ -74,15 +74,15 @@ class Dashboard:
         self,
         routes: Routes,
         *,
-        limits: Limits | None = None,
-        connector: Connector | None = None,
+        limits: PortLimits | None = None,
+        dialer: Dialer | None = None,
         budget: MemoryBudget | None = None,
     ) -> None:
         self._budget = budget or MemoryBudget()
         self._routes = routes
-        self._connector = connector or Connector()
+        self._dialer = dialer or Dialer()
         self._via = f"gateway-{secrets.token_hex(8)}".encode()  # nobody else's, after a restart neither
-        self._limits = limits or Limits()
+        self._limits = limits or PortLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange."""
@@ -112,7 +112,7 @@ class Dashboard:
 
     async def _connect(self, request: "_Request", address: Address) -> trio.SocketStream:
         try:
-            stream = await self._connector.connect(request.cluster, address, self._limits.connect_timeout)
+            stream = await self._dialer.connect(request.cluster, address, self._limits.connect_timeout)
         except RefusedDestination as error:
             log.warning("a dashboard's address is not connected to", cluster=request.cluster, reason=str(error))
             raise _Refusal(502, pages.dashboard_elsewhere(request.cluster)) from None

@@ -13,15 +13,17 @@ from attrs import evolve
 
 from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.cancellations import PATIENCE, REPEATS
-from gateway.backends.batch.dialect import Answer, Site, StatusFailed
+from gateway.backends.batch.dialect import Site, StatusFailed
 from gateway.backends.batch.driver import BatchDriver, open_batch_driver
 from gateway.backends.batch.poller import Queue
-from gateway.backends.batch.script import PROFILE_HINT, STARTED
+from gateway.backends.batch.script import PROFILE_HINT
+from gateway.backends.commands import Answer
 from gateway.backends.log_tail import READ_BYTES
 from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
 from gateway.backends.pbs.dialect import PBS
 from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
 from gateway.backends.slurm.dialect import Slurm
+from gateway.backends.tracebacks import STARTED
 from gateway.config.cluster import ClusterConfig
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
@@ -132,7 +134,7 @@ async def test_a_submission_is_one_request(launcher, cluster):
     assert request["user"] == "alice"
     assert request["seconds"] == 20
     assert request["action"] == "submit"
-    assert request["command"] == "sbatch"
+    assert request["rules"] == "slurm"
     assert request["path"] == "/opt/slurm/bin/sbatch"
     assert request["cluster"] == "c1"
     assert request["staging_directory"] == "{home}/.dask-gateway/"
@@ -298,7 +300,7 @@ async def test_find_without_an_answer(launcher, cluster, monkeypatch):
 async def test_one_cancel_for_many(launcher, cluster):
     await a_driver(launcher).cancel(cluster, [JobId(f"30_{index}") for index in range(20)])
     (request,) = launcher.requests
-    assert (request["action"], request["command"], request["arguments"]) == ("cancel", "scancel", ("30_[0-19]",))
+    assert (request["action"], request["rules"], request["arguments"]) == ("cancel", "slurm", ("30_[0-19]",))
 
 
 async def test_an_array_with_gaps_is_cancelled_as_a_whole_unless_something_is_to_stay(launcher, cluster):
@@ -650,7 +652,7 @@ async def test_jobs_that_can_never_run_are_cancelled_where_the_site_wants_it(
             assert (report.state, report.reason) == (JobState.QUEUED, "Can Never Run: ncpus")
             await trio.sleep(3)
         (request,) = launcher.requests
-        assert (request["command"], request["arguments"]) == ("qdel", ("7.pbs",))
+        assert (request["action"], request["rules"], request["arguments"]) == ("cancel", "pbs", ("7.pbs",))
 
 
 async def test_nothing_is_found_where_jobs_are_hidden(launcher, cluster, monkeypatch):

@@ -10,13 +10,12 @@ from gateway.backends.batch.evidence import (
     OVERDUE_NEVER_SEEN,
     OVERDUE_SEEN,
     Evidence,
-    alive,
     judge,
     next_delay,
     no_answer,
 )
 from gateway.backends.slurm.dialect import Slurm
-from gateway.models import JobReport, JobState
+from gateway.models import JobReport, JobState, alive
 
 RUNNING = JobReport(JobState.RUNNING)
 ENDED = JobReport(JobState.GONE, "CANCELLED")

@@ -3,7 +3,6 @@
 import pytest
 
 from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig, port_range, walltime_seconds
-from gateway.backends.launcher.rules import ARGUMENTS, allows
 from gateway.config.fields import SettingError, dump, restore
 from gateway.models import Role
 
@@ -104,78 +103,3 @@ def test_the_eager_period_is_the_shorter_one():
 def test_values_survive_the_store():
     config = JobQueueClusterConfig(time="5", scheduler_port="9000:9100", extra_args=["--x"], pass_environment=["A"])
     assert restore(JobQueueClusterConfig, dump(config)) == config
-
-
-# --- what the launcher passes on --------------------------------------------------------------------------------------
-
-ALLOWED = {
-    "sbatch": [
-        "--parsable",
-        "--job-name=dask-gateway-a-w1",
-        "--array=0-19",
-        "--export=ALL",
-        "--exclusive",
-        "--time=1-0",
-        "--nodelist=n[1-4],n7",
-        "--comment=a/b",
-    ],
-    "scancel": ["12", "12_3", "12_[0-4,7]"],
-    "qsub": [
-        "-f",
-        "-Ndask-gateway-a-w1",
-        "-J0-19",
-        "-koed",
-        "-joe",
-        "-rn",
-        "-lselect=1:ncpus=2:mem=4GB",
-        "-qdask",
-        "-q7",
-        "-Wumask=022",
-    ],
-    "qdel": ["12", "12.pbs", "12[].pbs", "12[3-5].pbs01.example.org"],
-}
-REFUSED = {
-    "sbatch": [
-        *("--wrap=id", "--uid=root", "--gid=0", "--get-user-env", "--export-file=/etc/shadow", "--output=/etc/x"),
-        *("--error=x", "--input=x", "--chdir=/", "--bbf=/etc/shadow", "--wait", "-p", "main", "/tmp/script", "--"),
-        *("--export=ALL,LD_PRELOAD=x", "--job-name=x", "--array=0-9%1", "--time=1\n--uid=0", "--out=x", "--wra=id"),
-        *("--nodelist=/home/alice/.ssh/id_rsa", "--exclude=./x", "--nodelist", "--exclude"),
-        *("--clusters=a,b", "--clusters=", "--test-only", "", "--partition=a\0b", "--export=NONE\n"),
-    ],
-    "scancel": ["--user=alice", "--name=x", "-s", "1 2", "", "--state=RUNNING", "12_[", "12_[]", "a"],
-    "qsub": [
-        "-vA=B",
-        "-V",
-        "-o/etc/x",
-        "-e/x",
-        "-I",
-        "-X",
-        "-C#",
-        "-uroot",
-        "/tmp/script",
-        "-q",
-        "-q-V",
-        "-qworkq@evil.host",
-        "-q@evil.host",
-        "-Wstagein=a@b:c",
-        "-Wsandbox=PRIVATE,stageout=x@login:/home/alice/.bashrc",
-        "-Wumask=022,stagein=a@b:c",
-        "-Wgroup_list=",
-        "",
-    ],
-    "qdel": ["-W", "all", "-x", "12 13", "", "12.a b", "-Wforce"],
-}
-
-
-@pytest.mark.parametrize(("command", "argument"), [(c, a) for c, arguments in ALLOWED.items() for a in arguments])
-def test_what_says_what_a_job_needs_is_passed_on(command, argument):
-    assert allows(command, argument)
-
-
-@pytest.mark.parametrize(("command", "argument"), [(c, a) for c, arguments in REFUSED.items() for a in arguments])
-def test_what_names_files_users_and_scripts_is_not(command, argument):
-    assert not allows(command, argument)
-
-
-def test_only_batch_commands_exist():
-    assert set(ARGUMENTS) == {"sbatch", "scancel", "qsub", "qdel"}

@@ -8,9 +8,9 @@ import trio
 import trio.testing
 
 from gateway.backends.base import ClusterRef
-from gateway.backends.batch.dialect import Answer, Site, Status, StatusFailed
-from gateway.backends.batch.poller import ENVIRONMENT, Poller, Queue
-from gateway.backends.launcher.rules import PATH
+from gateway.backends.batch.dialect import Site, Status, StatusFailed
+from gateway.backends.batch.poller import Poller, Queue
+from gateway.backends.commands import Answer
 from gateway.backends.pbs.dialect import PBS
 from gateway.backends.slurm.dialect import Slurm
 from gateway.backends.watch import WatchBoard
@@ -291,7 +291,3 @@ async def test_answers_to_further_questions_add_to_the_look(tmp_path):
 
 async def test_further_questions_end_with_the_first_that_fails(tmp_path):
     assert await followed_up(tmp_path, "exec sleep 600", timeout=0.2) == {}
-
-
-def test_questions_find_the_commands_that_the_launcher_finds():
-    assert ENVIRONMENT["PATH"] == PATH

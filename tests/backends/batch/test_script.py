@@ -10,7 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.backends.batch.script import PROFILE_HINT, STARTED, JobScript, profile_hint, render_script
+from gateway.backends.batch.script import PROFILE_HINT, JobScript, profile_hint, render_script
+from gateway.backends.pbs.dialect import PBS
+from gateway.backends.slurm.dialect import Slurm
+from gateway.backends.tracebacks import STARTED
 from gateway.config.structure import Command, structure
 
 BASH = shutil.which("bash")
@@ -19,6 +22,9 @@ SHOW = (sys.executable, "-I", "-S", "-c", "import json, os, sys; print(json.dump
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=40)
 
 pytestmark = pytest.mark.skipif(BASH is None, reason="needs bash")
+
+
+SLURM = Slurm().log_words
 
 
 def run(script, **environment):
@@ -35,10 +41,12 @@ def run(script, **environment):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
+def a_script(**options):
+    return JobScript(**{"job_variable": "JOB_ID", **options})
+
+
 def show(**options):
-    code, stdout, stderr = run(
-        JobScript(shebang="#!/bin/bash", command=(*SHOW, *options.pop("command", ())), **options)
-    )
+    code, stdout, stderr = run(a_script(shebang="#!/bin/bash", command=(*SHOW, *options.pop("command", ())), **options))
     assert code == 0, stderr
     return json.loads(stdout)
 
@@ -82,7 +90,7 @@ def test_a_program_that_a_variable_leads_to(tmp_path, there):
     (tmp_path / there).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
     (tmp_path / there).chmod(0o755)
     command = structure("$SITE/dask-worker tls://1:2", Command)
-    script = JobScript(shebang="#!/bin/bash", setup=f"SITE={tmp_path}", command=command)
+    script = a_script(shebang="#!/bin/bash", setup=f"SITE={tmp_path}", command=command)
     _, stdout, stderr = run(script)
     assert stdout == ("dask-worker tls://1:2\n" if there == "dask-worker" else "dask worker tls://1:2\n"), stderr
 
@@ -109,19 +117,19 @@ def test_the_setup_sees_the_environment_and_has_the_last_word():
 
 
 def test_a_setup_may_end_the_job():
-    code, stdout, stderr = run(JobScript(shebang="#!/bin/bash", command=SHOW, setup="echo sorry >&2; exit 4"))
+    code, stdout, stderr = run(a_script(shebang="#!/bin/bash", command=SHOW, setup="echo sorry >&2; exit 4"))
     assert (code, stdout, stderr) == (4, "", "sorry\n")
 
 
 def test_comments_of_a_setup_are_no_directives():
-    text = render_script(JobScript(shebang="#!/bin/bash -l", command=("x",), setup="#SBATCH --uid=0"))
+    text = render_script(a_script(shebang="#!/bin/bash -l", command=("x",), setup="#SBATCH --uid=0"))
     before = text.partition("#SBATCH")[0].splitlines()
     assert before[0] == "#!/bin/bash -l"
     assert before[1] == "true"
 
 
 def test_the_index_within_an_array_completes_the_name():
-    script = JobScript(shebang="#!/bin/bash", command=(*SHOW, "--name"), name="w3", index_variable="INDEX")
+    script = a_script(shebang="#!/bin/bash", command=(*SHOW, "--name"), name="w3", index_variable="INDEX")
     _, stdout, _ = run(script, INDEX="17")
     assert json.loads(stdout)[0] == ["--name", "w3-17"]
 
@@ -132,7 +140,7 @@ def test_elements_of_an_array_wait_a_while_for_a_node_whose_cores_are_taken(tmp_
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / name).chmod(0o755)
     (tmp_path / "slept").touch()
-    script = JobScript(shebang="#!/bin/bash", command=(*SHOW, "-"), name="w", index_variable="INDEX", patience=2)
+    script = a_script(shebang="#!/bin/bash", command=(*SHOW, "-"), name="w", index_variable="INDEX", patience=2)
     _, stdout, _ = run(script, INDEX=str(index), PATH=f"{tmp_path}:/usr/bin:/bin")
     arguments, environment = json.loads(stdout)
     assert arguments == ["-", f"w-{index}"]
@@ -145,7 +153,7 @@ def test_a_tilde_is_the_home_of_the_job_s_user(tmp_path):
     program.parent.mkdir()
     program.write_text('#!/bin/sh\necho "$@"\n')
     program.chmod(0o755)
-    script = JobScript(shebang="#!/bin/bash", command=("~/bin/it's", "~", "~/a b", "~root", "a~"))
+    script = a_script(shebang="#!/bin/bash", command=("~/bin/it's", "~", "~/a b", "~root", "a~"))
     assert run(script, HOME=str(tmp_path))[1] == f"{tmp_path} {tmp_path}/a b ~root a~\n"
 
 
@@ -157,13 +165,13 @@ def test_an_old_script_that_is_gone_falls_back_to_the_new_one(tmp_path, there, p
         program = tmp_path / "bin" / name
         program.write_text(f"#!/bin/sh\necho {'new' if name == 'dask' else 'old'} $*\n")
         program.chmod(0o755)
-    script = JobScript(shebang="#!/bin/bash", command=(f"{prefix}dask-scheduler", "-x"))
+    script = a_script(shebang="#!/bin/bash", command=(f"{prefix}dask-scheduler", "-x"))
     path = f"{tmp_path}/bin:/usr/bin:/bin" if not prefix else "/usr/bin:/bin"
     assert run(script, PATH=path, HOME=str(tmp_path))[1] == printed + "\n"
 
 
 def test_a_command_that_is_missing_is_named():
-    code, _, stderr = run(JobScript(shebang="#!/bin/bash", command=("no-such-command",)))
+    code, _, stderr = run(a_script(shebang="#!/bin/bash", command=("no-such-command",)))
     assert code == 127
     assert "no-such-command" in stderr
 
@@ -182,32 +190,31 @@ def test_ports_are_free_ones_of_the_range():
 def test_too_few_free_ports_end_the_job():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        script = JobScript(shebang="#!/bin/bash", command=SHOW, ports=(port, port))
+        script = a_script(shebang="#!/bin/bash", command=SHOW, ports=(port, port))
         code, _, stderr = run(script)
     assert code == 1
     assert f"from {port} to {port}" in stderr
 
 
-@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "PBS_JOBID"])
-def test_a_job_says_first_that_its_script_has_begun(variable):
-    code, stdout, _ = run(JobScript(shebang="#!/bin/bash", command=("true",), setup="echo setup"), **{variable: "7"})
+def test_a_job_says_first_that_its_script_has_begun():
+    code, stdout, _ = run(a_script(shebang="#!/bin/bash", command=("true",), setup="echo setup"), JOB_ID="7")
     assert (code, stdout) == (0, f"{STARTED}\nsetup\n")
 
 
 @pytest.mark.parametrize("profile", ["exit 0", "exec true", "echo hello; exit 3", "logout"])
 def test_a_profile_that_ends_the_shell_leaves_no_mark(tmp_path, profile):
     (tmp_path / ".bash_profile").write_text(profile)
-    (tmp_path / "script").write_text(render_script(JobScript(shebang=f"#!{BASH} -l", command=("true",))))
+    (tmp_path / "script").write_text(render_script(a_script(shebang=f"#!{BASH} -l", command=("true",))))
     (tmp_path / "script").chmod(0o755)
     done = subprocess.run(
         [tmp_path / "script"],
         capture_output=True,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SLURM_JOB_ID": "7"},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "JOB_ID": "7"},
         timeout=30,
         check=False,
     )
     log = (done.stdout + done.stderr).decode()
-    assert profile_hint(f"exit code {done.returncode}", log) == PROFILE_HINT
+    assert profile_hint(f"exit code {done.returncode}", log, SLURM) == PROFILE_HINT
 
 
 @pytest.mark.parametrize(
@@ -222,9 +229,15 @@ def test_a_profile_that_ends_the_shell_leaves_no_mark(tmp_path, profile):
     ],
 )
 def test_an_end_without_a_beginning_hints_at_the_profile(end):
-    assert profile_hint(end, "") == profile_hint(end, "Welcome!\n") == PROFILE_HINT
-    assert profile_hint(end, f"Welcome!\n{STARTED}\n") == ""
-    assert profile_hint(end, "slurmstepd: error: execve(): bad interpreter(/no/such)") == ""
+    assert profile_hint(end, "", SLURM) == profile_hint(end, "Welcome!\n", SLURM) == PROFILE_HINT
+    assert profile_hint(end, f"Welcome!\n{STARTED}\n", SLURM) == ""
+    assert profile_hint(end, "slurmstepd: error: execve(): bad interpreter(/no/such)", SLURM) == ""
+
+
+def test_what_a_batch_system_says_of_its_own_is_its_own():
+    assert profile_hint("exit code 1", "", PBS().log_words) == PROFILE_HINT
+    assert profile_hint("exit code 1", "pbs_mom: no such file", PBS().log_words) == ""
+    assert profile_hint("FAILED, exit code 3", "", PBS().log_words) == ""
 
 
 @pytest.mark.parametrize(
@@ -243,4 +256,4 @@ def test_an_end_without_a_beginning_hints_at_the_profile(end):
     ],
 )
 def test_other_ends_do_not(end):
-    assert profile_hint(end, "") == ""
+    assert profile_hint(end, "", SLURM) == ""

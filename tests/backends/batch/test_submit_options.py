@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from gateway.backends.batch.options import JobQueueClusterConfig
 from gateway.backends.batch.submit_options import directives, late_directives, merged, site_options
-from gateway.backends.launcher.rules import allows
 from gateway.backends.pbs.arguments import GRAMMAR as QSUB
 from gateway.backends.pbs.backend import PBSClusterConfig
 from gateway.backends.slurm.arguments import GRAMMAR as SBATCH
@@ -127,7 +126,7 @@ def test_whatever_a_site_writes_is_an_error_or_passes_the_launcher(grammar, word
         options = site_options(grammar, words)
     except ValueError:
         return
-    assert all(allows(grammar.command, option) for option in options)
+    assert all(grammar.rules.allows(grammar.command, option) for option in options)
 
 
 def test_directives_below_a_command_are_warned_of():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gateway.backends.batch.dialect import Answer
+from gateway.backends.commands import Answer
 from gateway.backends.launcher import client as impersonation
 from gateway.backends.launcher.client import Launcher, own_account, parse_answer
 from gateway.backends.processes import OutputTooLong

@@ -15,8 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.backends.launcher import client as impersonation
+from gateway.backends.launcher import commands
 from gateway.backends.launcher import program as launcher
 from gateway.backends.launcher import settings as launcher_settings
+from gateway.backends.pbs import launcher_rules as pbs_rules
+from gateway.backends.slurm import launcher_rules as slurm_rules
 
 # A batch command that tells how it was called.
 TELL = """#!{python}
@@ -35,8 +38,9 @@ def batch(tmp_path, monkeypatch):
     for name in ("sbatch", "scancel", "qsub", "qdel"):
         (folder / name).write_text(TELL.format(python=sys.executable))
         (folder / name).chmod(0o755)
-    monkeypatch.setattr(launcher, "PATH", f"/nowhere:{folder}")
-    monkeypatch.setattr(launcher, "unsafe", lambda path, program: "")
+    for rules in (slurm_rules.RULES, pbs_rules.RULES):
+        monkeypatch.setattr(rules, "path", f"/nowhere:{folder}")
+    monkeypatch.setattr(commands, "unsafe", lambda path, program=False: "")
     monkeypatch.setattr(launcher, "is_root", lambda: False)
     return folder
 
@@ -58,7 +62,7 @@ def a_request(**changes):
         "action": "submit",
         "cluster": "c1",
         "staging_directory": "{home}/.dask-gateway/",
-        "command": "sbatch",
+        "rules": "slurm",
         "arguments": ["--parsable", "--time=5"],
         "script": "#!/bin/sh\n'ü'\n",
         "environment": {"DASK_GATEWAY_API_TOKEN": "t0p"},
@@ -89,7 +93,7 @@ def test_submit_makes_the_directory_and_runs_the_command_in_it(batch, home):
     env = {name: value for name, value in call["env"].items() if name not in ("LC_CTYPE", "PYTHONUTF8")}
     assert env == {
         "DASK_GATEWAY_API_TOKEN": "t0p",
-        "PATH": launcher.PATH,
+        "PATH": slurm_rules.RULES.path,
         "HOME": str(home),
         "USER": "alice",
         "LOGNAME": "alice",
@@ -117,7 +121,7 @@ def test_comments_after_the_first_command_are_no_arguments(batch, home, script):
 
 
 def test_qsub_gets_the_log_its_way(batch, home):
-    call = told(submit(command="qsub", arguments=["-koed"], log="w1-^array_index^.log"))
+    call = told(submit(rules="pbs", arguments=["-koed"], log="w1-^array_index^.log"))
     assert call["argv"] == ["-koed", f"-o{home}/.dask-gateway/c1/w1-^array_index^.log"]
 
 
@@ -142,7 +146,7 @@ def test_of_much_output_the_first_and_the_last_lines_are_passed_on(batch, home, 
 
 def test_cancel_needs_no_directory(batch, home):
     home.rmdir()
-    call = told(ask(action="cancel", command="scancel", arguments=["12", "30_[0-4]"]))
+    call = told(ask(action="cancel", rules="slurm", arguments=["12", "30_[0-4]"]))
     assert call["argv"] == ["12", "30_[0-4]"]
     assert call["cwd"] == "/"
 
@@ -150,9 +154,12 @@ def test_cancel_needs_no_directory(batch, home):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"command": "scancel"}, "does not run 'scancel' to submit"),
-        ({"command": "bash"}, "does not run 'bash'"),
-        ({"command": 1}, "bad value of 'command'"),
+        ({"rules": "lsf"}, "knows no batch system 'lsf'"),
+        ({"rules": "launcher"}, "knows no batch system 'launcher'"),
+        ({"rules": 1}, "bad value of 'rules'"),
+        ({"rules": "slurm.dialect"}, "only from an absolute path that ends in /launcher_rules.py"),
+        ({"rules": "launcher_rules.py"}, "only from an absolute path"),
+        ({"rules": "/tmp/other.py"}, "only from an absolute path"),
         ({"arguments": ["--wrap=id"]}, "does not pass the argument '--wrap=id'"),
         ({"arguments": ["--output=/home/alice/.bashrc"]}, "does not pass the argument"),
         ({"arguments": [1]}, "does not pass the argument"),
@@ -382,9 +389,69 @@ def test_a_command_that_is_nowhere(batch, home):
 
 
 def test_a_command_that_others_could_change(batch, home, monkeypatch):
-    monkeypatch.setattr(launcher, "unsafe", lambda path, program: "/tmp can be changed by others than root")
+    monkeypatch.setattr(commands, "unsafe", lambda path, program: "/tmp can be changed by others than root")
     answer = submit(path=str(batch / "sbatch"))
     assert answer["error"] == f"{batch}/sbatch is not run as a user: /tmp can be changed by others than root"
+
+
+# --- rules that do not come with the gateway --------------------------------------------------------------------------
+
+RULES_OF_ROOT = """
+from gateway.backends.launcher.rules import Rules
+RULES = Rules(
+    __file__,
+    submit="site-submit",
+    cancel="site-cancel",
+    submit_argument="--time=[0-9]+",
+    cancel_argument="[0-9]+",
+    decided="--name",
+    log_option="-l",
+    array_mark="%",
+)
+"""
+
+
+@pytest.fixture
+def rules(tmp_path):
+    """The file of a batch system of a site's own."""
+    return tmp_path / "launcher_rules.py"
+
+
+def submit_by(rules, path=None):
+    return submit(rules=str(rules), arguments=["--time=5"], log="w1-%.log", **({"path": str(path)} if path else {}))
+
+
+def test_rules_that_root_has_put_there(batch, home, rules):
+    rules.write_text(RULES_OF_ROOT)
+    command = (batch / "sbatch").rename(batch / "site-submit")
+    assert told(submit_by(rules, command))["argv"] == ["--time=5", f"-l{home}/.dask-gateway/c1/w1-%.log"]
+    assert "does not pass" in submit(rules=str(rules), path=str(command), arguments=["--parsable"])["error"]
+    assert "was not found in /usr/local/bin:/usr/bin:/bin;" in submit_by(rules)["error"]
+
+
+def test_rules_that_others_could_change_are_not_obeyed(batch, home, rules, monkeypatch):
+    rules.write_text("import os\nos.mkdir('/nowhere/at/all')\n")
+    monkeypatch.setattr(commands, "unsafe", lambda path: "/tmp can be changed by others than root")
+    assert (
+        submit_by(rules)["error"]
+        == f"the launcher's rules {rules} are not obeyed: /tmp can be changed by others than root"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read: FileNotFoundError"),
+        ("RULES = (", "cannot be read: SyntaxError"),
+        ("1 / 0", "cannot be read: ZeroDivisionError"),
+        ("", "cannot be read: KeyError: 'RULES'"),
+        ("RULES = 1", "are no Rules"),
+    ],
+)
+def test_rules_that_are_none(batch, home, rules, content, words):
+    if content is not None:
+        rules.write_text(content)
+    assert words in submit_by(rules)["error"]
 
 
 # --- root's settings --------------------------------------------------------------------------------------------------
@@ -424,7 +491,7 @@ def test_a_wrapper_with_a_name_of_its_own_has_to_be_listed_by_root(batch, home, 
     assert told(submit_with(settings))["argv"][0] == "--parsable"  # and is what is meant by no path
     other = submit_with(settings, path=str(batch / "qdel"))
     assert "only runs an absolute path" in other["error"]
-    assert "only runs an absolute path" in submit_with(settings, command="qsub", path=str(wrapper))["error"]
+    assert "only runs an absolute path" in submit_with(settings, rules="pbs", path=str(wrapper))["error"]
 
 
 def test_a_path_for_commands_that_root_has_set(batch, home, settings, tmp_path):
@@ -593,6 +660,7 @@ def test_the_program_needs_nothing_but_the_standard_library():
     assert done.returncode == 0
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import gateway.backends.launcher.program;"
+        " import gateway.backends.slurm.launcher_rules, gateway.backends.pbs.launcher_rules;"
         " print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names - {'__main__', 'gateway'})"
     )
     root = launcher.__file__.removesuffix("/gateway/backends/launcher/program.py")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backends.batch.dialect import Answer
+from gateway.backends.commands import Answer
 from gateway.backends.launcher.client import ENVIRONMENT, parse_answer
 from gateway.backends.launcher.sudo import MAX_WORDS, Who, verdict
 from gateway.errors import BackendUnavailable, JobRefused

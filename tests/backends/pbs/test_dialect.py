@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.batch.dialect import Answer, Dialect, Refusal, Status, StatusFailed
-from gateway.backends.launcher import rules as launcher_rules
+from gateway.backends.batch.dialect import Dialect, Refusal, Status, StatusFailed
+from gateway.backends.commands import Answer
 from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
 from gateway.backends.pbs.dialect import MAX_MISSING_ASKED, MAX_WAITING_ASKED, PBS, format_memory
+from gateway.backends.pbs.launcher_rules import RULES
 from gateway.config.cluster import ClusterConfig
 from gateway.models import JobId, JobReport, JobState, Role
 
@@ -160,7 +161,7 @@ def test_nodes_that_do_not_see_the_directory(dialect):
     assert "-Wsandbox=PRIVATE" in submission.arguments
     assert "-koed" not in submission.arguments
     assert "PBS_O_WORKDIR" not in submission.script
-    assert launcher_rules.allows("qsub", "-Wsandbox=PRIVATE")
+    assert RULES.allows("qsub", "-Wsandbox=PRIVATE")
 
 
 def test_the_launcher_takes_all_arguments(dialect):
@@ -168,12 +169,12 @@ def test_the_launcher_takes_all_arguments(dialect):
         count=500, queue="a b", account="a,b c=d", project="p", place="pack:excl", time="10", extra_args=["-Wumask=077"]
     )
     for argument in dialect.submission(everything).arguments:
-        assert launcher_rules.allows("qsub", argument), argument
+        assert RULES.allows("qsub", argument), argument
     submission = dialect.submission(everything)
-    assert launcher_rules.LOG_PATTERN.fullmatch(submission.log)
+    assert RULES.log.fullmatch(submission.log)
     for call in dialect.cancel_arguments([JobId("7.pbs01.cluster.example.org"), JobId("8[3].pbs"), JobId("8[4].pbs")]):
         for argument in call:
-            assert launcher_rules.allows("qdel", argument), argument
+            assert RULES.allows("qdel", argument), argument
 
 
 def test_a_config_of_another_kind_is_a_mistake(dialect):

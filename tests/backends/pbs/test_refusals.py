@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.backends.batch.dialect import Answer, Refusal
+from gateway.backends.batch.dialect import Refusal
+from gateway.backends.commands import Answer
 from gateway.backends.pbs.refusals import advice, broke_off, classify
 
 AUTH = (

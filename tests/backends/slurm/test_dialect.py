@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.batch.dialect import Answer, Dialect, Status, StatusFailed
-from gateway.backends.launcher import rules as launcher_rules
+from gateway.backends.batch.dialect import Dialect, Status, StatusFailed
+from gateway.backends.commands import Answer
 from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
 from gateway.backends.slurm.dialect import Slurm, format_memory
 from gateway.backends.slurm.ids import ranges
 from gateway.backends.slurm.jobs import explanation, parse_queue
+from gateway.backends.slurm.launcher_rules import RULES
 from gateway.config.cluster import ClusterConfig
 from gateway.models import JobReport, JobState, Role
 
@@ -109,7 +110,7 @@ def test_every_option_becomes_an_argument(dialect):
     for option in ("partition", "qos", "account", "time", "gres", "constraint", "reservation", "nodes"):
         assert f"--{option}={options[option]}" in arguments
     assert {"--exclusive", "--requeue", "--licenses=matlab"} <= set(arguments)
-    assert all(launcher_rules.allows("sbatch", argument) for argument in arguments)
+    assert all(RULES.allows("sbatch", argument) for argument in arguments)
 
 
 @pytest.mark.parametrize("option", ["partition", "qos", "account", "time", "gres", "constraint", "reservation"])
@@ -190,7 +191,7 @@ def test_a_cluster_is_named_in_every_command(dialect):
     (name,) = dialect.name_commands(["47;smp"])
     assert name == ("scontrol", "--clusters=smp", "show", "job", "47")
     arguments = [word for call in dialect.cancel_arguments(jobs) for word in call]
-    assert all(launcher_rules.allows("scancel", word) for word in arguments)
+    assert all(RULES.allows("scancel", word) for word in arguments)
 
 
 def test_another_cluster_than_the_one_asked_for_is_no_answer(dialect):
@@ -241,7 +242,7 @@ def test_ranges_name_exactly_the_numbers(numbers):
         first, _, last = part.partition("-")
         named += range(int(first), int(last or first) + 1)
     assert named == sorted(numbers)
-    assert all(launcher_rules.allows("scancel", f"1_[{ranges(numbers)}]") for _ in [0] if numbers)
+    assert all(RULES.allows("scancel", f"1_[{ranges(numbers)}]") for _ in [0] if numbers)
 
 
 @pytest.mark.parametrize(

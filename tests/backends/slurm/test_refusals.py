@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.backends.batch.dialect import Answer, Refusal
+from gateway.backends.batch.dialect import Refusal
+from gateway.backends.commands import Answer
 from gateway.backends.slurm.refusals import advice, classify
 
 FAILED = "sbatch: error: Batch job submission failed: "

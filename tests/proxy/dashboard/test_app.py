@@ -12,10 +12,9 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from gateway.proxy.dashboard.app import Dashboard
-from gateway.proxy.limits import Limits
+from gateway.proxy.limits import PortLimits
 from gateway.proxy.routes import Routes
-from gateway.web.server import HttpServer
-from tests.support.proxy_peers import LOCAL, connect, http_server, peer, public_port, receive_all
+from tests.support.proxy_peers import LOCAL, connect, http_server, peer, public_port, receive_all, server_of
 
 
 class Recorder:
@@ -38,7 +37,7 @@ class Recorder:
 
 @asynccontextmanager
 async def dashboard(
-    handler: Callable[[trio.SocketStream], Any], *, root_path: str = "", limits: Limits | None = None
+    handler: Callable[[trio.SocketStream], Any], *, root_path: str = "", limits: PortLimits | None = None
 ) -> AsyncIterator[Any]:
     """The public address below which the handler is the dashboard of cluster abc."""
     routes = Routes()
@@ -50,7 +49,7 @@ async def dashboard(
 
     async with peer(handler) as port:
         routes.add("abc", f"tls://{LOCAL}:1", f"http://{LOCAL}:{port}")
-        async with public_port(routes, serve_http=HttpServer(below_prefix).serve) as address:
+        async with public_port(routes, serve_http=server_of(below_prefix).serve) as address:
             yield address
 
 
@@ -206,7 +205,7 @@ async def test_a_dashboard_that_is_slow_has_a_page() -> None:
     async def never(stream: trio.SocketStream) -> None:
         await receive_all(stream)
 
-    async with dashboard(never, limits=Limits(dashboard_timeout=0.05)) as address:
+    async with dashboard(never, limits=PortLimits(dashboard_timeout=0.05)) as address:
         response, body = await ask(address, get("/clusters/abc/status"))
     assert response.status_code == 504
     assert b"too slow" in body
@@ -396,7 +395,7 @@ async def application(handler: Callable[[trio.SocketStream], Any], **limits: Any
     routes = Routes()
     async with peer(handler) as port:
         routes.add("abc", f"tls://{LOCAL}:1", f"http://{LOCAL}:{port}")
-        yield Dashboard(routes, limits=Limits(**limits))
+        yield Dashboard(routes, limits=PortLimits(**limits))
 
 
 def http_scope(**more: Any) -> dict[str, Any]:

@@ -21,8 +21,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.routes import Routes
-from gateway.web.server import HttpServer
-from tests.support.proxy_peers import LOCAL, gateways_tls, public_port
+from tests.support.proxy_peers import LOCAL, gateways_tls, public_port, server_of
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("chromium") or not shutil.which("chromedriver"),
@@ -113,7 +112,7 @@ async def test_the_status_page_moves_while_work_runs(
         scope = {**scope, "root_path": PREFIX, "path": scope["path"].removeprefix(PREFIX)}
         await dashboard(scope, receive, send)
 
-    serve = public_port(routes, serve_http=HttpServer(below_prefix).serve, ssl_context=gateways_tls(tmp_path)[0])
+    serve = public_port(routes, serve_http=server_of(below_prefix).serve, ssl_context=gateways_tls(tmp_path)[0])
     async with working_dashboard() as port, serve as address:
         routes.add("abc", "tls://127.0.0.1:1", f"http://127.0.0.1:{port}")
         seen = await trio.to_thread.run_sync(look_at, f"{scheme}://{LOCAL}:{address[1]}{PREFIX}/clusters/abc/status")

@@ -9,21 +9,20 @@ import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from gateway.proxy.dashboard.app import Dashboard
-from gateway.proxy.limits import Limits
+from gateway.proxy.limits import PortLimits
 from gateway.proxy.routes import Routes
-from gateway.web.server import HttpServer
-from tests.support.proxy_peers import LOCAL, connect, hello_app, http_server, peer, public_port, receive_all
+from tests.support.proxy_peers import LOCAL, connect, hello_app, http_server, peer, public_port, receive_all, server_of
 
-LIMITS = Limits(dashboard_timeout=0.2)
+LIMITS = PortLimits(dashboard_timeout=0.2)
 
 
 @asynccontextmanager
-async def dashboard(handler: Any, limits: Limits | None = None) -> AsyncIterator[tuple[Any, Routes]]:
+async def dashboard(handler: Any, limits: PortLimits | None = None) -> AsyncIterator[tuple[Any, Routes]]:
     """The public address below which the handler is the dashboard of cluster abc, and the routes."""
     routes = Routes()
     async with peer(handler) as port:
         routes.add("abc", f"tls://{LOCAL}:1", f"http://{LOCAL}:{port}")
-        server = HttpServer(Dashboard(routes, limits=limits))
+        server = server_of(Dashboard(routes, limits=limits))
         async with public_port(routes, serve_http=server.serve) as address:
             yield address, routes
 

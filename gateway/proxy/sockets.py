@@ -1,5 +1,6 @@
 """What the kernel is asked to do for TCP connections: tcp(7)."""
 
+import resource
 import socket
 from contextlib import suppress
 
@@ -35,3 +36,10 @@ def hurry_within_host(sock: socket.socket) -> None:
     with suppress(OSError):  # it has been reset meanwhile, or this may not be set: then it stays as it is
         if sock.getsockname()[0] == sock.getpeername()[0]:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _WITHIN_HOST)
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit of open files to the hard one (getrlimit(2)), and return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
