@@ -29,8 +29,8 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 PURE = {
     "": "addresses errors models",
     "auth": "secret_compare",
-    "config": """backend carried carry cluster compat fields option_fields original_classes registry server site_errors structure traits
-        user_options""",
+    "config": """backend carried carry cluster compat fields option_fields original_classes registry server site_errors
+        structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
     "backends.batch": "cancellations dialect evidence options script submit_options",
     "backends.launcher": "request rules sudo",

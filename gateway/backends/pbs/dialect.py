@@ -38,7 +38,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.batch.dialect import Command, LogWords, Refusal, Site, Status, StatusFailed, Submission
+from gateway.backends.batch.dialect import Command, LogWords, Refusal, SiteLimits, Status, StatusFailed, Submission
 from gateway.backends.batch.options import walltime_seconds
 from gateway.backends.batch.script import JobScript, render_script
 from gateway.backends.commands import Answer
@@ -300,23 +300,25 @@ class PBS:
 
     # --- site --------------------------------------------------------------------------------------------------------
 
-    def site_command(self) -> Command:
+    def limits_command(self) -> Command:
         """Everybody may read the server's settings."""
         return (self._path("qmgr"), "-c", "print server")
 
-    def parse_site(self, answer: Answer) -> Site:
+    def parse_limits(self, answer: Answer) -> SiteLimits:
         """max_array_size, and whether we may see the jobs of others: all may, or we are an operator."""
         if answer.returncode != 0:
-            return Site()
+            return SiteLimits()
         settings: dict[str, list[str]] = {}
         for name, value in re.findall(r"^set server (\w+) \+?= (.*)$", answer.stdout, re.MULTILINE):
             settings.setdefault(name, []).extend(part.strip() for part in value.split(","))
         if not settings:
-            return Site()
+            return SiteLimits()
         size = settings.get("max_array_size", [""])[-1]
         privileged = settings.get("operators", []) + settings.get("managers", [])
         shown = settings.get("query_other_jobs") == ["True"] or any(map(self._is_us, privileged))
-        return Site(max_array_size=max(1, int(size)) if size.isdecimal() else None, hides_jobs="" if shown else _HIDDEN)
+        return SiteLimits(
+            max_array_size=max(1, int(size)) if size.isdecimal() else None, hides_jobs="" if shown else _HIDDEN
+        )
 
     def _is_us(self, pattern: str) -> bool:
         """Does this entry of an access list mean us? It has a whole name, our host may know its first label only."""

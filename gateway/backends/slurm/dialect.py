@@ -35,7 +35,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.batch.dialect import EXIT_CODE, Command, LogWords, Refusal, Site, Status, StatusFailed, Submission
+from gateway.backends.batch.dialect import (
+    EXIT_CODE,
+    Command,
+    LogWords,
+    Refusal,
+    SiteLimits,
+    Status,
+    StatusFailed,
+    Submission,
+)
 from gateway.backends.batch.script import JobScript, render_script
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.rules import Rules
@@ -301,18 +310,18 @@ class Slurm:
 
     # --- site --------------------------------------------------------------------------------------------------------
 
-    def site_command(self) -> Command:
+    def limits_command(self) -> Command:
         """Everybody may ask for the configuration."""
         return (self._path("scontrol"), "show", "config")
 
-    def parse_site(self, answer: Answer) -> Site:
+    def parse_limits(self, answer: Answer) -> SiteLimits:
         """MaxArraySize is one more than the highest index; PrivateData says what users may not see of each other."""
         if answer.returncode != 0:
-            return Site()
+            return SiteLimits()
         size = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer.stdout, re.MULTILINE)
         private = re.search(r"^PrivateData\s*=\s*(.*)$", answer.stdout, re.MULTILINE)
         hides = private is not None and "jobs" in private[1].split(",")
-        return Site(
+        return SiteLimits(
             max_array_size=max(1, int(size[1])) if size else None,
             hides_jobs="Slurm hides the jobs of other users from the gateway (PrivateData=jobs); make its account an"
             " operator: sacctmgr modify user NAME set adminlevel=operator."
