@@ -14,8 +14,10 @@ from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.dialect import Dialect, Refusal, Status, StatusFailed
 from gateway.backends.commands import Answer
 from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
-from gateway.backends.pbs.dialect import MAX_MISSING_ASKED, MAX_WAITING_ASKED, PBS, format_memory
+from gateway.backends.pbs.dialect import PBS
+from gateway.backends.pbs.follow_up import MAX_MISSING_ASKED, MAX_WAITING_ASKED
 from gateway.backends.pbs.launcher_rules import RULES
+from gateway.backends.pbs.submission import format_memory
 from gateway.config.cluster import ClusterConfig
 from gateway.models import JobId, JobReport, JobState, Role
 

@@ -11,10 +11,11 @@ from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.dialect import Dialect, Status, StatusFailed
 from gateway.backends.commands import Answer
 from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
-from gateway.backends.slurm.dialect import Slurm, format_memory
+from gateway.backends.slurm.dialect import Slurm
 from gateway.backends.slurm.ids import ranges
 from gateway.backends.slurm.jobs import explanation, parse_queue
 from gateway.backends.slurm.launcher_rules import RULES
+from gateway.backends.slurm.submission import format_memory
 from gateway.config.cluster import ClusterConfig
 from gateway.models import JobReport, JobState, Role
 
