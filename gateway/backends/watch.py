@@ -7,9 +7,9 @@ Changes that arrive while a cluster is busy are merged, newest wins, so a slow
 cluster costs no memory and delays nobody.
 
 In the other direction a watch tells the driver how urgent its jobs are:
-`eager` while anything starts or ends, and `ask()` for an answer at once (a
+`eager` while anything starts or ends, and `poll_now()` for an answer at once (a
 late heartbeat, a refused connection). A driver that polls sleeps in
-`WatchBoard.wait_asked`.
+`WatchBoard.wait_poll_requested`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -54,7 +54,7 @@ class Watch:
     def add(self, *jobs: JobId) -> None:
         """Start to watch jobs, and ask for news of them; until something is heard they count as UNKNOWN."""
         if jobs:
-            self._board.ask()
+            self._board.poll_now()
         for job in jobs:
             self.jobs.setdefault(job, _NOTHING_HEARD)
             self._board._owners[job] = self
@@ -74,16 +74,16 @@ class Watch:
     @eager.setter
     def eager(self, value: bool) -> None:
         if value and not self._eager:
-            self._board.ask()
+            self._board.poll_now()
         self._eager = value
 
-    def ask(self) -> None:
+    def poll_now(self) -> None:
         """Ask for news at once."""
-        self._board.ask()
+        self._board.poll_now()
 
-    async def wait_answered(self) -> None:
+    async def wait_polled(self) -> None:
         """Wait until no question to the batch system is open: its answer, or that there is none, is on the board."""
-        await self._board.wait_answered()
+        await self._board.wait_polled()
 
     async def wait_changes(self) -> dict[JobId, JobReport]:
         """Wait until something new is known, and return it: job → newest report."""
@@ -108,9 +108,9 @@ class WatchBoard:
     def __init__(self) -> None:
         self._watches: set[Watch] = set()
         self._owners: dict[JobId, Watch] = {}
-        self._asked = trio.Event()
-        self._answered = trio.Event()
-        self._answered.set()
+        self._poll_requested = trio.Event()
+        self._polled = trio.Event()
+        self._polled.set()
 
     def open(self, cluster: _Cluster) -> Watch:
         """A new watch; enter it as a context manager to put it on the board."""
@@ -144,24 +144,24 @@ class WatchBoard:
         reports = (report for watch in self._watches for report in watch.jobs.values())
         return next((report.reason for report in reports if report.overdue), "")
 
-    def ask(self) -> None:
+    def poll_now(self) -> None:
         """Wake the driver for a poll at once."""
-        self._asked.set()
+        self._poll_requested.set()
 
     @contextmanager
-    def asking(self) -> Iterator[None]:
+    def polling(self) -> Iterator[None]:
         """A driver that polls has a question open while this is entered; `deliver` what was learnt inside."""
-        self._answered = trio.Event()
+        self._polled = trio.Event()
         try:
             yield
         finally:
-            self._answered.set()
+            self._polled.set()
 
-    async def wait_answered(self) -> None:
+    async def wait_polled(self) -> None:
         """Wait until no question is open."""
-        await self._answered.wait()
+        await self._polled.wait()
 
-    async def wait_asked(self) -> None:
-        """Wait until somebody asks; every call of `ask` before this one returns counts."""
-        await self._asked.wait()
-        self._asked = trio.Event()
+    async def wait_poll_requested(self) -> None:
+        """Wait until somebody asks; every call of `poll_now` before this one returns counts."""
+        await self._poll_requested.wait()
+        self._poll_requested = trio.Event()

@@ -200,7 +200,7 @@ class Cluster:
 
     def ask(self) -> None:
         """Ask the batch system about our jobs at once."""
-        self._watch.ask()
+        self._watch.poll_now()
 
     async def wait_ended(self) -> None:
         """Wait until the cluster is STOPPED or FAILED."""
@@ -342,7 +342,7 @@ class Cluster:
             deadline, clock = self._clock.deadline(limits, hearing.deaf_at)
             if deadline <= now:
                 # A question that is open (a controller that hangs) may end with nothing being known at the moment.
-                await self._watch.wait_answered()
+                await self._watch.wait_polled()
                 job = self._scheduler_job
                 if job is not None and job in self._watch.jobs:
                     self._clock = self._clock.reported(self._watch.jobs[job], trio.current_time())
@@ -360,7 +360,7 @@ class Cluster:
             late = self._clock.late(limits)
             if late <= now and self._asked_when_late != self._clock.last_heartbeat:
                 self._asked_when_late = self._clock.last_heartbeat
-                self._watch.ask()
+                self._watch.poll_now()
             wake = min(deadline, late if late > now else inf, await self._keeper.give_up_overdue())
             with trio.move_on_at(wake):
                 seen = await self.changes.wait(seen)
@@ -482,7 +482,7 @@ class Cluster:
                 attempts=self._rules.scheduler_api_retries,
             )
         except Conflict:
-            self._watch.ask()  # perhaps it is gone
+            self._watch.poll_now()  # perhaps it is gone
             self._check_runs()  # and that is known by now, with the reason
             raise
         self._check_runs()  # still: nothing changes a record any more once its end is written

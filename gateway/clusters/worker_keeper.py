@@ -118,7 +118,7 @@ class WorkerKeeper:
         if self.workers.hear(heartbeat, now) or self._demand != before:
             self._changes.notify()
             if self._may_be_requeued and self.workers.count(WorkerState.LOST):
-                self._watch.ask()
+                self._watch.poll_now()
         if self.workers.missed():
             self._changes.notify()
         if self.workers.count(WorkerState.ACTIVE):

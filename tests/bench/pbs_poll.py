@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from gateway.backends.batch.evidence import Evidence, judge
+from gateway.backends.batch.evidence import Evidence, infer_states
 from gateway.backends.batch.poller import Queue
 from gateway.backends.commands import Answer
 from gateway.backends.pbs.dialect import PBS
@@ -46,7 +46,7 @@ def parse():
             t2 = time.perf_counter()
             status = pbs.parse_follow_up(status, known, [])
             t3 = time.perf_counter()
-            judge(Evidence(), users, status, pbs.array_of, now=0.0)
+            infer_states(Evidence(), users, status, pbs.array_of, now=0.0)
             t4 = time.perf_counter()
             best = [min(pair) for pair in zip(best, (t1 - t0, t2 - t1, t3 - t2, t4 - t3), strict=True)]
         print(f"{count:>8}" + "".join(f" {1000 * value:6.1f} ms" for value in best) + f"   {count / sum(best):,.0f}")

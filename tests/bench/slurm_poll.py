@@ -20,7 +20,7 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.batch.evidence import Evidence, judge
+from gateway.backends.batch.evidence import Evidence, infer_states
 from gateway.backends.batch.poller import Queue
 from gateway.backends.commands import Answer
 from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
@@ -52,7 +52,7 @@ def parse():
                 status = slurm.parse_status([Answer(0, text, "")])
                 t1 = time.perf_counter()
                 jobs = dict.fromkeys(status.reports, "alice")
-                reports, _evidence = judge(Evidence(), jobs, status, slurm.array_of)
+                reports, _evidence = infer_states(Evidence(), jobs, status, slurm.array_of)
                 t2 = time.perf_counter()
                 watch.add(*(job for job in jobs if job not in watch.jobs))
                 board.deliver(reports)

@@ -417,13 +417,13 @@ async def test_a_silent_scheduler_does_not_fail_while_a_question_hangs(autojump_
     async with open_house() as house:
         await house.running()
         await settle()
-        with house.driver.board.asking():
+        with house.driver.board.polling():
             await trio.sleep(60)  # the heartbeat's 30 s are over, the controller hangs
             assert house.cluster.record.status is ClusterStatus.RUNNING
             house.driver.unknown("no answer")
         await trio.sleep(60)
         assert house.cluster.record.status is ClusterStatus.RUNNING
-        with house.driver.board.asking():
+        with house.driver.board.polling():
             house.driver.run("scheduler")
         await house.status(ClusterStatus.FAILED)
 
@@ -431,13 +431,13 @@ async def test_a_silent_scheduler_does_not_fail_while_a_question_hangs(autojump_
 async def test_a_late_heartbeat_asks_the_batch_system_once(autojump_clock):
     async with open_house() as house:
         await house.running()
-        await house.driver.board.wait_asked()
+        await house.driver.board.wait_poll_requested()
         begun = trio.current_time()
-        await house.driver.board.wait_asked()
+        await house.driver.board.wait_poll_requested()
         assert trio.current_time() - begun == pytest.approx(22.5, abs=0.1)
         await house.beat()
         house.cluster.ask()
-        await house.driver.board.wait_asked()
+        await house.driver.board.wait_poll_requested()
 
 
 async def test_a_requeued_scheduler_is_routed_anew(autojump_clock):

@@ -161,11 +161,11 @@ async def test_somebody_could_not_reach_a_cluster():
     async with open_house() as house:
         name = await house.running()
         await trio.testing.wait_all_tasks_blocked()
-        house.driver.board._asked = trio.Event()
+        house.driver.board._poll_requested = trio.Event()
         house.manager.ask_about("nosuch")
-        assert not house.driver.board._asked.is_set()
+        assert not house.driver.board._poll_requested.is_set()
         house.manager.ask_about(name)
-        assert house.driver.board._asked.is_set()
+        assert house.driver.board._poll_requested.is_set()
 
 
 # ---- after a restart

@@ -131,7 +131,7 @@ async def test_a_list_from_before_the_submission_ends_no_job(site):
         with observing(site.bench, driver, cluster, *jobs) as observer:
             await observer.wait(jobs, JobState.RUNNING)
             for _ in range(4):
-                driver._board.ask()
+                driver._board.poll_now()
                 await trio.sleep(0.6)  # looks at a real queue take their time
             assert not any(JobState.GONE in observer.seen[job] for job in jobs)
             await driver.cancel(cluster, jobs)

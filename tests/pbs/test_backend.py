@@ -134,7 +134,7 @@ async def test_a_server_that_is_away_kills_nothing(pbs, cluster):
                 await until(watch, jobs, JobState.UNKNOWN)
                 assert "cannot connect to server" in watch.jobs[jobs[0]].reason
                 for _ in range(3):
-                    watch.ask()
+                    watch.poll_now()
                     with trio.move_on_after(1):
                         await watch.wait_changes()
                 with pytest.raises(BackendUnavailable, match="does not answer"):
@@ -212,7 +212,7 @@ async def test_with_and_without_history_and_with_long_names(users, cluster, hist
             workers = await driver.submit(a_spec(cluster, "sleep 600", count=2))
             with watching(driver, cluster, failing, *workers) as watch:
                 for _ in range(6):  # queued for many looks is not failed
-                    watch.ask()
+                    watch.poll_now()
                     with trio.move_on_after(0.6):
                         await watch.wait_changes()
                 assert {report.state for report in watch.jobs.values()} == {JobState.QUEUED}
@@ -314,7 +314,7 @@ async def test_hostile_jobs_of_others(pbs, cluster):
         with watching(driver, cluster, *jobs) as watch:
             await until(watch, jobs, JobState.RUNNING)
             for _ in range(4):
-                watch.ask()
+                watch.poll_now()
                 with trio.move_on_after(0.6):
                     await watch.wait_changes()
             assert {report.state for report in watch.jobs.values()} == {JobState.RUNNING}
@@ -349,7 +349,7 @@ async def test_many_jobs_cost_one_port(pbs, cluster):
 
 
 async def test_a_cancel_without_effect_is_repeated(pbs, cluster, monkeypatch):
-    monkeypatch.setattr("gateway.backends.batch.cancellations.PATIENCE", 0.2)
+    monkeypatch.setattr("gateway.backends.batch.cancellations.TIMEOUT", 0.2)
     async with open_driver(pbs) as driver:
         jobs = await driver.submit(a_spec(cluster))
         with watching(driver, cluster, *jobs) as watch:
@@ -396,7 +396,7 @@ async def test_a_qdel_that_reaches_nobody_is_no_success_and_no_refusal(pbs, clus
 
 
 async def test_a_qdel_that_reaches_nobody_and_does_not_say_so_is_repeated(pbs, cluster, monkeypatch):
-    monkeypatch.setattr("gateway.backends.batch.cancellations.PATIENCE", 0.2)
+    monkeypatch.setattr("gateway.backends.batch.cancellations.TIMEOUT", 0.2)
     async with open_driver(pbs) as driver:
         jobs = await driver.submit(a_spec(cluster))
         pbs.fault(deaths={"qdel": ["silence"]})
@@ -466,7 +466,7 @@ async def test_a_held_array_says_so_and_one_that_has_begun_gives_no_reason(users
                 await until(watch, jobs[:1], JobState.RUNNING)
                 await until(watch, jobs[1:], JobState.QUEUED)
                 for _ in range(3):
-                    watch.ask()
+                    watch.poll_now()
                     with trio.move_on_after(0.6):
                         await watch.wait_changes()
                 assert watch.jobs[jobs[1]].reason == ""

@@ -13,14 +13,14 @@ from gateway.backends.base import ClusterRef
 from gateway.models import JobId, JobReport, JobState
 
 #: Seconds that a job may take to end after a cancel. Slurm's KillWait is 30 s, PBS kills after 10 s.
-PATIENCE = 45.0
+TIMEOUT = 45.0
 
 #: How often a cancel is repeated before it is left to its caller.
 REPEATS = 3
 
 
 @frozen
-class Ending:
+class PendingCancel:
     """A cancelled job: when to look whether it has gone, and how often that was done."""
 
     cluster: ClusterRef
@@ -29,20 +29,20 @@ class Ending:
 
 
 @define
-class Endings:
+class PendingCancels:
     """All cancelled jobs that may still be there. Times are those of one clock, in seconds."""
 
-    _jobs: dict[JobId, Ending] = field(factory=dict, init=False)
+    _jobs: dict[JobId, PendingCancel] = field(factory=dict, init=False)
 
     def cancelled(self, cluster: ClusterRef, jobs: Collection[JobId], now: float) -> None:
         """A cancel was accepted."""
         for job in jobs:
             before = self._jobs.get(job)
-            self._jobs[job] = Ending(cluster, now + PATIENCE, before.repeats + 1 if before else 0)
+            self._jobs[job] = PendingCancel(cluster, now + TIMEOUT, before.repeats + 1 if before else 0)
 
     def hopeless(self, cluster: ClusterRef, job: JobId, now: float) -> None:
         """A job is to be cancelled at once, unless that was done already."""
-        self._jobs.setdefault(job, Ending(cluster, now, -1))
+        self._jobs.setdefault(job, PendingCancel(cluster, now, -1))
 
     @property
     def jobs(self) -> Collection[JobId]:
@@ -67,10 +67,10 @@ class Endings:
             elif ending.due > now:
                 continue
             elif report.state in (JobState.UNKNOWN, JobState.ENDING):
-                self._jobs[job] = Ending(ending.cluster, now + PATIENCE, ending.repeats)
+                self._jobs[job] = PendingCancel(ending.cluster, now + TIMEOUT, ending.repeats)
             elif ending.repeats >= REPEATS:
                 del self._jobs[job]
             else:
-                self._jobs[job] = Ending(ending.cluster, now + PATIENCE, ending.repeats)
+                self._jobs[job] = PendingCancel(ending.cluster, now + TIMEOUT, ending.repeats)
                 clusters.setdefault(ending.cluster.name, (ending.cluster, []))[1].append(job)
         return list(clusters.values())

@@ -86,7 +86,7 @@ class Status:
 
 
 @frozen(kw_only=True)
-class Site:
+class SiteLimits:
     """What the batch system says of its own configuration.
 
     `max_array_size` is the number of elements in one array, None when it is
@@ -204,10 +204,10 @@ class Dialect(Protocol):
         """The file name of the log of the job called `name`."""
         ...
 
-    def site_command(self) -> Command:
+    def limits_command(self) -> Command:
         """The command that prints the batch system's configuration."""
         ...
 
-    def parse_site(self, answer: Answer) -> Site:
+    def parse_limits(self, answer: Answer) -> SiteLimits:
         """What matters to us in that configuration; what is not told stays at its default."""
         ...

@@ -1,10 +1,10 @@
 """The one driver of all batch systems: a dialect's words, said through the launcher and the poller.
 
     open_batch_driver ─ nursery ┬ poller: one look at the queue for all jobs
-                                ├ site: asks for the batch system's limits until it answers
-                ├ names: asks whether the ids of submissions are ours
-                                ├ insist: cancels again what is still there long after a cancel
-                                └ sweep: removes logs that were kept for long enough
+                                ├ limits: asks for the batch system's limits until it answers
+                                ├ names: asks whether the ids of submissions are ours
+                                ├ cancels: cancels again what is still there long after a cancel
+                                └ logs: removes those that were kept for long enough
 
 What users' jobs are made of and how they are ended goes through the launcher,
 as the user. Questions (squeue, scontrol) are the gateway's own. Nothing is
@@ -13,7 +13,7 @@ cancelled when the driver is closed: jobs outlive the gateway.
 
 import os
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -23,12 +23,13 @@ import trio
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.batch.cancellations import Endings
-from gateway.backends.batch.dialect import Dialect, Refusal, Site, StatusFailed
+from gateway.backends.batch.canceller import Canceller
+from gateway.backends.batch.dialect import Dialect, Refusal, SiteLimits, StatusFailed
 from gateway.backends.batch.job_names import JobNames
-from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig
+from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.batch.poller import Poller, Queue
 from gateway.backends.batch.script import profile_hint
+from gateway.backends.batch.user_commands import UserCommands, config_of, directory_of
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.client import Launcher, own_account
 from gateway.backends.launcher.settings import Settings
@@ -36,7 +37,7 @@ from gateway.backends.log_tail import READ_BYTES, explain_end
 from gateway.backends.user_slots import UserSlots
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
-from gateway.models import JobId, JobReport, JobState, Role, alive
+from gateway.models import JobId, JobReport, JobState, Role
 from gateway.supervise import supervise
 
 log = structlog.get_logger()
@@ -46,10 +47,10 @@ log = structlog.get_logger()
 SECOND_LOOK = 3.0
 
 #: Seconds between two looks for logs whose time is up.
-SWEEP_PERIOD = 86400.0
+EXPIRY_PERIOD = 86400.0
 
 #: Seconds between questions for the batch system's limits while it does not answer.
-SITE_PERIOD = 60.0
+LIMITS_PERIOD = 60.0
 
 
 class BatchDriver:
@@ -58,23 +59,29 @@ class BatchDriver:
     def __init__(self, backend: JobQueueBackend, launcher: Launcher, queue: Queue) -> None:
         self._backend = backend
         self._dialect = queue.dialect
-        self._launcher = launcher
+        self._commands = UserCommands(launcher, backend.command_timeout)
         self._queue = queue
         self._board = WatchBoard()
-        self._site = Site()
+        self._limits = SiteLimits()
         self._secrets: dict[str, tuple[str, ...]] = {}
         self._ids = JobNames(queue, self.find)
         # No user holds all the slots of any kind, and ending never waits for starting.
         slots = partial(UserSlots, backend.parallelism, one_user=backend.impersonation == "none")
-        self._submitting, self._cancelling = slots(), slots()
+        self._submitting = slots()
         self._tidying = slots()  # the ends of logs, directories that are removed
+        self._canceller = Canceller(
+            self._dialect,
+            self._commands,
+            path=backend.cancel_command,
+            names=self._ids,
+            board=self._board,
+            slots=slots(),
+        )
         self._kept: dict[tuple[str, str], ClusterRef] = {}  # by user and directory: a cluster whose logs are kept
-        self._endings = Endings()
-        self._ending = trio.Event()  # set when something was added to the endings
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
         """One call of the submit command, as the user."""
-        config = _config(spec.cluster)
+        config = config_of(spec.cluster)
         self._check_pending(spec.cluster.username)
         inherited = {name: os.environ[name] for name in config.pass_environment if name in os.environ}
         self._secrets[spec.cluster.name] = tuple(spec.secrets.values())
@@ -89,7 +96,7 @@ class BatchDriver:
             "log": submission.log,
         }
         async with self._submitting.held(spec.cluster.username):
-            answer = await self._command(spec.cluster, request)
+            answer = await self._commands.run(spec.cluster, request)
         if answer.returncode != 0:
             raise self._refusal(answer)
         try:
@@ -114,8 +121,8 @@ class BatchDriver:
 
     async def find(self, cluster: ClusterRef, role: Role, group: str, count: int) -> tuple[JobId, ...]:
         """Asked of the queue by name and user."""
-        if self._site.hides_jobs and all(report.state is JobState.UNKNOWN for report in self._board.jobs.values()):
-            raise BackendUnavailable(self._site.hides_jobs)  # an operator's gateway has seen some job by now
+        if self._limits.hides_jobs and all(report.state is JobState.UNKNOWN for report in self._board.jobs.values()):
+            raise BackendUnavailable(self._limits.hides_jobs)  # an operator's gateway has seen some job by now
         try:
             for thorough in (False, True):
                 commands = self._dialect.find_commands(cluster, role, group, thorough=thorough)
@@ -130,42 +137,8 @@ class BatchDriver:
         return ()
 
     async def cancel(self, cluster: ClusterRef, jobs: Collection[JobId]) -> None:
-        """One call of the cancel command for a thousand jobs or arrays, as the user, of ids that bear our name."""
-        jobs = await self._ids.known_as_ours(cluster, jobs)
-        whole = self._with_whole_arrays(cluster, jobs)
-        # Arrays go by their own ids only where that saves calls: those with gaps.
-        for arguments in min(map(self._dialect.cancel_arguments, (jobs, whole)), key=len):
-            request = {
-                "action": "cancel",
-                "rules": self._dialect.rules.name,
-                "path": self._backend.cancel_command,
-                "arguments": arguments,
-            }
-            try:
-                async with self._cancelling.held(cluster.username):
-                    answer = await self._command(cluster, request)
-            except AnswerLost as error:
-                raise BackendUnavailable(str(error)) from None
-            if self._dialect.cancel_failed(answer):
-                if answer.returncode == 0 or self._dialect.refusal(answer) in (Refusal.AWAY, Refusal.LOST):
-                    raise BackendUnavailable(f"{self._dialect.name} does not answer: {answer.words}")
-                raise JobRefused(f"{self._dialect.name} does not end the jobs: {answer.words}")
-        log.info("cancelled", cluster=cluster.name, jobs=len(jobs))
-        self._endings.cancelled(cluster, jobs, trio.current_time())
-        self._ending.set()
-        self._board.ask()
-
-    def _with_whole_arrays(self, cluster: ClusterRef, jobs: Collection[JobId]) -> frozenset[JobId]:
-        """The same jobs, but arrays of which nothing else is known to live by their own ids."""
-        watched = [
-            item for watch in self._board.watches if watch.cluster.name == cluster.name for item in watch.jobs.items()
-        ]
-        array_of = self._dialect.array_of
-        others = set(alive(watched)).difference(jobs)
-        unwatched = set(jobs).difference(job for job, _ in watched)  # of their arrays we may not know all
-        spared = {array_of(job) for job in (*others, *unwatched)}
-        arrays = {job: array_of(job) for job in jobs}
-        return frozenset(job if array is None or array in spared else array for job, array in arrays.items())
+        """See canceller.py."""
+        await self._canceller.cancel(cluster, jobs)
 
     async def explain(self, cluster: ClusterRef, job: JobId, name: str) -> str:
         """The batch system's own account of the job's end, or what was last seen; then the end of its log."""
@@ -195,10 +168,10 @@ class BatchDriver:
         self._secrets.pop(cluster.name, None)
         self._ids.forget(cluster)
         request = {"action": "clean", "keep_logs": keep_logs, "retention": self._backend.log_retention}
-        place = cluster.username, _directory(cluster)
+        place = cluster.username, directory_of(cluster)
         try:
             async with self._tidying.held(cluster.username):
-                kept = (await self._ask(cluster, request)).get("kept")
+                kept = (await self._commands.request(cluster, request)).get("kept")
         except JobError as error:
             log.warning("a directory was not cleaned", cluster=cluster.name, reason=str(error))
             return
@@ -217,7 +190,7 @@ class BatchDriver:
             return 0
         if not self._backend.worker_job_arrays:
             return 1
-        return min(self._backend.max_workers_per_submit, self._site.max_array_size or sys.maxsize)
+        return min(self._backend.max_workers_per_submit, self._limits.max_array_size or sys.maxsize)
 
     async def orphans(self, known: Collection[str]) -> frozenset[str]:
         """None are sought: another gateway may share this batch system, and its jobs look alike."""
@@ -241,17 +214,17 @@ class BatchDriver:
             board=self._board,
             period=backend.poll_period,
             eager_period=backend.eager_poll_period,
-            site=lambda: self._site,
-            give_up=self._give_up,
-            cancelled=lambda: self._endings.jobs,
+            limits=lambda: self._limits,
+            give_up=self._canceller.cancel_hopeless,
+            cancelled=lambda: self._canceller.jobs,
         )
         async with trio.open_nursery() as nursery:
             for name, run in (
                 ("poller", poller.run),
-                ("site", self._learn_site),
+                ("limits", self._read_limits),
                 ("names", self._ids.run),
-                ("insist", self._insist),
-                ("sweep", self._sweep),
+                ("cancels", self._canceller.retry_cancels),
+                ("logs", self._remove_expired_logs),
             ):
                 # All clusters hang on these: they are never given up.
                 nursery.start_soon(
@@ -265,60 +238,24 @@ class BatchDriver:
                     )
                 )
 
-    async def _sweep(self) -> None:
+    async def _remove_expired_logs(self) -> None:
         """Remove logs that were kept for long enough, also of users who do not come back."""
         while True:
-            await trio.sleep(min(SWEEP_PERIOD, self._backend.log_retention + 1))
+            await trio.sleep(min(EXPIRY_PERIOD, self._backend.log_retention + 1))
             for cluster in list(self._kept.values()):
                 await self.clean(cluster, keep_logs=True)
 
-    def _give_up(self, jobs: Collection[JobId]) -> None:
-        """Have jobs cancelled that can never run."""
-        for watch in self._board.watches:
-            if isinstance(watch.cluster, ClusterRef):
-                for job in watch.jobs.keys() & set(jobs):
-                    self._endings.hopeless(watch.cluster, job, trio.current_time())
-        self._ending.set()
-
-    async def _insist(self) -> None:
-        """Cancel again what should have gone long ago; a user whose launcher takes its time delays nobody else."""
-        under_way: set[str] = set()
-        async with trio.open_nursery() as nursery:
-            while True:
-                with trio.move_on_at(self._endings.next_due):
-                    await self._ending.wait()
-                self._ending = trio.Event()
-                due: dict[str, list[tuple[ClusterRef, list[JobId]]]] = {}
-                for cluster, jobs in self._endings.take_due(trio.current_time(), self._board.jobs):
-                    due.setdefault(cluster.username, []).append((cluster, jobs))
-                for username in due.keys() - under_way:  # the others' jobs come again
-                    under_way.add(username)
-                    nursery.start_soon(self._cancel_again, username, due[username], under_way)
-
-    async def _cancel_again(
-        self, username: str, due: Sequence[tuple[ClusterRef, Collection[JobId]]], under_way: set[str]
-    ) -> None:
-        try:
-            for cluster, jobs in due:
-                log.info("cancelling what is still there", cluster=cluster.name, jobs=len(jobs))
-                try:
-                    await self.cancel(cluster, jobs)
-                except JobError as error:
-                    log.warning("jobs cannot be cancelled", cluster=cluster.name, reason=str(error))
-        finally:
-            under_way.discard(username)
-
-    async def _learn_site(self) -> None:
+    async def _read_limits(self) -> None:
         while True:
             try:
-                self._site = await self._queue.site()
+                self._limits = await self._queue.limits()
             except (BackendUnavailable, StatusFailed) as error:
                 log.warning("the batch system's limits are not known yet", reason=str(error))
-                await trio.sleep(SITE_PERIOD)
+                await trio.sleep(LIMITS_PERIOD)
             else:
-                log.info("the batch system's limits are known", max_array_size=self._site.max_array_size)
-                if self._site.hides_jobs:
-                    log.error("the batch system hides jobs", reason=self._site.hides_jobs)
+                log.info("the batch system's limits are known", max_array_size=self._limits.max_array_size)
+                if self._limits.hides_jobs:
+                    log.error("the batch system hides jobs", reason=self._limits.hides_jobs)
                 return
 
     def _check_pending(self, username: str) -> None:
@@ -336,19 +273,6 @@ class BatchDriver:
             if watch.cluster.username == username
             for report in watch.jobs.values()
         )
-
-    async def _command(self, cluster: ClusterRef, request: Mapping[str, Any]) -> Answer:
-        """Run a batch command through the launcher."""
-        result = await self._ask(cluster, request)
-        code, stdout, stderr = result.get("returncode"), result.get("stdout"), result.get("stderr")
-        if type(code) is not int or not isinstance(stdout, str) or not isinstance(stderr, str):
-            # It is the user's process, and can answer anything.
-            raise AnswerLost(f"The launcher's answer for {cluster.username} makes no sense.")
-        return Answer(code, stdout, stderr)
-
-    async def _ask(self, cluster: ClusterRef, request: Mapping[str, Any]) -> dict[str, Any]:
-        where = {"cluster": cluster.name, "staging_directory": _directory(cluster)}
-        return await self._launcher.ask(cluster.username, {**where, **request}, seconds=self._backend.command_timeout)
 
     async def _explain_end(self, job: JobId) -> str:
         for command in self._dialect.explain_commands(job):
@@ -370,24 +294,12 @@ class BatchDriver:
         request = {"action": "tail", "log": self._dialect.log_name(name), "size": READ_BYTES}
         try:
             async with self._tidying.held(cluster.username):
-                answer = await self._ask(cluster, request)
+                answer = await self._commands.request(cluster, request)
         except JobError as error:
             log.info("a log cannot be read", cluster=cluster.name, job=name, reason=str(error))
             return "", False
         text = str(answer.get("text", ""))
         return text, answer.get("found") is True and len(text.encode()) < READ_BYTES
-
-
-def _config(cluster: ClusterRef) -> JobQueueClusterConfig:
-    if not isinstance(cluster.config, JobQueueClusterConfig):
-        raise TypeError(f"clusters of a batch system need a JobQueueClusterConfig, not {type(cluster.config).__name__}")
-    return cluster.config
-
-
-def _directory(cluster: ClusterRef) -> str:
-    """The template of the directory in which the cluster has its own."""
-    config = _config(cluster)
-    return config.log_directory or config.staging_directory
 
 
 @asynccontextmanager

@@ -50,7 +50,7 @@ class Evidence:
     unknown_since: Mapping[JobId, float] = field(factory=dict)
 
 
-def judge(
+def infer_states(
     evidence: Evidence,
     jobs: Mapping[JobId, str],
     status: Status,

@@ -16,8 +16,8 @@ import structlog
 import trio
 from attrs import field, frozen
 
-from gateway.backends.batch.dialect import Command, Dialect, Site, Status, StatusFailed
-from gateway.backends.batch.evidence import Evidence, judge, next_delay, no_answer
+from gateway.backends.batch.dialect import Command, Dialect, SiteLimits, Status, StatusFailed
+from gateway.backends.batch.evidence import Evidence, infer_states, next_delay, no_answer
 from gateway.backends.commands import Answer
 from gateway.backends.processes import OutputTooLong, run_command
 from gateway.backends.watch import WatchBoard
@@ -80,17 +80,17 @@ class Queue:
                     break
         return self.dialect.parse_follow_up(status, known, answers)
 
-    async def site(self) -> Site:
+    async def limits(self) -> SiteLimits:
         """The batch system's configuration. Raises BackendUnavailable."""
-        answer = await self.answer(self.dialect.site_command())
+        answer = await self.answer(self.dialect.limits_command())
         if answer.returncode != 0:
             raise BackendUnavailable(answer.words)
-        return self.dialect.parse_site(answer)
+        return self.dialect.parse_limits(answer)
 
 
 @frozen(kw_only=True)
 class Poller:
-    """Feeds a board. Periods are seconds; `site` tells what is known of the batch system's configuration by now.
+    """Feeds a board. Periods are seconds; `limits` tells what is known of the batch system's configuration by now.
 
     `give_up` is called with jobs that wait although they can never run, where the site wants such jobs ended;
     `cancelled` tells which jobs were asked to end.
@@ -100,7 +100,7 @@ class Poller:
     board: WatchBoard
     period: float
     eager_period: float
-    site: Callable[[], Site] = Site
+    limits: Callable[[], SiteLimits] = SiteLimits
     give_up: Callable[[Collection[JobId]], None] = lambda jobs: None
     cancelled: Callable[[], Collection[JobId]] = tuple
 
@@ -110,14 +110,14 @@ class Poller:
         remarks = _Remarks()
         for turn in count():
             if jobs := self._jobs():
-                with self.board.asking():
+                with self.board.polling():
                     evidence, failures = await self._look(jobs, evidence, failures, turn, remarks)
             delay = next_delay(
                 eager=self.board.eager, failures=failures, period=self.period, eager_period=self.eager_period
             )
             await trio.sleep(SHORTEST_PERIOD)
             with trio.move_on_after(delay - SHORTEST_PERIOD):
-                await self.board.wait_asked()
+                await self.board.wait_poll_requested()
 
     async def _look(
         self, jobs: Mapping[JobId, str], evidence: Evidence, failures: int, turn: int, remarks: "_Remarks"
@@ -138,8 +138,8 @@ class Poller:
         if failures:
             log.info("the batch system answers again", failures=failures)
         remarks.log(status.remarks)
-        reports, evidence = judge(
-            evidence, jobs, status, dialect.array_of, self.site().hides_jobs, cancelled=self.cancelled(), now=now
+        reports, evidence = infer_states(
+            evidence, jobs, status, dialect.array_of, self.limits().hides_jobs, cancelled=self.cancelled(), now=now
         )
         self._deliver(reports)
         if status.hopeless:

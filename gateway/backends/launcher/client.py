@@ -46,7 +46,7 @@ class Launcher:
     impersonate: bool
     own_name: str
 
-    async def ask(self, username: str, request: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
+    async def request(self, username: str, request: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
         """The launcher's answer as a dictionary with `ok` being true.
 
         `seconds` is how long the batch command may take. Raises JobRefused, BackendUnavailable (the launcher

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from shutil import which
-from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from signal import SIGINT, SIGKILL, SIGTERM
 from typing import TypeVar, TypeVarTuple
 
 import structlog
@@ -27,38 +27,26 @@ from attrs import define, field, frozen
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
 from gateway.backends.commands import with_fallback
 from gateway.backends.local.files import ClustersDirectory
+from gateway.backends.local.followed import FollowedJob, FollowedJobs
 from gateway.backends.local.jobs import (
     CLUSTER_MARK,
     Account,
     MarkedProcess,
-    describe_exit,
     find_jobs,
     job_environment,
-    parse_job_id,
 )
-from gateway.backends.local.process import Process, read_marked, read_sessions, start_process
-from gateway.backends.local.sessions import Census, end_processes, send_signal
+from gateway.backends.local.process import Process, read_marked, start_process
+from gateway.backends.local.sessions import end_processes
 from gateway.backends.log_tail import READ_BYTES, explain_end
 from gateway.backends.user_slots import UserSlots
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused
 from gateway.models import JobId, JobReport, JobState, Role
-from gateway.supervise import supervise
 
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
 
 log = structlog.get_logger()
-
-#: How a job ended of which no exit code can be known, because it was no child of this gateway.
-TAKEN_BACK = "its exit code is unknown, as the gateway was restarted while it ran"
-NOT_THERE = "it ended while the gateway was not running"
-
-#: A job's tasks must not be given up: they fail when the system is out of file descriptors, and pass that.
-_FOR_EVER = 1_000_000
-
-#: Signals, each with the seconds for which its effect is waited for.
-Steps = tuple[tuple[Signals, float], ...]
 
 
 @frozen(kw_only=True)
@@ -72,17 +60,6 @@ class LocalOptions:
     sigterm_timeout: float
     sigkill_timeout: float
     parallelism: int
-
-
-@define(eq=False)
-class _Job:
-    """A job that has not ended. `steps` are those of its ending, once it has begun."""
-
-    id: JobId
-    cluster: str
-    process: Process
-    steps: Steps = ()
-    gone: trio.Event = field(factory=trio.Event)
 
 
 @define(eq=False)
@@ -102,16 +79,14 @@ class LocalDriver:
         self._options = options
         self._nursery = nursery
         self._board = WatchBoard()
-        self._census = Census()
         self._starts = trio.CapacityLimiter(options.parallelism)
         # What a user's jobs have left may take its time to remove: not in the threads that everything else waits for,
         # and not in all of these for one user.
         self._removals = UserSlots(options.parallelism)
         self._removing = trio.CapacityLimiter(options.parallelism)
         self._submissions: dict[str, _Submission] = {}
-        self._jobs: dict[JobId, _Job] = {}
-        # Kept until the cluster is cleaned: how its jobs ended, and what must not be shown of their logs.
-        self._ends: dict[str, dict[JobId, str]] = {}
+        self._followed = FollowedJobs(nursery, self._board, options.sigint_timeout)
+        # Kept until the cluster is cleaned, as is how its jobs ended: what must not be shown of their logs.
         self._secrets: dict[str, set[str]] = {}
 
     # ---- Driver ------------------------------------------------------------
@@ -147,23 +122,25 @@ class LocalDriver:
             (SIGTERM, options.sigterm_timeout),
             (SIGKILL, options.sigkill_timeout),
         )
-        ending: list[_Job] = []
+        ending: list[FollowedJob] = []
         for id in jobs:
             with _unavailable_on_errors():
-                job = self._jobs.get(id) or self._take_back(cluster.name, id)
+                job = self._followed.jobs.get(id) or self._followed.take_back(cluster.name, id)
             if job is not None:
                 ending.append(job)
                 self._board.deliver({id: JobReport(JobState.ENDING)})
         # A cluster's oldest job, its scheduler, is the last to end: one that ends first tells its workers to close,
         # and nannies that are interrupted in that moment wait in vain for their workers (distributed 2026.8, 8 s).
-        mine = (job for job in self._jobs.values() if job.cluster == cluster.name)
+        mine = (job for job in self._followed.jobs.values() if job.cluster == cluster.name)
         oldest = min(mine, key=lambda job: job.process.id.start, default=None)
         for job in ending:
-            self._end(job, steps, after=[other for other in ending if other is not oldest] if job is oldest else ())
+            self._followed.end(
+                job, steps, after=[other for other in ending if other is not oldest] if job is oldest else ()
+            )
 
     async def explain(self, cluster: ClusterRef, job: JobId, name: str) -> str:
         """How the job ended, and the last lines of its log; see `Driver.explain`."""
-        how = self._ends.get(cluster.name, {}).get(job, "")
+        how = self._followed.ends.get(cluster.name, {}).get(job, "")
         data = await trio.to_thread.run_sync(self._directory.read_log, cluster.name, name, READ_BYTES)
         return explain_end(how, data, self._secrets.get(cluster.name, ()))
 
@@ -177,7 +154,7 @@ class LocalDriver:
             problems = await trio.to_thread.run_sync(remove, limiter=self._removing)
         for problem in problems:
             log.warning("a part of a cluster's folder could not be removed", cluster=cluster.name, problem=problem)
-        self._ends.pop(cluster.name, None)
+        self._followed.ends.pop(cluster.name, None)
         self._secrets.pop(cluster.name, None)
 
     @property
@@ -205,21 +182,18 @@ class LocalDriver:
 
     def tell(self, cluster: ClusterRef, job: JobId) -> None:
         """Report what is known of a job that a cluster has begun to watch; follow it, if it is still there."""
-        known = self._jobs.get(job)
-        if known is None and job not in self._ends.get(cluster.name, {}):
-            known = self._take_back(cluster.name, job)
+        known = self._followed.jobs.get(job)
+        if known is None and job not in self._followed.ends.get(cluster.name, {}):
+            known = self._followed.take_back(cluster.name, job)
         if known is None:
-            report = JobReport(JobState.GONE, self._ends[cluster.name][job])
+            report = JobReport(JobState.GONE, self._followed.ends[cluster.name][job])
         else:
             report = JobReport(JobState.ENDING if known.steps else JobState.RUNNING)
         self._board.deliver({job: report})
 
-    def kill_ending(self) -> None:
-        """The last resort of a driver that closes: kill what should have ended, without waiting for it."""
-        ending = [job for job in self._jobs.values() if job.steps]
-        sessions = read_sessions() if ending else {}
-        for job in ending:
-            send_signal(sessions.get(job.process.id.pid, ()), SIGKILL)
+    def close(self) -> None:
+        """The last resort: kill what should have ended, without waiting for it."""
+        self._followed.kill_ending()
 
     # ---- starting ----------------------------------------------------------
 
@@ -238,7 +212,7 @@ class LocalDriver:
         account = await _look(self._options.account_of, spec.cluster.username)
         folder = await trio.to_thread.run_sync(self._directory.prepare, spec.cluster.name, account)
         self._secrets.setdefault(spec.cluster.name, set()).update(spec.secrets.values())
-        started: dict[str, _Job] = {}
+        started: dict[str, FollowedJob] = {}
         errors: list[JobError] = []
 
         async def start(name: str) -> None:
@@ -249,7 +223,7 @@ class LocalDriver:
                 errors.append(error)
                 nursery.cancel_scope.cancel()
             else:
-                started[name] = self._follow(_Job(JobId(str(process.id)), spec.cluster.name, process))
+                started[name] = self._followed.follow(FollowedJob(JobId(str(process.id)), spec.cluster.name, process))
 
         async with trio.open_nursery() as nursery:
             for name in spec.names:
@@ -258,7 +232,7 @@ class LocalDriver:
             return tuple(started[name].id for name in spec.names)
         timeout = self._options.sigkill_timeout
         for job in started.values():
-            self._end(job, ((SIGKILL, timeout),))
+            self._followed.end(job, ((SIGKILL, timeout),))
         with trio.move_on_after(timeout):
             for job in started.values():
                 await job.gone.wait()
@@ -276,67 +250,6 @@ class LocalDriver:
         argv = with_fallback(spec.argv(name), partial(which, path=environment["PATH"]))
         with self._directory.open_log(spec.cluster.name, name, account) as output:
             return start_process(argv, directory=folder, environment=environment, output=output, account=account)
-
-    # ---- following ---------------------------------------------------------
-
-    def _take_back(self, cluster: str, job: JobId) -> _Job | None:
-        """Follow a job that an earlier driver started; None when it is not there any more."""
-        id = parse_job_id(job)
-        process = Process.open(id) if id is not None else None
-        if process is None:
-            self._ends.setdefault(cluster, {}).setdefault(job, NOT_THERE)
-            return None
-        return self._follow(_Job(job, cluster, process))
-
-    def _follow(self, job: _Job) -> _Job:
-        self._jobs[job.id] = job
-        self._nursery.start_soon(self._run_job, job)
-        return job
-
-    async def _run_job(self, job: _Job) -> None:
-        try:
-            await supervise(f"job {job.id}", partial(self._wait_session_ended, job), limit=_FOR_EVER)
-        finally:
-            # A child that has ended is reaped only now: until then its session's number is not used again.
-            code = job.process.reap()
-            job.process.close()
-            del self._jobs[job.id]
-        how = TAKEN_BACK if code is None else describe_exit(code)
-        self._ends.setdefault(job.cluster, {})[job.id] = how
-        job.gone.set()
-        self._board.deliver({job.id: JobReport(JobState.GONE, how)})
-
-    async def _wait_session_ended(self, job: _Job) -> None:
-        await trio.lowlevel.wait_readable(job.process.fd)
-        while left := await self._census.members(job.process.id.pid):
-            await end_processes(left, SIGKILL)
-
-    # ---- ending ------------------------------------------------------------
-
-    def _end(self, job: _Job, steps: Steps, after: Collection[_Job] = ()) -> None:
-        """Begin to end a job, unless that is under way: `after` others, for which it waits as long as for a step."""
-        if not job.steps:
-            job.steps = steps
-            name = f"the end of job {job.id}"
-            self._nursery.start_soon(partial(supervise, name, partial(self._run_steps, job, after), limit=_FOR_EVER))
-
-    async def _run_steps(self, job: _Job, after: Collection[_Job]) -> None:
-        with trio.move_on_after(self._options.sigint_timeout):
-            for other in after:
-                await other.gone.wait()
-        while job.steps:
-            number, timeout = job.steps[0]
-            if number is SIGINT:
-                # The leader alone: it tells its children what to do. A worker's process that is interrupted
-                # behind its nanny's back cannot answer it any more, and the nanny waits for that in vain.
-                job.process.send(number)
-            else:
-                send_signal(await self._census.members(job.process.id.pid), number)
-            with trio.move_on_after(timeout):
-                await job.gone.wait()
-                return
-            job.steps = job.steps[1:]
-        log.warning("a job goes on after SIGKILL", job=job.id, cluster=job.cluster)
 
     async def _end_marked(self, chosen: Callable[[MarkedProcess], bool]) -> frozenset[str]:
         """End the chosen ones among the processes with our marks; return the clusters they were of."""
@@ -387,5 +300,5 @@ async def open_local_driver(directory: ClustersDirectory, options: LocalOptions)
         try:
             yield driver
         finally:
-            driver.kill_ending()
+            driver.close()
             nursery.cancel_scope.cancel()

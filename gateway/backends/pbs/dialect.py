@@ -30,24 +30,22 @@ recordings):
 """
 
 import fnmatch
-import math
 import os.path
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.batch.dialect import Command, LogWords, Refusal, Site, Status, StatusFailed, Submission
-from gateway.backends.batch.options import walltime_seconds
-from gateway.backends.batch.script import JobScript, render_script
+from gateway.backends.batch.dialect import Command, LogWords, Refusal, SiteLimits, Status, StatusFailed, Submission
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.rules import Rules
+from gateway.backends.pbs.follow_up import HIDDEN, questions, with_answers
 from gateway.backends.pbs.ids import array_of, by_array, ids_of, is_id, ranges, submitted_id
 from gateway.backends.pbs.launcher_rules import RULES
-from gateway.backends.pbs.options import PBSClusterConfig
-from gateway.backends.pbs.qstat import CAN_NEVER_RUN, SUSPENDED, Attributes, ending, jobs_in, report, waiting
+from gateway.backends.pbs.qstat import SUSPENDED, ending, jobs_in, report, waiting
 from gateway.backends.pbs.refusals import advice, broke_off, classify
+from gateway.backends.pbs.submission import log_name, submission_of
 from gateway.models import JobId, JobReport, JobState, Role
 
 #: States of qselect. M (moved) and F (finished) are history, which may be switched off; follow-ups see them.
@@ -62,25 +60,13 @@ _TOLD = (
 #: Ids in one qdel: some 20 kB of arguments.
 MAX_CANCEL_ARGUMENTS = 1000
 
-#: Missing jobs or arrays, and waiting ones, that are asked for after one look at the queue.
-MAX_MISSING_ASKED, MAX_WAITING_ASKED = 5, 4
 #: Jobs whose names are asked for one by one.
 MAX_NAMES_ASKED = 20
-#: More missing elements of one array than this are asked for with the whole array.
-FEW_ELEMENTS = 2
-
 #: Refusals of qdel that mean that there is nothing to delete (any more).
 _GONE_ALREADY = re.compile(
     r"Unknown Job Id|Job has finished|Request invalid for (state of job|finished array subjob)|Invalid request \d+\["
 )
-_UNKNOWN_ID = re.compile(r"Unknown Job Id|Job has finished")
 _GONE_CODES = frozenset((35, 153, 55, 168))
-_HIDDEN = (
-    "PBS does not show this job to the gateway's account; an administrator can make it an operator"
-    ' (qmgr -c "set server operators += NAME@HOST") or set query_other_jobs.'
-)
-
-
 _WORDS = LogWords(killed="=>> PBS: job killed", not_begun="pbs_mom: ")
 
 
@@ -105,39 +91,8 @@ class PBS:
     # --- submit and cancel -------------------------------------------------------------------------------------------
 
     def submission(self, spec: JobSpec) -> Submission:
-        """One qsub: a plain job for one, an array for more."""
-        config = spec.cluster.config
-        if not isinstance(config, PBSClusterConfig):
-            raise TypeError(f"clusters on PBS need a PBSClusterConfig, not {type(config).__name__}")
-        array = spec.count > 1
-        scheduler = spec.role is Role.SCHEDULER
-        setup = config.setup(spec.role)
-        script = JobScript(
-            shebang=config.shebang,
-            setup=setup if config.use_stagein else f'cd "$PBS_O_WORKDIR" || exit\n{setup}',
-            environment={**spec.environment, **spec.secrets},
-            command=(*spec.command, "--name") if array else spec.argv(spec.names[0]),
-            name=spec.group,
-            job_variable="PBS_JOBID",
-            index_variable="PBS_ARRAY_INDEX" if array else "",
-            patience=config.worker_start_patience,
-            ports=config.scheduler_ports if scheduler else None,
-        )
-        return Submission(
-            arguments=(
-                "-f",
-                f"-N{spec.submission}",
-                *((f"-J0-{spec.count - 1}",) if array else ()),
-                "-Wsandbox=PRIVATE" if config.use_stagein else "-koed",
-                "-joe",
-                # qsub refuses arrays that are not rerunnable, also where its server's default arguments say so.
-                "-ry" if array or config.requeue else "-rn",
-                *config.submit_options(spec.role, tuple(_resources(config, spec.role))),
-            ),
-            script=render_script(script),
-            environment={},
-            log=f"{spec.group}-^array_index^.log" if array else self.log_name(spec.names[0]),
-        )
+        """One qsub."""
+        return submission_of(spec)
 
     def parse_submitted(self, spec: JobSpec, stdout: str) -> tuple[JobId, ...]:
         """qsub prints the id in a line of its own; whatever a site's hooks print stands beside it."""
@@ -199,54 +154,14 @@ class PBS:
         return Status(reports=reports)
 
     def follow_up(self, status: Status, known: Mapping[JobId, JobReport], turn: int) -> tuple[Command, ...]:
-        """Single questions for some of those that are missing or wait.
-
-        What is missing is asked for twice: whether it is there (and shown to us), and how it ended if PBS remembers.
-        """
-        missing = [job for job in known if job not in status.reports]
-        asked = list(_turned(sorted(_questions(missing)), turn))[:MAX_MISSING_ASKED]
-        commands = [
-            self._qstat(*history, *(("-t",) if "[]" in job else ()), job) for job in asked for history in ((), ("-x",))
-        ]
-        queued = [job for job in known if job not in missing and status.reports[job].state is JobState.QUEUED]
-        wait = list(_turned(sorted({array_of(job) or job for job in queued}), turn))
-        told = {array_of(job) or job for job in queued if known[job].reason}
-        wait.sort(key=lambda job: job in told)  # stable: those that nothing is known of come first, then by turns
-        return (*commands, *(self._qstat(job) for job in wait[:MAX_WAITING_ASKED]))
+        """See follow_up.py."""
+        return tuple(self._qstat(*words) for words in questions(status, known, turn))
 
     def parse_follow_up(
         self, status: Status, known: Mapping[JobId, JobReport], answers: Sequence[tuple[Command, Answer]]
     ) -> Status:
-        """Ends of missing jobs, reasons of waiting ones. What was not asked for keeps the reason it had."""
-        told: dict[str, Attributes] = {}
-        remembered: set[str] = set()  # what was told from a history
-        denied: set[str] = set()  # what PBS, asked whether it is there, does not know
-        hidden = False
-        for command, answer in answers:
-            jobs, history = jobs_in(answer.stdout), "-x" in command
-            told.update(jobs)
-            remembered.update(jobs if history else ())
-            hidden = hidden or (not history and _is_empty(answer))
-            if not history and (_UNKNOWN_ID.search(answer.stderr) or (jobs and "-t" in command)):
-                denied.add(command[-1])
-        reports = dict(status.reports)
-        nonexistent = set()
-        for job, before in known.items():
-            now = status.reports.get(job)
-            if now is None and job in told:
-                ended = report(told[job], history=job in remembered)
-                # Deleted for us, as the site wants it: that is a failure all the same.
-                reports[job] = evolve(ended, deleted=ended.deleted and not self._is_hopeless(before))
-            elif now is None and hidden:
-                reports[job] = JobReport(JobState.UNKNOWN, _HIDDEN)
-            elif now is None and not denied.isdisjoint((job, array_of(job))):
-                nonexistent.add(job)
-            elif now is not None and now.state is JobState.QUEUED:
-                attributes = told.get(array_of(job) or job)
-                last = before.reason if before.state is JobState.QUEUED else ""
-                reports[job] = JobReport(JobState.QUEUED, last if attributes is None else waiting(attributes))
-        hopeless = [job for job in known if job in reports and self._is_hopeless(reports[job])]
-        return evolve(status, reports=reports, nonexistent=frozenset(nonexistent), hopeless=frozenset(hopeless))
+        """See follow_up.py."""
+        return with_answers(status, known, answers, fail_hopeless=self.fail_on_can_never_run)
 
     def array_of(self, job: JobId) -> JobId | None:
         """`30[].pbs` for `30[4].pbs`."""
@@ -295,28 +210,30 @@ class PBS:
         return ending(attributes) if report(attributes).state is JobState.GONE else waiting(attributes)
 
     def log_name(self, name: str) -> str:
-        """The scheduler's log is `scheduler.log`, those of workers are `w3-0.log`."""
-        return f"{name}.log"
+        """See submission.py."""
+        return log_name(name)
 
     # --- site --------------------------------------------------------------------------------------------------------
 
-    def site_command(self) -> Command:
+    def limits_command(self) -> Command:
         """Everybody may read the server's settings."""
         return (self._path("qmgr"), "-c", "print server")
 
-    def parse_site(self, answer: Answer) -> Site:
+    def parse_limits(self, answer: Answer) -> SiteLimits:
         """max_array_size, and whether we may see the jobs of others: all may, or we are an operator."""
         if answer.returncode != 0:
-            return Site()
+            return SiteLimits()
         settings: dict[str, list[str]] = {}
         for name, value in re.findall(r"^set server (\w+) \+?= (.*)$", answer.stdout, re.MULTILINE):
             settings.setdefault(name, []).extend(part.strip() for part in value.split(","))
         if not settings:
-            return Site()
+            return SiteLimits()
         size = settings.get("max_array_size", [""])[-1]
         privileged = settings.get("operators", []) + settings.get("managers", [])
         shown = settings.get("query_other_jobs") == ["True"] or any(map(self._is_us, privileged))
-        return Site(max_array_size=max(1, int(size)) if size.isdecimal() else None, hides_jobs="" if shown else _HIDDEN)
+        return SiteLimits(
+            max_array_size=max(1, int(size)) if size.isdecimal() else None, hides_jobs="" if shown else HIDDEN
+        )
 
     def _is_us(self, pattern: str) -> bool:
         """Does this entry of an access list mean us? It has a whole name, our host may know its first label only."""
@@ -326,9 +243,6 @@ class PBS:
         if "." not in us:
             same = same or fnmatch.fnmatchcase(us, them.partition(".")[0])
         return user == self.account and same
-
-    def _is_hopeless(self, job: JobReport) -> bool:
-        return self.fail_on_can_never_run and job.state is JobState.QUEUED and CAN_NEVER_RUN in job.reason
 
     def _all_jobs(self) -> Command:
         """All jobs that have not ended, in one connection; some kilobytes each."""
@@ -342,51 +256,11 @@ class PBS:
         return self.paths.get(command) or os.path.join(self.folder, command)
 
 
-def format_memory(size: int) -> str:
-    """Bytes as PBS writes sizes, rounded up to whole MiB."""
-    return f"{math.ceil(size / 2**20)}mb"
-
-
-def _resources(config: PBSClusterConfig, role: Role) -> Iterator[str]:
-    """The options that say what a job of this role needs and where it goes."""
-    if role is Role.SCHEDULER:
-        template, cores, memory = config.scheduler_resource_list, config.scheduler_cores, int(config.scheduler_memory)
-    else:
-        processes = config.worker_processes
-        template, cores = config.worker_resource_list, config.worker_cores * processes
-        memory = config.worker_memory * processes
-    yield "-l" + template.format(cores=cores, memory=format_memory(memory))
-    if limit := str(config.for_role(role, "time")):
-        yield f"-lwalltime={walltime_seconds(limit)}"
-    for option, flag in (("place", "-lplace="), ("queue", "-q"), ("account", "-A"), ("project", "-P")):
-        if value := config.for_role(role, option):
-            yield f"{flag}{value}"
-
-
 def _ids(answer: Answer) -> list[JobId]:
     """The ids in an answer of qselect. Raises StatusFailed when it is none; one that broke off may end with 0."""
     if answer.returncode != 0 or broke_off(answer):
         raise StatusFailed(answer.words)
     return [JobId(line) for line in map(str.strip, answer.stdout.splitlines()) if is_id(line)]
-
-
-def _is_empty(answer: Answer) -> bool:
-    """An answer without the job asked for and without a complaint."""
-    return answer.returncode == 0 and not jobs_in(answer.stdout) and '"pbs_server"' in answer.stdout
-
-
-def _questions(missing: Collection[JobId]) -> Iterator[JobId]:
-    """What to ask for: jobs, a few elements of an array, or the whole array."""
-    plain, arrays = by_array(missing)
-    yield from plain
-    for array, elements in arrays.items():
-        yield from elements if len(elements) <= FEW_ELEMENTS else (array,)
-
-
-def _turned(jobs: Sequence[JobId], turn: int) -> Iterable[JobId]:
-    """The same jobs, beginning with another one at each turn."""
-    start = turn % len(jobs) if jobs else 0
-    return (*jobs[start:], *jobs[:start])
 
 
 def _chunks(words: Sequence[str], size: int) -> list[tuple[str, ...]]:

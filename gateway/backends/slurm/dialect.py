@@ -27,7 +27,6 @@ Facts that shape this file, seen with Slurm 22.05:
   stands on stderr.
 """
 
-import math
 import os.path
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,15 +34,23 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from attrs import evolve, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, submission_name
-from gateway.backends.batch.dialect import EXIT_CODE, Command, LogWords, Refusal, Site, Status, StatusFailed, Submission
-from gateway.backends.batch.script import JobScript, render_script
+from gateway.backends.batch.dialect import (
+    EXIT_CODE,
+    Command,
+    LogWords,
+    Refusal,
+    SiteLimits,
+    Status,
+    StatusFailed,
+    Submission,
+)
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.rules import Rules
 from gateway.backends.slurm.ids import SlurmId, array_of, ids_of, parse_id, ranges, submitted_id
 from gateway.backends.slurm.jobs import explanation_of, explanation_of_accounting, parse_queue, records, reports_of
 from gateway.backends.slurm.launcher_rules import RULES
-from gateway.backends.slurm.options import SlurmClusterConfig
 from gateway.backends.slurm.refusals import advice, classify
+from gateway.backends.slurm.submission import clusters_option, config_of, log_name, submission_of
 from gateway.models import JobId, JobReport, Role
 
 #: Arguments of one scancel; ranges of array elements count as one.
@@ -88,40 +95,12 @@ class Slurm:
     # --- submit and cancel -------------------------------------------------------------------------------------------
 
     def submission(self, spec: JobSpec) -> Submission:
-        """One sbatch: a plain job for one, an array for more."""
-        config = _config(spec.cluster)
-        array = spec.count > 1
-        secret = {name: value for name, value in spec.secrets.items() if _goes_with_sbatch(name, value)}
-        script = JobScript(
-            shebang=config.shebang,
-            setup=config.setup(spec.role),
-            environment={**spec.environment, **{k: v for k, v in spec.secrets.items() if k not in secret}},
-            command=(*spec.command, "--name") if array else spec.argv(spec.names[0]),
-            name=spec.group,
-            job_variable="SLURM_JOB_ID",
-            index_variable="SLURM_ARRAY_TASK_ID" if array else "",
-            patience=config.worker_start_patience,
-            ports=config.scheduler_ports if spec.role is Role.SCHEDULER else None,
-        )
-        return Submission(
-            arguments=(
-                "--parsable",
-                f"--job-name={spec.submission}",
-                *_clusters(str(config.for_role(spec.role, "cluster"))),
-                *((f"--array=0-{spec.count - 1}",) if array else ()),
-                "--export=ALL",
-                "--open-mode=append",
-                "--requeue" if config.requeue else "--no-requeue",
-                *config.submit_options(spec.role, ("--propagate=NONE", *_resources(config, spec.role))),
-            ),
-            script=render_script(script),
-            environment=secret,
-            log=f"{spec.group}-%a.log" if array else self.log_name(spec.names[0]),
-        )
+        """One sbatch."""
+        return submission_of(spec)
 
     def parse_submitted(self, spec: JobSpec, stdout: str) -> tuple[JobId, ...]:
         """`--parsable` prints the id, and `;cluster` behind it where a cluster was asked for."""
-        asked = str(_config(spec.cluster).for_role(spec.role, "cluster"))
+        asked = str(config_of(spec.cluster).for_role(spec.role, "cluster"))
         printed = submitted_id(stdout)
         if asked and printed.cluster not in ("", asked):
             raise ValueError(f"sbatch submitted to {printed.cluster}, not to {asked}")
@@ -150,7 +129,7 @@ class Slurm:
             words = [str(base) for base in sorted(plain.get(cluster, ()))]
             words += [f"{base}_[{ranges(indices)}]" for (of, base), indices in arrays.items() if of == cluster]
             calls += [
-                (*_clusters(cluster), *words[start : start + MAX_CANCEL_ARGUMENTS])
+                (*clusters_option(cluster), *words[start : start + MAX_CANCEL_ARGUMENTS])
                 for start in range(0, len(words), MAX_CANCEL_ARGUMENTS)
             ]
         return tuple(calls)
@@ -248,9 +227,9 @@ class Slurm:
         self, cluster: ClusterRef, role: Role, group: str, *, thorough: bool = False
     ) -> tuple[Command, ...]:
         """By name and user, since a name alone could be anybody's; thoroughly, of the controller itself."""
-        where = str(_config(cluster).for_role(role, "cluster"))
+        where = str(config_of(cluster).for_role(role, "cluster"))
         if thorough:
-            return ((self._path("scontrol"), *_clusters(where), "--oneliner", "show", "job"),)
+            return ((self._path("scontrol"), *clusters_option(where), "--oneliner", "show", "job"),)
         return (self._squeue(where, f"--user={cluster.username}", f"--name={submission_name(cluster.name, group)}"),)
 
     def parse_found(
@@ -267,11 +246,11 @@ class Slurm:
             for record in records(answer.stdout)
             if record.name == submission_name(cluster.name, group) and f" UserId={cluster.username}(" in record.text
         }
-        where = str(_config(cluster).for_role(role, "cluster"))
+        where = str(config_of(cluster).for_role(role, "cluster"))
         return ids_of(SlurmId(min(bases), None, where), count) if bases else ()
 
     def _squeue(self, cluster: str, *selection: str) -> Command:
-        options = (*_clusters(cluster), "--noheader", "--array", "--states=all", f"--format={_FORMAT}")
+        options = (*clusters_option(cluster), "--noheader", "--array", "--states=all", f"--format={_FORMAT}")
         return (self._path("squeue"), *options, *selection)
 
     # --- explain -----------------------------------------------------------------------------------------------------
@@ -283,7 +262,7 @@ class Slurm:
             self._show(job),
             (
                 self._path("sacct"),
-                *_clusters(parts.cluster),
+                *clusters_option(parts.cluster),
                 *("--noheader", "--parsable2", "--allocations", f"--jobs={parts.bare}"),
                 "--format=State,ExitCode,NodeList,Reason",
             ),
@@ -296,23 +275,23 @@ class Slurm:
         return explanation_of(answer.stdout) or explanation_of_accounting(answer.stdout)
 
     def log_name(self, name: str) -> str:
-        """The scheduler's log is `scheduler.log`, those of workers are `w3-0.log`."""
-        return f"{name}.log"
+        """See submission.py."""
+        return log_name(name)
 
     # --- site --------------------------------------------------------------------------------------------------------
 
-    def site_command(self) -> Command:
+    def limits_command(self) -> Command:
         """Everybody may ask for the configuration."""
         return (self._path("scontrol"), "show", "config")
 
-    def parse_site(self, answer: Answer) -> Site:
+    def parse_limits(self, answer: Answer) -> SiteLimits:
         """MaxArraySize is one more than the highest index; PrivateData says what users may not see of each other."""
         if answer.returncode != 0:
-            return Site()
+            return SiteLimits()
         size = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer.stdout, re.MULTILINE)
         private = re.search(r"^PrivateData\s*=\s*(.*)$", answer.stdout, re.MULTILINE)
         hides = private is not None and "jobs" in private[1].split(",")
-        return Site(
+        return SiteLimits(
             max_array_size=max(1, int(size[1])) if size else None,
             hides_jobs="Slurm hides the jobs of other users from the gateway (PrivateData=jobs); make its account an"
             " operator: sacctmgr modify user NAME set adminlevel=operator."
@@ -322,26 +301,10 @@ class Slurm:
 
     def _show(self, job: JobId) -> Command:
         parts = parse_id(job)
-        return (self._path("scontrol"), *_clusters(parts.cluster), "show", "job", parts.bare)
+        return (self._path("scontrol"), *clusters_option(parts.cluster), "show", "job", parts.bare)
 
     def _path(self, command: str) -> str:
         return self.paths.get(command) or os.path.join(self.folder, command)
-
-
-def format_memory(size: int) -> str:
-    """Bytes for --mem, rounded up to whole MiB."""
-    return f"{math.ceil(size / 2**20)}M"
-
-
-def _config(cluster: ClusterRef) -> SlurmClusterConfig:
-    if not isinstance(cluster.config, SlurmClusterConfig):
-        raise TypeError(f"clusters on Slurm need a SlurmClusterConfig, not {type(cluster.config).__name__}")
-    return cluster.config
-
-
-def _clusters(name: str) -> tuple[str, ...]:
-    """The option that names a cluster other than the default one."""
-    return (f"--clusters={name}",) if name else ()
 
 
 def _shown(command: Command) -> JobId:
@@ -361,24 +324,3 @@ def _by_cluster(jobs: Mapping[JobId, str]) -> Iterator[tuple[str, dict[JobId, st
 def _failed(answer: Answer) -> bool:
     """Whether this answer of squeue may not be believed."""
     return answer.returncode != 0 or _INCOMPLETE.search(answer.stderr) is not None
-
-
-def _resources(config: SlurmClusterConfig, role: Role) -> tuple[str, ...]:
-    """The options that say what a job of this role needs."""
-    if role is Role.SCHEDULER:
-        cores, memory = config.scheduler_cores, int(config.scheduler_memory)
-    else:
-        cores, memory = config.worker_cores * config.worker_processes, config.worker_memory * config.worker_processes
-    options = [f"--cpus-per-task={cores}", f"--mem={format_memory(memory)}"]
-    for option in ("partition", "qos", "account", "time", "gres", "constraint", "reservation", "nodes"):
-        value = config.for_role(role, option)
-        if value not in ("", None):
-            options.append(f"--{option}={value}")
-    if config.for_role(role, "exclusive"):
-        options.append("--exclusive")
-    return tuple(options)
-
-
-def _goes_with_sbatch(name: str, value: str) -> bool:
-    """The launcher takes Dask's own variables for sbatch's environment."""
-    return re.fullmatch(r"DASK_[A-Z0-9_]{1,100}", name) is not None and "\0" not in value

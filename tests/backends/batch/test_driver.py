@@ -12,8 +12,8 @@ import trio.testing
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.backends.batch.cancellations import PATIENCE, REPEATS
-from gateway.backends.batch.dialect import Site, StatusFailed
+from gateway.backends.batch.cancellations import REPEATS, TIMEOUT
+from gateway.backends.batch.dialect import SiteLimits, StatusFailed
 from gateway.backends.batch.driver import BatchDriver, open_batch_driver
 from gateway.backends.batch.poller import Queue
 from gateway.backends.batch.script import PROFILE_HINT
@@ -43,7 +43,7 @@ class PlayedLauncher:
         self.gate = trio.Event()
         self.gate.set()
 
-    async def ask(self, username, request, *, seconds):
+    async def request(self, username, request, *, seconds):
         self.requests.append({"user": username, "seconds": seconds, **request})
         self.busy += 1
         self.most_busy = max(self.busy, self.most_busy)
@@ -597,7 +597,7 @@ async def test_a_driver_is_opened_and_closed(monkeypatch, cluster):
 
 
 def test_a_site_is_unknown_at_first():
-    assert Site() == Site(max_array_size=None, hides_jobs="")
+    assert SiteLimits() == SiteLimits(max_array_size=None, hides_jobs="")
 
 
 # --- cancels that insist ----------------------------------------------------------------------------------------------
@@ -612,12 +612,12 @@ async def test_what_is_still_there_long_after_a_cancel_is_cancelled_again(
             watch.add(JobId("7"))
             await driver.cancel(cluster, [JobId("7")])
             launcher.answers.append({"returncode": 1, "stdout": "", "stderr": DOWN})
-            await trio.sleep(PATIENCE + 1)
+            await trio.sleep(TIMEOUT + 1)
             assert len(launcher.requests) == 2  # this one failed, which is only logged
-            await trio.sleep(100 * PATIENCE)
+            await trio.sleep(100 * TIMEOUT)
             assert len(launcher.requests) == 2 + REPEATS
         await driver.cancel(cluster, [JobId("8")])
-        await trio.sleep(100 * PATIENCE)
+        await trio.sleep(100 * TIMEOUT)
         assert len(launcher.requests) == 3 + REPEATS  # nobody watches 8
 
 
@@ -632,7 +632,7 @@ async def test_a_repeated_cancel_that_hangs_holds_up_only_its_user(launcher, clu
             await driver.cancel(cluster, [JobId("7")])
             await driver.cancel(bob, [JobId("8")])
             launcher.hangs = "alice"
-            await trio.sleep(100 * PATIENCE)
+            await trio.sleep(100 * TIMEOUT)
             users = [request["user"] for request in launcher.requests]
             assert users.count("bob") == 1 + REPEATS
             assert users.count("alice") == 2, "one at a time"

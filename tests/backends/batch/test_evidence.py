@@ -10,7 +10,7 @@ from gateway.backends.batch.evidence import (
     OVERDUE_NEVER_SEEN,
     OVERDUE_SEEN,
     Evidence,
-    judge,
+    infer_states,
     next_delay,
     no_answer,
 )
@@ -29,7 +29,7 @@ array_of = Slurm().array_of
 
 
 def look(evidence, status, jobs=JOBS, **more):
-    reports, evidence = judge(evidence, jobs, status, array_of, **{"now": 0.0, **more})
+    reports, evidence = infer_states(evidence, jobs, status, array_of, **{"now": 0.0, **more})
     return {job: report.state for job, report in reports.items()}, evidence
 
 
@@ -66,7 +66,7 @@ def test_absences_count_only_in_a_row():
 def test_what_is_missed_is_only_presumed_to_be_gone():
     _, evidence = look(Evidence(), Status(reports={"1": RUNNING}))
     _, evidence = look(evidence, EMPTY)
-    reports, evidence = judge(evidence, JOBS, EMPTY, array_of, now=0)
+    reports, evidence = infer_states(evidence, JOBS, EMPTY, array_of, now=0)
     assert reports == {"1": PRESUMED}
     assert look(evidence, Status(reports={"1": RUNNING}))[0] == {"1": JobState.RUNNING}
 
@@ -122,7 +122,7 @@ def test_what_is_unknown_for_minutes_is_overdue(seen, seconds):
     for now, overdue in ((100, False), (100 + seconds - 1, False), (100 + seconds, True)):
         reports, evidence = no_answer(evidence, JOBS, "away", now=now)
         assert reports == {"1": JobReport(JobState.UNKNOWN, "away", overdue=overdue)}
-        reports, evidence = judge(evidence, JOBS, doubtful, array_of, now=now)
+        reports, evidence = infer_states(evidence, JOBS, doubtful, array_of, now=now)
         assert reports == {"1": JobReport(JobState.UNKNOWN, "no such user", overdue=overdue)}
     _, evidence = look(evidence, Status(reports={"1": RUNNING}))  # heard of again
     reports, _ = no_answer(evidence, JOBS, "away", now=1000)

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from gateway.backends.base import ClusterRef
-from gateway.backends.batch.dialect import Site, Status, StatusFailed
+from gateway.backends.batch.dialect import SiteLimits, Status, StatusFailed
 from gateway.backends.batch.poller import Poller, Queue
 from gateway.backends.commands import Answer
 from gateway.backends.pbs.dialect import PBS
@@ -64,7 +64,7 @@ def board():
 
 @pytest.fixture
 async def poller(queue, board, nursery):
-    poller = Poller(queue=queue, board=board, period=15, eager_period=2, site=Site)
+    poller = Poller(queue=queue, board=board, period=15, eager_period=2, limits=SiteLimits)
     nursery.start_soon(poller.run)
     return poller
 
@@ -112,7 +112,7 @@ async def test_an_urgent_question_is_asked_at_once_but_not_endlessly(autojump_cl
         del queue.asked[:]
         start = trio.current_time()
         for _ in range(10):
-            watch.ask()
+            watch.poll_now()
             await trio.sleep(0.1)
         await trio.sleep(1)
     assert [round(time - start, 1) for time, _ in queue.asked] == [0, 0.5, 1.0]
@@ -229,8 +229,8 @@ async def test_a_job_that_was_added_during_the_question_is_not_missed(autojump_c
 
 async def test_hidden_jobs_are_unknown(autojump_clock, queue, board, nursery):
     queue.text = ""
-    site = Site(hides_jobs="hidden by the site")
-    nursery.start_soon(Poller(queue=queue, board=board, period=15, eager_period=2, site=lambda: site).run)
+    site = SiteLimits(hides_jobs="hidden by the site")
+    nursery.start_soon(Poller(queue=queue, board=board, period=15, eager_period=2, limits=lambda: site).run)
     with open_watch(board) as watch:
         watch.add(JOB)
         watch.eager = True
@@ -250,7 +250,7 @@ def fake_folder(tmp_path, **programs):
 async def test_answers_come_from_the_commands(tmp_path):
     queue = fake_folder(tmp_path, squeue='echo "7|RUNNING|$SLURM_CONF"', scontrol='echo "MaxArraySize = 101"')
     assert (await queue.status({"7": "alice"})).reports == {"7": JobReport(JobState.RUNNING, "/site.conf")}
-    assert (await queue.site()).max_array_size == 101
+    assert (await queue.limits()).max_array_size == 101
 
 
 async def test_commands_that_fail(tmp_path):
@@ -258,7 +258,7 @@ async def test_commands_that_fail(tmp_path):
     with pytest.raises(StatusFailed, match="slurm is sad"):
         await queue.status({"7": "alice"})
     with pytest.raises(BackendUnavailable, match="no"):
-        await queue.site()
+        await queue.limits()
 
 
 async def test_a_command_that_is_missing(tmp_path):

@@ -32,7 +32,7 @@ def calls(monkeypatch):
 
 
 async def ask(user="alice", *, impersonate=True):
-    return await Launcher(PATH, impersonate, "dask").ask(user, {"action": "tail"}, seconds=20)
+    return await Launcher(PATH, impersonate, "dask").request(user, {"action": "tail"}, seconds=20)
 
 
 async def test_the_launcher_is_run_through_sudo_as_the_guide_has_it(calls):
@@ -127,4 +127,4 @@ async def test_sudo_that_cannot_be_run(calls):
 async def test_a_real_process_answers():
     launcher = Launcher(sys.executable, False, own_account())
     with pytest.raises(BackendUnavailable, match=r"SyntaxError|NameError|exit code"):
-        await launcher.ask(own_account(), {"action": object.__name__}, seconds=20)
+        await launcher.request(own_account(), {"action": object.__name__}, seconds=20)

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.local import driver as local_driver
+from gateway.backends.local import followed
 from gateway.backends.local import sessions as local_sessions
 from gateway.backends.local.backend import LocalBackend, LocalClusterConfig, UnsafeLocalBackend
 from gateway.backends.local.jobs import ProcessId, parse_job_id
@@ -257,7 +258,7 @@ async def test_the_exit_code_of_another_s_child_is_unknown(backend, stranger):
         with watching(driver, stranger) as watch:
             assert watch.jobs[stranger].state is JobState.RUNNING
         os.kill(parse_job_id(stranger).pid, signal.SIGKILL)
-        assert await wait_gone(driver, stranger) == [local_driver.TAKEN_BACK]
+        assert await wait_gone(driver, stranger) == [followed.TAKEN_BACK]
 
 
 async def test_secrets_are_not_explained(backend):
@@ -320,10 +321,10 @@ async def test_a_job_that_cannot_be_killed_may_be_cancelled_again(backend, pipe,
         (job,) = await driver.submit(a_spec("trap '' INT; " + READY + SLEEP, pipe=pipe))
         await wait_ready(pipe)
         with monkeypatch.context() as patch:
-            patch.setattr(local_driver, "send_signal", lambda processes, number: None)
+            patch.setattr(followed, "send_signal", lambda processes, number: None)
             await driver.cancel(CLUSTER, [job])
             with watching(driver, job) as watch:
-                while driver._jobs[job].steps:
+                while driver._followed.jobs[job].steps:
                     await trio.lowlevel.checkpoint()
                 assert watch.jobs[job].state is JobState.ENDING
         await end(driver, job)

@@ -14,8 +14,10 @@ from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.dialect import Dialect, Refusal, Status, StatusFailed
 from gateway.backends.commands import Answer
 from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
-from gateway.backends.pbs.dialect import MAX_MISSING_ASKED, MAX_WAITING_ASKED, PBS, format_memory
+from gateway.backends.pbs.dialect import PBS
+from gateway.backends.pbs.follow_up import MAX_MISSING_ASKED, MAX_WAITING_ASKED
 from gateway.backends.pbs.launcher_rules import RULES
+from gateway.backends.pbs.submission import format_memory
 from gateway.config.cluster import ClusterConfig
 from gateway.models import JobId, JobReport, JobState, Role
 
@@ -679,7 +681,7 @@ def settings_of(**changes):
     ],
 )
 def test_whether_pbs_shows_us_the_jobs_of_others(dialect, changes, hides):
-    site = dialect.parse_site(ok(settings_of(**changes)))
+    site = dialect.parse_limits(ok(settings_of(**changes)))
     assert bool(site.hides_jobs) is hides
     assert site.max_array_size == 10000
 
@@ -688,20 +690,20 @@ def test_whether_pbs_shows_us_the_jobs_of_others(dialect, changes, hides):
 def test_a_host_that_knows_no_more_than_its_short_name(host):
     short = PBS(account="dask", host="login1")
     settings = settings_of(query_other_jobs="False", operators=f"root@*,dask@{host}")
-    assert short.parse_site(ok(settings)).hides_jobs == ""
-    assert short.parse_site(ok(settings.replace("login", "head").replace("*", "head"))).hides_jobs
+    assert short.parse_limits(ok(settings)).hides_jobs == ""
+    assert short.parse_limits(ok(settings.replace("login", "head").replace("*", "head"))).hides_jobs
 
 
 def test_the_site_of_the_recordings(dialect):
     text = (SAMPLES.parent / "conversations" / "print_server.txt").read_text()
-    assert dialect.parse_site(ok(text)).max_array_size == 10000
-    assert dialect.site_command() == ("qmgr", "-c", "print server")
+    assert dialect.parse_limits(ok(text)).max_array_size == 10000
+    assert dialect.limits_command() == ("qmgr", "-c", "print server")
 
 
 def test_a_site_that_tells_nothing(dialect):
-    assert dialect.parse_site(ok("")).hides_jobs == ""
-    assert dialect.parse_site(Answer(1, "", "no")).max_array_size is None
-    assert dialect.parse_site(ok(settings_of(max_array_size=""))).max_array_size is None
+    assert dialect.parse_limits(ok("")).hides_jobs == ""
+    assert dialect.parse_limits(Answer(1, "", "no")).max_array_size is None
+    assert dialect.parse_limits(ok(settings_of(max_array_size=""))).max_array_size is None
 
 
 async def test_the_backend_opens_a_driver_of_this_dialect():

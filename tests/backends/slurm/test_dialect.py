@@ -11,10 +11,11 @@ from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.dialect import Dialect, Status, StatusFailed
 from gateway.backends.commands import Answer
 from gateway.backends.slurm.backend import SlurmBackend, SlurmClusterConfig
-from gateway.backends.slurm.dialect import Slurm, format_memory
+from gateway.backends.slurm.dialect import Slurm
 from gateway.backends.slurm.ids import ranges
 from gateway.backends.slurm.jobs import explanation, parse_queue
 from gateway.backends.slurm.launcher_rules import RULES
+from gateway.backends.slurm.submission import format_memory
 from gateway.config.cluster import ClusterConfig
 from gateway.models import JobReport, JobState, Role
 
@@ -523,14 +524,14 @@ def test_hints_for_ends_that_puzzle():
 
 def test_limits_of_the_site(dialect):
     text = recorded("scontrol_config.txt")
-    site = dialect.parse_site(ok(text))
+    site = dialect.parse_limits(ok(text))
     assert site.max_array_size == 1001
     assert site.hides_jobs == ""
-    hidden = dialect.parse_site(ok(text.replace("PrivateData             = none", "PrivateData  = accounts,jobs")))
+    hidden = dialect.parse_limits(ok(text.replace("PrivateData             = none", "PrivateData  = accounts,jobs")))
     assert "PrivateData=jobs" in hidden.hides_jobs
-    assert dialect.parse_site(Answer(1, text, "")).max_array_size is None
-    assert dialect.parse_site(ok("")).max_array_size is None
-    assert dialect.site_command() == ("scontrol", "show", "config")
+    assert dialect.parse_limits(Answer(1, text, "")).max_array_size is None
+    assert dialect.parse_limits(ok("")).max_array_size is None
+    assert dialect.limits_command() == ("scontrol", "show", "config")
 
 
 def test_memory_is_rounded_up():

@@ -7,7 +7,7 @@ from attrs import frozen
 from toy.launcher_rules import RULES
 
 from gateway.backends.base import submission_name
-from gateway.backends.batch.dialect import LogWords, Refusal, Site, Status, StatusFailed, Submission
+from gateway.backends.batch.dialect import LogWords, Refusal, SiteLimits, Status, StatusFailed, Submission
 from gateway.backends.batch.script import JobScript, render_script
 from gateway.backends.launcher.rules import Rules
 from gateway.models import JobId, JobReport, JobState, Role
@@ -106,11 +106,11 @@ class Toy:
     def log_name(self, name):
         return f"{name}.log"
 
-    def site_command(self):
+    def limits_command(self):
         return self._stat("--limits")
 
-    def parse_site(self, answer):
-        return Site(max_array_size=int(answer.stdout.split()[1]))
+    def parse_limits(self, answer):
+        return SiteLimits(max_array_size=int(answer.stdout.split()[1]))
 
     def _stat(self, *arguments):
         return (os.path.join(self.folder, "toystat"), *arguments)

@@ -1,0 +1,47 @@
+"""Batch commands that act for a user: what is asked of the launcher, and what its answers are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import frozen
+
+from gateway.backends.base import ClusterRef
+from gateway.backends.batch.options import JobQueueClusterConfig
+from gateway.backends.commands import Answer
+from gateway.backends.launcher.client import Launcher
+from gateway.errors import AnswerLost
+
+
+@frozen
+class UserCommands:
+    """Requests to the launcher about clusters, as their users; each command may take `timeout` seconds."""
+
+    launcher: Launcher
+    timeout: float
+
+    async def run(self, cluster: ClusterRef, request: Mapping[str, Any]) -> Answer:
+        """Run a batch command. Raises JobRefused, BackendUnavailable or AnswerLost."""
+        result = await self.request(cluster, request)
+        code, stdout, stderr = result.get("returncode"), result.get("stdout"), result.get("stderr")
+        if type(code) is not int or not isinstance(stdout, str) or not isinstance(stderr, str):
+            # It is the user's process, and can answer anything.
+            raise AnswerLost(f"The launcher's answer for {cluster.username} makes no sense.")
+        return Answer(code, stdout, stderr)
+
+    async def request(self, cluster: ClusterRef, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Any other request. Raises JobRefused, BackendUnavailable or AnswerLost."""
+        where = {"cluster": cluster.name, "staging_directory": directory_of(cluster)}
+        return await self.launcher.request(cluster.username, {**where, **request}, seconds=self.timeout)
+
+
+def config_of(cluster: ClusterRef) -> JobQueueClusterConfig:
+    """The options of a cluster on a batch system. Raises TypeError for any other."""
+    if not isinstance(cluster.config, JobQueueClusterConfig):
+        raise TypeError(f"clusters of a batch system need a JobQueueClusterConfig, not {type(cluster.config).__name__}")
+    return cluster.config
+
+
+def directory_of(cluster: ClusterRef) -> str:
+    """The template of the directory in which the cluster has its own."""
+    config = config_of(cluster)
+    return config.log_directory or config.staging_directory
