@@ -36,7 +36,8 @@ from gateway.config.fields import settings_of
 from gateway.config.load import Config
 from gateway.config.server import Proxy
 from gateway.errors import GatewayError, StartError
-from gateway.gc_pauses import spare_survivors
+from gateway.process.gc_pauses import spare_survivors
+from gateway.process.systemd import notify
 from gateway.proxy.certificate import ReloadingContext, server_context
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.destinations import Destinations
@@ -52,7 +53,6 @@ from gateway.proxy.this_host import is_this_host
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store, open_store
 from gateway.supervise import describe
-from gateway.systemd import notify
 from gateway.web.api import BODY_LIMIT, create_api
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
