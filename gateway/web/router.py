@@ -97,17 +97,31 @@ class Front:
             await refuse(scope, for_the_asker(send), 404, text)
             return
         below = strip_prefix(scope, self._prefix) if self._prefix else scope
-        path = below["path"]
+        if not await self._turned_down(scope, below, send):
+            await self._dispatch(scope, below, receive, send)
+
+    async def _turned_down(self, scope: Scope, below: Scope, send: Send) -> bool:
+        """Answer what is for another host, came in the clear, or was sent by another page; True when it was that."""
         from_job = _is_from_job(below)
         if self._hosts is not None and not from_job and (host := self._hosts.foreign(scope["headers"])):
             await _answer_misdirected(scope, send, host)
         elif self._secure and scope["scheme"] in ("http", "ws") and not from_job:
             await _send_to_https(scope, send)
-        elif self._dashboards is not None and path.startswith("/clusters/"):
-            await self._dashboards(below, receive, send)
+        elif self._is_for_dashboard(below):
+            return False  # which has an origin of its own
         elif page := other_page(scope["headers"], "https" if scope["scheme"] in ("https", "wss") else "http"):
             await _refuse_page(scope, send, page)
-        elif scope["type"] == "http" and _HEARTBEAT.fullmatch(path):
+        else:
+            return False
+        return True
+
+    def _is_for_dashboard(self, below: Scope) -> bool:
+        return self._dashboards is not None and below["path"].startswith("/clusters/")
+
+    async def _dispatch(self, scope: Scope, below: Scope, receive: Receive, send: Send) -> None:
+        if self._dashboards is not None and self._is_for_dashboard(below):
+            await self._dashboards(below, receive, send)
+        elif scope["type"] == "http" and _HEARTBEAT.fullmatch(below["path"]):
             await self._heartbeats(below, receive, for_the_asker(send))
         elif scope["type"] == "http" and self._lists is not None and self._lists.takes(below):
             await self._lists(below, receive, for_the_asker(send))

@@ -56,7 +56,7 @@ with atheris.instrument_imports(
     from gateway.proxy.http import HttpHandler
     from gateway.proxy.limits import PortLimits
     from gateway.web import http2_frames
-    from gateway.web.server import PROVOKED
+    from gateway.web.server import PEER_PROTOCOL_ERRORS
 
 from tests.proxy.dashboard.test_headers import check_cookie_is_below  # noqa: E402
 from tests.support.hellos import openssl_hello, recorded  # noqa: E402
@@ -135,7 +135,9 @@ async def watched(scope: Any, receive: Any, send: Any) -> None:
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
-        if not isinstance(error, PROVOKED):  # those are the peer's, and the server lets them end the exchange
+        if not isinstance(
+            error, PEER_PROTOCOL_ERRORS
+        ):  # those are the peer's, and the server lets them end the exchange
             faults.append(error)
         raise
 
