@@ -85,7 +85,6 @@ class HttpServer:
         self._memory = budget or MemoryBudget()
         self._state = ConnectionState(LifespanState())
         self._shared_budget = SharedBudget()
-        self._hushed = RateLimitedLog()
         self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
 
     async def serve(self, stream: HttpStream) -> None:

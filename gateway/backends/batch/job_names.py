@@ -21,7 +21,7 @@ from gateway.backends.batch.poller import Queue
 from gateway.errors import BackendUnavailable
 from gateway.models import JobId, Role
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class JobNames:
@@ -49,7 +49,7 @@ class JobNames:
                     try:
                         await self.known_as_ours(cluster, [job])
                     except BackendUnavailable as error:
-                        log.info("a job's name is asked for again before it is cancelled", job=job, reason=str(error))
+                        _log.info("a job's name is asked for again before it is cancelled", job=job, reason=str(error))
                 self._new.popleft()
             self._wakeup = trio.Event()
             await self._wakeup.wait()
@@ -87,7 +87,7 @@ class JobNames:
         foreign = {job for job, name in names.items() if name and not name.startswith(prefix)}
         instead: list[JobId] = []
         for job in foreign:
-            log.error("a job id is not ours and is left alone", cluster=cluster.name, job=job, name=names[job])
+            _log.error("a job id is not ours and is left alone", cluster=cluster.name, job=job, name=names[job])
             if spec := self._submitted.get(cluster.name, {}).get(job):
                 instead += await self._find(cluster, spec.role, spec.group, spec.count)
         return [*(job for job in jobs if self._submission_of(job) not in foreign), *instead]
