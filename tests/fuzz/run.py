@@ -24,8 +24,6 @@ import atheris
 import hpack
 from trio.testing import MockClock
 
-from tests.support.proxy_peers import server_of
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -60,7 +58,7 @@ with atheris.instrument_imports(
 
 from tests.proxy.dashboard.test_headers import check_cookie_is_below  # noqa: E402
 from tests.support.hellos import openssl_hello, recorded  # noqa: E402
-from tests.support.proxy_peers import NegotiatedStream  # noqa: E402
+from tests.support.proxy_peers import NegotiatedStream, server_of  # noqa: E402
 from tests.web.test_fast_parser import GET, POST, check_against_h11  # noqa: E402
 
 Parser = Callable[[bytes], Any]
@@ -199,13 +197,13 @@ def converse(data: bytes, serve: Any, given: int = 0) -> None:
 
 async def exchange(said: bytes, serve: Any) -> None:
     client, server = socket.socketpair()
-    door = HttpHandler(serve, None, PortLimits(), RateLimitedLog())
+    handler = HttpHandler(serve, None, PortLimits(), RateLimitedLog())
     with trio.fail_after(10), client:
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             client.send(said)
         client.shutdown(socket.SHUT_WR)
-        await door.serve(server, Admission(PortLimits()).enter("fuzz"), "192.0.2.1", tls=False)
+        await handler.serve(server, Admission(PortLimits()).enter("fuzz"), "192.0.2.1", tls=False)
 
 
 def simple(data: bytes) -> None:
