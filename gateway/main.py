@@ -38,7 +38,7 @@ from gateway.config.server import Proxy
 from gateway.errors import GatewayError, StartError
 from gateway.process.gc_pauses import spare_survivors
 from gateway.process.systemd import notify
-from gateway.proxy.certificate import ReloadingContext, server_context
+from gateway.proxy.certificate import ReloadingContext, reloading_context
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.dialer import Dialer
@@ -115,8 +115,7 @@ async def serve(
     _log.info("starting", version=__version__, backend=type(backend).__name__)
     for warning in config.warnings:
         _log.warning(warning)
-    cert, key = config.proxy.tls_cert, config.proxy.tls_key
-    context = ReloadingContext(partial(server_context, cert, key), cert, key) if cert else None
+    context = reloading_context(config.proxy.tls_cert, config.proxy.tls_key)
     raise_file_limit()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(spare_survivors())
@@ -126,15 +125,13 @@ async def serve(
             schedulers=config.proxy.tcp_address if config.proxy.tcp_address != config.proxy.address else "",
             private=config.gateway.address,
         )
-        destinations = _destinations(config, ports)
-        dialer = Dialer(destinations)
+        dialer = Dialer(_destinations(config, ports))
         stack.enter_context(used_for_messages(dialer))
         store = await stack.enter_async_context(
             open_store(backend.db_url, keys=encryption_keys(backend.db_encrypt_keys), debug=backend.db_debug)
         )
         driver = await stack.enter_async_context(backend.open_driver())
-        routes = Routes()
-        hearing = Hearing()
+        routes, hearing = Routes(), Hearing()
         stack.enter_context(noting_stalls(hearing))
         rules = _rules(config, backend, ports)
         services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing)

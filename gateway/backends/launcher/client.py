@@ -23,7 +23,7 @@ from gateway.backends.processes import OutputTooLong, run_command
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused
 from gateway.user_text import bounded
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 #: Seconds that sudo and the launcher may take besides the batch command.
 OVERHEAD = 10.0
@@ -117,7 +117,7 @@ def _without_answer(answer: Answer, username: str, path: str, gateway_user: str)
         )
     else:
         error = JobRefused(found.sentence) if found.final else BackendUnavailable(found.sentence)
-    log.warning("no answer of the launcher", user=username, reason=str(error))
+    _log.warning("no answer of the launcher", user=username, reason=str(error))
     return error
 
 

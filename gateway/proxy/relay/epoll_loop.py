@@ -13,18 +13,19 @@ another turn with `again`). The rules that keep this fair and safe:
 
 - After `SLICE_SECONDS` of work the rest of trio gets a turn, and when it has
   work to do, as much time as was taken. As long as other tasks take steps, and
-  `COMPANY_SECONDS` longer, the loop is not `alone`: batches are small, so are the
-  shares of watchers, and others have a turn after each, for a web request needs
-  dozens of them.
-- A watcher has one share in a turn, whether it asked for it, has news, or both.
-  `share` says how large: all of a long turn for the only one, and nothing of it
-  while others wait for the turn's end, be they tasks or watchers that are `brisk`.
-  Then of all who asked, which are streams, only one has its share in a turn.
+  `COMPANY_SECONDS` longer, the process is not `idle_otherwise`: batches are
+  small, so are the slices of watchers, and others have a turn after each, for a
+  web request needs dozens of them.
+- A watcher has one slice of a turn, whether it asked for it, has news, or both.
+  `slice_fraction` says how large: all of a long turn for the only one, and
+  nothing of it while others wait for the turn's end (`yield_soon`), be they
+  tasks or watchers that are `latency_sensitive`. Then of all who asked, which
+  are streams, only one has its slice of a turn.
 - To sleep and to be woken costs more than a small message. So when the last
-  sleep was shorter than `SPIN_SECONDS`, the epoll is asked again and again for
-  that long after a watcher was `brisk` before the task sleeps the next time: a
+  sleep was shorter than `BUSY_POLL_SECONDS`, the epoll is polled for that long
+  after a watcher was `latency_sensitive` before the task sleeps the next time: a
   lone request and its answer are then carried on at once. After a longer sleep
-  there is no such waiting, so that rare messages cost no more than they must.
+  there is no busy polling, so that rare messages cost no more than they must.
 - A socket is closed at the end of a turn, so that no number of a closed socket
   is used again while events of the same batch still name it.
 - An exception ends its watcher, not the loop.
@@ -39,17 +40,17 @@ from typing import Final, Protocol
 import structlog
 import trio
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 #: Everything there is to know about a socket, told once for each change.
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 #: The same but for arrivals, for a watcher that can take nothing more for now: each would wake it in vain.
-DEAF: Final = EDGES & ~select.EPOLLIN
+EDGES_NO_READ: Final = EDGES & ~select.EPOLLIN
 BATCH: Final = 256
 SMALL_BATCH: Final = 8
 SLICE_SECONDS: Final = 0.001
 COMPANY_SECONDS: Final = 0.01
-SPIN_SECONDS: Final = 0.0001
+BUSY_POLL_SECONDS: Final = 0.0001
 
 
 class Watcher(Protocol):
@@ -85,15 +86,15 @@ class EpollLoop:
         self._closing: list[socket.socket] = []
         self._in_turn = False
         self._company_until = 0.0
-        self._brisk_until = 0.0
+        self._latency_sensitive_until = 0.0
         self._steps = _Steps()
         #: No other task of this process has work to do.
-        self.alone = True
+        self.idle_otherwise = True
         #: Somebody waits for this turn's end.
-        self.hurried = False
+        self.yield_soon = False
         self._having_turn = 1
         #: Set by a watcher that has moved something small, to which the answer may come soon.
-        self.brisk = False
+        self.latency_sensitive = False
 
     def __len__(self) -> int:
         return len(self._watchers)
@@ -134,9 +135,9 @@ class EpollLoop:
         """Call `watcher.ready(0)` in the next turn: it has used up its share of this one."""
         self._again[watcher] = None
 
-    def share(self) -> float:
+    def slice_fraction(self) -> float:
         """How much of a long turn each watcher may take: all of it when there is one, nothing in a hurry."""
-        return 0.0 if self.hurried else 1 / self._having_turn
+        return 0.0 if self.yield_soon else 1 / self._having_turn
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -148,24 +149,24 @@ class EpollLoop:
 
     async def _serve(self) -> None:
         clock = time.perf_counter
-        begin = spin_end = now = clock()
-        spin = 0.0
+        begin = busy_poll_end = now = clock()
+        busy_poll = 0.0
         while True:
-            self.hurried = not self.alone or now < self._brisk_until
-            busy = self.turn(BATCH if self.alone else SMALL_BATCH)
+            self.yield_soon = not self.idle_otherwise or now < self._latency_sensitive_until
+            busy = self.turn(BATCH if self.idle_otherwise else SMALL_BATCH)
             now = clock()
             if busy:
-                if self.brisk:
-                    spin_end = now + spin
-                    self._brisk_until = now + COMPANY_SECONDS
-                    self.brisk = False
-                if now > begin + SLICE_SECONDS or not self.alone:
+                if self.latency_sensitive:
+                    busy_poll_end = now + busy_poll
+                    self._latency_sensitive_until = now + COMPANY_SECONDS
+                    self.latency_sensitive = False
+                if now > begin + SLICE_SECONDS or not self.idle_otherwise:
                     await self._give_way(now - begin)
                     begin = clock()
-            elif now > spin_end:
+            elif now > busy_poll_end:
                 await trio.lowlevel.wait_readable(self.fileno())
                 begin = clock()
-                spin = SPIN_SECONDS if begin - now < SPIN_SECONDS else 0.0
+                busy_poll = BUSY_POLL_SECONDS if begin - now < BUSY_POLL_SECONDS else 0.0
                 now = begin
 
     async def _give_way(self, seconds: float) -> None:
@@ -179,18 +180,14 @@ class EpollLoop:
             if self._steps.taken == before + 1:  # our own
                 break
             self._company_until = now + COMPANY_SECONDS
-        self.alone = now > self._company_until
+        self.idle_otherwise = now > self._company_until
 
     def turn(self, most: int = BATCH) -> bool:
         """Handle at most so many events, and so many who asked (one in a hurry); False when there was nothing."""
         events = self._epoll.poll(0, most)
         if not events and not self._again:
             return False
-        again: tuple[Watcher, ...] = ()
-        if self._again:
-            again = tuple(islice(self._again, 1 if self.hurried else most))
-            for asked in again:
-                del self._again[asked]
+        again = self._take_turns(1 if self.yield_soon else most) if self._again else ()
         # As a rule, events concern those who asked as well.
         self._having_turn = max(len(events), len(again))
         self._in_turn = True
@@ -211,6 +208,13 @@ class EpollLoop:
             self._closing.clear()
         return True
 
+    def _take_turns(self, most: int) -> tuple[Watcher, ...]:
+        """At most so many of those that asked for a turn, in the order of asking."""
+        taken = tuple(islice(self._again, most))
+        for watcher in taken:
+            del self._again[watcher]
+        return taken
+
     def close(self) -> None:
         """Abort all watchers and close the epoll; after `run` has ended."""
         for watcher in tuple(self._watchers.values()):
@@ -225,8 +229,8 @@ class EpollLoop:
             self._failed(watcher, error)
 
     def _failed(self, watcher: Watcher, error: Exception) -> None:
-        log.error("connection failed", error=repr(error), exc_info=error)
+        _log.error("connection failed", error=repr(error), exc_info=error)
         try:
             watcher.abort()
-        except Exception as another:
-            log.exception("connection not closed", error=repr(another))
+        except Exception as another:  # noqa: BLE001
+            _log.exception("connection not closed", error=repr(another))

@@ -11,7 +11,7 @@ borrows one only while bytes are in it; without a free one it goes on with the
 buffer.
 
 What a peer does not take is kept (the rest of one buffer, or one pipe) and the
-flow is *stuck*: it reads nothing more until its peer has room again, so memory
+flow is *blocked*: it reads nothing more until its peer has room again, so memory
 never grows with what a slow reader leaves unread.
 
 Ends: the end of one direction is passed on as such (half-close), after all its
@@ -28,7 +28,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from gateway.proxy.relay.epoll_loop import DEAF, EDGES, EpollLoop
+from gateway.proxy.relay.epoll_loop import EDGES, EDGES_NO_READ, EpollLoop
 from gateway.proxy.relay.pipes import Pipe, Pipes
 
 #: From this size on a read says that more of the kind is to come, and the next one is a splice.
@@ -96,15 +96,15 @@ class Side:
     """One socket of a relay, and the flow from it to its peer."""
 
     __slots__ = (
+        "blocked",
         "broken",
         "bulk",
         "ended",
         "peer",
+        "pending",
         "pipe",
         "relay",
-        "rest",
         "sock",
-        "stuck",
     )
 
     peer: "Side"
@@ -113,8 +113,8 @@ class Side:
         self.relay = relay
         self.sock = sock
         self.bulk = False
-        self.stuck = False  # bytes wait, in `rest` or `pipe`, until the peer has room
-        self.rest = b""
+        self.blocked = False  # bytes wait, in `pending` or `pipe`, until the peer has room
+        self.pending = b""
         self.pipe: Pipe | None = None
         self.ended = False  # nothing more will come from this socket
         self.broken = False  # this socket has failed; the kernel reports that once, and then only an end
@@ -124,11 +124,11 @@ class Side:
         peer, relay = self.peer, self.relay
         if mask & select.EPOLLERR:
             self.broken = True
-        if peer.stuck:
-            peer.push()
+        if peer.blocked:
+            peer.flush()
             if not relay.open:
                 return
-        if self.stuck:
+        if self.blocked:
             return
         if self.ended:
             if self.broken:
@@ -138,8 +138,12 @@ class Side:
             return
         if self.bulk:
             self.carry_bulk()
-            return
-        small, sock = relay.small, self.sock
+        else:
+            self.carry_small(mask)
+
+    def carry_small(self, mask: int) -> None:
+        """Receive and send on, until nothing is left or other flows have their turn."""
+        relay, small, sock = self.relay, self.relay.small, self.sock
         for _ in range(_ROUNDS):
             try:
                 size = sock.recv_into(small)
@@ -157,7 +161,7 @@ class Side:
                 self.bulk = True
                 self.carry_bulk()
                 return
-            relay.loop.brisk = True
+            relay.loop.latency_sensitive = True
             if mask and not mask & _END:
                 return
         relay.loop.again(self)
@@ -172,8 +176,8 @@ class Side:
             self.lose_peer()
             return False
         if sent < len(data):
-            self.rest = bytes(data[sent:])
-            self.stick()
+            self.pending = bytes(data[sent:])
+            self.block()
             return False
         return True
 
@@ -186,7 +190,7 @@ class Side:
             self.relay.loop.again(self)
             return
         try:
-            self.carry_through(pipe, max(_BUDGET, int(_LONG_BUDGET * self.relay.loop.share())))
+            self.carry_through(pipe, max(_BUDGET, int(_LONG_BUDGET * self.relay.loop.slice_fraction())))
         finally:
             if self.pipe is not pipe:
                 pipes.take_back(pipe)
@@ -212,37 +216,37 @@ class Side:
                     pipe.held -= os.splice(pipe.read, sink, pipe.held, flags=_MOVE)
                 except BlockingIOError:
                     self.pipe = pipe
-                    self.stick()
+                    self.block()
                     return
                 except OSError:
                     self.lose_peer()
                     return
         self.relay.loop.again(self)
 
-    def stick(self) -> None:
+    def block(self) -> None:
         """The peer has no room: read nothing more, and do not be woken for what arrives."""
-        self.stuck = True
-        self.relay.loop.tell_only(self.sock, DEAF)
+        self.blocked = True
+        self.relay.loop.tell_only(self.sock, EDGES_NO_READ)
 
-    def push(self) -> None:
+    def flush(self) -> None:
         """The peer may have room again: first what waits, then whatever has come meanwhile."""
         try:
             while self.pipe and self.pipe.held:
                 self.pipe.held -= os.splice(self.pipe.read, self.peer.sock.fileno(), self.pipe.held, flags=_MOVE)
-            while self.rest:
-                self.rest = self.rest[self.peer.sock.send(self.rest) :]
+            while self.pending:
+                self.pending = self.pending[self.peer.sock.send(self.pending) :]
         except BlockingIOError:
             return
         except OSError:
             self.lose_peer()
             return
         self.release()
-        self.stuck = False
+        self.blocked = False
         self.relay.loop.tell_only(self.sock, EDGES)
         self.ready(0)
 
     def end(self) -> None:
-        """This socket has said all: so does its peer."""
+        """EOF from this socket: half-close the peer."""
         self.ended = True
         if self.broken:
             self.relay.reset()
@@ -258,17 +262,17 @@ class Side:
     def lose_peer(self) -> None:
         """Writing to the peer failed: it is gone, but what it had said before is still to be read."""
         self.release()
-        self.stuck, self.ended = False, True
+        self.blocked, self.ended = False, True
         peer = self.peer
         peer.broken = True
         if peer.ended:
             self.relay.reset()
-        elif not peer.stuck:
+        elif not peer.blocked:
             peer.ready(0)
 
     def release(self) -> None:
         """Let go of what is kept."""
-        self.rest = b""
+        self.pending = b""
         if self.pipe is not None:
             self.relay.pipes.take_back(self.pipe)
             self.pipe = None

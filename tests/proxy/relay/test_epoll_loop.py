@@ -77,7 +77,7 @@ def test_who_asked_first_has_a_turn_first(loop: EpollLoop) -> None:
     for expected in ([1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [2, 1, 1, 1, 1]):
         assert loop.turn(2)
         assert [len(watcher.told) for watcher in watchers] == expected
-    loop.hurried = True
+    loop.yield_soon = True
     assert loop.turn(2)
     assert [len(watcher.told) for watcher in watchers] == [2, 2, 1, 1, 1]
 
@@ -86,7 +86,7 @@ def test_a_long_turn_is_shared_and_nothing_of_it_is_left_for_who_is_in_a_hurry(
     loop: EpollLoop, ends: Callable[[], socket.socket]
 ) -> None:
     shares: list[float] = []
-    watchers = [Listener(lambda: shares.append(loop.share())) for _ in range(4)]
+    watchers = [Listener(lambda: shares.append(loop.slice_fraction())) for _ in range(4)]
     loop.again(watchers[0])
     loop.turn()
     for watcher in watchers[:3]:
@@ -94,7 +94,7 @@ def test_a_long_turn_is_shared_and_nothing_of_it_is_left_for_who_is_in_a_hurry(
     loop.turn()
     loop.add(ends(), watchers[3])
     loop.again(watchers[0])
-    loop.hurried = True
+    loop.yield_soon = True
     loop.turn()
     assert shares == [1, 1 / 3, 1 / 3, 1 / 3, 0, 0]
 
@@ -153,10 +153,10 @@ def test_a_socket_is_closed_when_the_turn_has_ended(loop: EpollLoop, ends: Calla
 
 
 async def test_it_knows_whether_somebody_else_has_work(loop: EpollLoop) -> None:
-    noticed = {alone: trio.Event() for alone in (True, False)}
+    noticed = {idle_otherwise: trio.Event() for idle_otherwise in (True, False)}
 
     def look() -> None:
-        noticed[loop.alone].set()
+        noticed[loop.idle_otherwise].set()
         loop.again(watcher)
 
     async def work() -> None:

@@ -182,8 +182,8 @@ def test_every_byte_arrives_and_then_the_end(script: list[tuple[str, bool, int]]
             assert hearer.heard == speaker.sent
             assert hearer.over == (END if speaker.finished else "")
         assert stage.relay.open != (stage.client.finished and stage.scheduler.finished)
-        assert not stage.relay.client.stuck
-        assert not stage.relay.upstream.stuck
+        assert not stage.relay.client.blocked
+        assert not stage.relay.upstream.blocked
 
 
 @settings(max_examples=100, deadline=None)
@@ -242,7 +242,7 @@ def test_an_answer_is_read_although_the_question_was_not_taken() -> None:
 
 def kept(side: Side) -> int:
     """Bytes of a flow that wait in this process."""
-    return len(side.rest) + (side.pipe.held if side.pipe else 0)
+    return len(side.pending) + (side.pipe.held if side.pipe else 0)
 
 
 def test_a_slow_reader_costs_no_memory_and_delays_nobody() -> None:
@@ -252,7 +252,7 @@ def test_a_slow_reader_costs_no_memory_and_delays_nobody() -> None:
             stage.settle()
         side = stage.relay.upstream
         assert kept(side) <= PIPE_SIZE
-        assert side.stuck
+        assert side.blocked
         stage.client.send(100)
         stage.settle()
         assert stage.scheduler.receive(1000)
@@ -263,7 +263,7 @@ def test_a_slow_reader_costs_no_memory_and_delays_nobody() -> None:
 
 def test_who_can_take_nothing_more_is_not_woken() -> None:
     with scene() as stage:
-        while not stage.relay.upstream.stuck:
+        while not stage.relay.upstream.blocked:
             stage.scheduler.send(1_000_000)
             stage.settle()
         before = stage.scheduler.sent
@@ -287,7 +287,7 @@ def test_what_waits_for_many_slow_readers_is_bounded() -> None:
                 stage.scheduler.send(1_000_000)
                 stage.settle()
         flows = [stage.relay.upstream for stage in stages]
-        assert all(flow.stuck for flow in flows)
+        assert all(flow.blocked for flow in flows)
         assert [flow.pipe is not None for flow in flows].count(True) == 1
         assert sum(map(kept, flows)) <= PIPE_SIZE + 4 * 65536
         for stage in stages:
@@ -307,7 +307,7 @@ def test_a_share_of_a_turn_is_limited(bulk: bool, monkeypatch: pytest.MonkeyPatc
         stage.client.send(20_000)
         stage.client.finish()
         stage.relay.client.bulk = bulk
-        stage.loop.hurried = True
+        stage.loop.yield_soon = True
         turns = 0
         while stage.loop.turn():
             turns += 1
