@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import trio
 
+from gateway.addresses import Address
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.resolver import Resolver, Target
-from gateway.proxy.routes import Address
 
 
 class RefusedDestination(OSError):

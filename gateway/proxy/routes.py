@@ -10,15 +10,13 @@ which is news to whoever watches the cluster's job.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from gateway.addresses import Address, parse_url
+
 #: Server names of clusters are this and the cluster's name.
 SERVER_NAME_PREFIX = "daskgateway-"
-
-Address = tuple[str, int]
-"""Host (name, IPv4 or IPv6 without brackets) and TCP port."""
 
 
 @frozen
@@ -28,18 +26,6 @@ class Route:
     name: str
     scheduler: Address
     dashboard: Address | None = None
-
-
-def parse_address(url: str) -> Address:
-    """`tls://10.0.0.1:8786` → `("10.0.0.1", 8786)`; raises `ValueError` naming the text that is no such address."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"{url!r} is not an address: {error}") from None
-    if not parts.scheme or not host or not port:
-        raise ValueError(f"{url!r} is not an address of the form scheme://host:port")
-    return host, port
 
 
 class Routes:
@@ -55,7 +41,7 @@ class Routes:
 
         Saying the same again changes nothing. Other addresses end the connections to the earlier ones.
         """
-        route = Route(name, parse_address(scheduler), parse_address(dashboard) if dashboard else None)
+        route = Route(name, parse_url(scheduler), parse_url(dashboard) if dashboard else None)
         earlier = self._routes.get(name)
         self._routes[name] = route
         if earlier not in (None, route):

@@ -14,10 +14,10 @@ counts is the check when they are connected to: a name may mean anything then.
 """
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import trio
 
+from gateway.addresses import parse_url
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.heartbeat import Heartbeat, parse_heartbeat
 from gateway.clusters.heartbeat_body import WINDOW, HeartbeatBody
@@ -160,10 +160,9 @@ def _check_addresses(cluster: Cluster, heartbeat: Heartbeat, refusal: Callable[[
     record = cluster.record
     known = (record.scheduler_address, record.dashboard_address, record.api_address)
     for address in (heartbeat.scheduler_address, heartbeat.dashboard_address, heartbeat.api_address):
-        if address in known:
+        if address in known or not address:
             continue
-        parts = urlsplit(address)
-        if parts.hostname and parts.port and (reason := refusal(parts.hostname, parts.port)):
+        if reason := refusal(*parse_url(address)):
             text = f"The scheduler's address {address} is not connected to: {reason}"
             _log.warning("a heartbeat was refused", cluster=cluster.name, user=record.username, reason=reason)
             cluster.events.tell(text)

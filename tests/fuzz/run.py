@@ -46,6 +46,7 @@ with atheris.instrument_imports(
     import structlog
     import trio
 
+    from gateway import addresses
     from gateway.log import RateLimitedLog
     from gateway.proxy import client_hello, proxy_protocol, routes
     from gateway.proxy.admission import Admission
@@ -101,7 +102,7 @@ def header_fields(data: bytes) -> None:
             assert value.startswith(b"dask-dashboard-abc.")
             check_cookie_is_below(b"/clusters/abc", value)
     with contextlib.suppress(ValueError):
-        routes.parse_address(data.decode("latin1"))
+        addresses.parse_url(data.decode("latin1"))
 
 
 class FuzzedDashboard(Dashboard):

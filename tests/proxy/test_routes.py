@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.routes import Route, Routes, parse_address
+from gateway.addresses import parse_url
+from gateway.proxy.routes import Route, Routes
 
 
 def test_look_up_by_server_name_without_case() -> None:
@@ -67,7 +68,7 @@ def test_what_is_no_address(text: str) -> None:
 @given(st.text(max_size=40))
 def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
     try:
-        host, port = parse_address(text)
+        host, port = parse_url(text)
     except ValueError:
         return
     assert host

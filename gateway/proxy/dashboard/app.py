@@ -17,6 +17,7 @@ import h11
 import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
+from gateway.addresses import Address
 from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.dashboard import pages
@@ -33,7 +34,7 @@ from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError, Websoc
 from gateway.proxy.dialer import Dialer, RefusedDestination
 from gateway.proxy.limits import PortLimits
 from gateway.proxy.memory_budget import MemoryBudget
-from gateway.proxy.routes import Address, Route, Routes
+from gateway.proxy.routes import Route, Routes
 from gateway.proxy.sockets import expect_life
 
 _log = RateLimitedLog()  # a log that strangers cannot flood
