@@ -156,7 +156,7 @@ class SchedulerConnector:
             if code == errno.EINPROGRESS:
                 pending.guest.end = partial(self._give_up, pending)
                 dial = pending.dial = Dial(self._dialed, pending, route, sock, targets[tried:])
-                self._loop.add(sock, dial)
+                self._loop.register(sock, dial)
                 self.dials.add(dial)
                 self._dials.setdefault(route, set()).add(dial)
                 return
@@ -170,7 +170,7 @@ class SchedulerConnector:
         if not reason:
             self._relay(dial.pending, dial.route, dial.sock, watched=True)
             return
-        self._loop.drop(dial.sock)
+        self._loop.close_socket(dial.sock)
         if dial.others:
             self._dial(dial.pending, dial.route, dial.others)
         else:
@@ -188,7 +188,7 @@ class SchedulerConnector:
         """It is ended to make room, before its scheduler has answered."""
         if dial := pending.dial:
             self._forget(dial)
-            self._loop.drop(dial.sock)
+            self._loop.close_socket(dial.sock)
         pending.abort()
 
     def _fail(self, pending: PendingConnection, route: Route, reason: str) -> None:
@@ -209,9 +209,9 @@ class SchedulerConnector:
         self._relays.setdefault(route, set()).add(relay)
         for side, known in ((relay.client, pending.watched), (relay.upstream, watched)):
             if known:
-                loop.hand_over(side.sock, side)
+                loop.set_watcher(side.sock, side)
             else:
-                loop.add(side.sock, side)
+                loop.register(side.sock, side)
         traffic = self._traffic.get(route.name)
         if traffic is None:
             traffic = self._traffic[route.name] = Traffic()
