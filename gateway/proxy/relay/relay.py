@@ -138,8 +138,12 @@ class Side:
             return
         if self.bulk:
             self.carry_bulk()
-            return
-        buffer, sock = relay.buffer, self.sock
+        else:
+            self.carry_small(mask)
+
+    def carry_small(self, mask: int) -> None:
+        """Receive and send on until nothing is left, the peer has no room, or there have been enough short reads."""
+        relay, buffer, sock = self.relay, self.relay.buffer, self.sock
         for _ in range(_MAX_SHORT_READS):
             try:
                 size = sock.recv_into(buffer)
