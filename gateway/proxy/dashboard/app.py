@@ -1,12 +1,11 @@
 """The dashboards of all clusters, as one ASGI application below `/clusters/{name}/`.
 
-Pages, assets and websockets are passed through as they come, in pieces, in
-both directions, websockets' messages too; whoever reads slowly holds back the
-peer and nobody else. Each
-exchange has a connection of its own to the dashboard and keeps nothing
-(upstream.py); headers.py says what may pass. Everything a user can meet when
-it fails is a page that says so. Whatever is answered here, by whomever, runs
-in a sandbox.
+Pages, assets and messages of websockets are passed through as they come, in
+pieces, in both directions; whoever reads slowly holds back the peer and nobody
+else. Each exchange has a connection of its own to the dashboard and keeps
+nothing (upstream.py, upstream_websocket.py); headers.py says what may pass.
+Everything a user can meet when it fails is a page that says so. Whatever is
+answered here, by whomever, runs in a sandbox.
 """
 
 import secrets
@@ -29,7 +28,8 @@ from gateway.proxy.dashboard.headers import (
     response_headers,
 )
 from gateway.proxy.dashboard.request import DashboardRequest, Message, Receive, RequestBody, Scope, Send
-from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError, WebsocketExchange
+from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError
+from gateway.proxy.dashboard.upstream_websocket import WebsocketExchange
 from gateway.proxy.dialer import Dialer, RefusedDestination
 from gateway.proxy.limits import PortLimits
 from gateway.proxy.memory_budget import MemoryBudget

@@ -31,7 +31,7 @@ import trio
 
 from gateway.proxy.relay.turn_policy import LONG_TURN, Turn, TurnPolicy
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 #: Everything there is to know about a socket, told once for each change.
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -201,8 +201,8 @@ class EpollLoop:
             self._failed(watcher, error)
 
     def _failed(self, watcher: Watcher, error: Exception) -> None:
-        log.error("connection failed", error=repr(error), exc_info=error)
+        _log.error("connection failed", error=repr(error), exc_info=error)
         try:
             watcher.abort()
-        except Exception as another:
-            log.exception("connection not closed", error=repr(another))
+        except Exception as another:  # noqa: BLE001
+            _log.exception("connection not closed", error=repr(another))
