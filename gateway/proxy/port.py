@@ -163,11 +163,11 @@ class PublicPort:
         self._life: trio.CancelScope | None = None
 
     def traffic(self, name: str) -> Traffic:
-        """What this cluster's connections through this port have carried so far."""
+        """Return what this cluster's connections through this port have carried so far."""
         return self.connector.traffic(name)
 
     def listen(self, listeners: Sequence[socket.socket]) -> None:
-        """Take connections from these sockets."""
+        """Accept connections from these sockets, which stay the caller's to close."""
         for listener in listeners:
             if listener.family != socket.AF_UNIX:
                 expect_life(listener, self._service.limits.dead_peer_timeout)

@@ -56,7 +56,7 @@ class Dashboard:
     """The ASGI application (http and websocket) for paths `/clusters/{name}[/...]`, without the site's prefix.
 
     `scope["root_path"]` is that prefix. `dialer` says which addresses are connected to; without it all are. `budget`
-    is what all of it may hold.
+    is what all of it may hold. It raises nothing of its own: what fails is answered with a page.
 
     Websockets are accepted with `pieces`: their messages come and go in pieces, all but the last one with `more`
     (web/hypercorn_patches.py).
@@ -77,7 +77,7 @@ class Dashboard:
         self._limits = limits or PortLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one exchange."""
+        """Serve one request or websocket (ASGI)."""
         send = with_headers(send, SANDBOX)
         request = DashboardRequest(scope, self._via)
         try:
