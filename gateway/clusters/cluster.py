@@ -25,7 +25,6 @@ import trio
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef
-from gateway.backends.log_tail import bounded, redact
 from gateway.clusters.changes import Changes
 from gateway.clusters.events import Events, time_ms
 from gateway.clusters.heartbeat import Heartbeat
@@ -43,6 +42,7 @@ from gateway.config.cluster import ClusterConfig
 from gateway.errors import BackendUnavailable, ClusterFailed, Conflict, JobError, JobRefused, QueueFull
 from gateway.models import ClusterRecord, ClusterStatus, JobId, JobReport, JobState, SubmissionRecord, alive
 from gateway.supervise import FOR_EVER, describe, supervise
+from gateway.user_text import bounded, redact
 
 _log = structlog.get_logger()
 

@@ -100,22 +100,20 @@ def worker_name(reported: str) -> str:
 
 def _address(message: Mapping[str, Any], field: str, scheme: str) -> str:
     value = message.get(field)
+    if isinstance(value, str) and len(value) <= _LONGEST_ADDRESS and _is_address(value, scheme):
+        return value
+    raise InvalidRequest(f"Field {field!r} of a heartbeat is {shown(value)}, expected {scheme}://host:port")
+
+
+def _is_address(text: str, scheme: str) -> bool:
+    """`scheme://host:port` and nothing else."""
     try:
-        parts = urlsplit(value) if isinstance(value, str) and len(value) <= _LONGEST_ADDRESS else None
-        good = (
-            parts is not None
-            and parts.scheme == scheme
-            and _is_host(parts.hostname or "")
-            and bool(parts.port)
-            and not (parts.path or parts.query or parts.fragment or parts.username or parts.password)
-            and all(32 < ord(char) < 127 for char in parts.netloc)
-        )
+        parts = urlsplit(text)
+        whole = parts.scheme == scheme and _is_host(parts.hostname or "") and bool(parts.port)
     except ValueError:  # a port that is no number, a broken IPv6 address
-        good = False
-    if not good:
-        raise InvalidRequest(f"Field {field!r} of a heartbeat is {shown(value)}, expected {scheme}://host:port")
-    assert isinstance(value, str)
-    return value
+        return False
+    more = parts.path or parts.query or parts.fragment or parts.username or parts.password
+    return whole and not more and all(32 < ord(char) < 127 for char in parts.netloc)
 
 
 def _is_host(host: str) -> bool:

@@ -98,14 +98,23 @@ async def ask_scheduler(api_address: str, token: str) -> Asked:
     The cluster's token says whose look-up of a name it is, and is not sent: somebody else may listen there by now.
     """
     dialer = _DIALER.get(None) or Dialer()
+    # Apart from what follows: a name server's silence is not the scheduler's.
+    return await _without_address(dialer, api_address, token) or await _asked(dialer, api_address, token)
+
+
+async def _without_address(dialer: Dialer, api_address: str, token: str) -> Asked | None:
+    """What came of it when the scheduler's name leads nowhere; None when there is an address."""
     try:
-        # Apart from what follows: a name server's silence is not the scheduler's.
         with trio.fail_after(ATTEMPT_DEADLINE):
             await dialer.look_up(token, parse_address(api_address))
     except NoSuchName as error:
         return Asked(Answer.SILENT, str(error))
     except (LookUpError, trio.TooSlowError) as error:
         return Asked(Answer.NOT_ASKED, str(error) or "its name cannot be looked up in time")
+    return None
+
+
+async def _asked(dialer: Dialer, api_address: str, token: str) -> Asked:
     try:
         with trio.fail_after(2 * ATTEMPT_DEADLINE):
             status = await _exchange(dialer, api_address, token, "GET", "/api/health")

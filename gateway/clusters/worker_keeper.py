@@ -12,7 +12,6 @@ from math import inf
 import trio
 
 from gateway.backends.base import ClusterRef
-from gateway.backends.log_tail import redact
 from gateway.backends.watch import Watch
 from gateway.clusters import scaling
 from gateway.clusters.changes import Changes
@@ -26,6 +25,7 @@ from gateway.clusters.submissions import Submissions
 from gateway.clusters.workers import Worker, Workers
 from gateway.errors import JobError, JobRefused, QueueFull
 from gateway.models import ClusterStatus, JobId, JobReport, JobState, Role, SubmissionRecord
+from gateway.user_text import redact
 
 #: Seconds until the cancel of single workers is repeated when the batch system did not take it.
 CANCEL_RETRY = 2.0

@@ -1,7 +1,7 @@
 """Values from outside, structured strictly: what is not of the right type is refused, never converted.
 
 `True` is no integer and 3 is no text, so that a mistake is found where it was
-made. A refusal is a `Misfit`, whose text completes a sentence that begins with
+made. A refusal is a `InvalidValue`, whose text completes a sentence that begins with
 the option's name ("must be an integer"); it leaves out the value, which may be
 a secret.
 
@@ -21,11 +21,11 @@ from typing import Any, NewType, Union, get_args, get_origin
 from gateway.config.compat import find_class
 
 
-class Misfit(ValueError):
+class InvalidValue(ValueError):
     """A value is not what is wanted; the text says what it must be."""
 
 
-class WrongType(Misfit, TypeError):
+class WrongType(InvalidValue, TypeError):
     """A value is of another type than is wanted. (Also a TypeError, which is what the original's fields raise.)"""
 
 
@@ -71,7 +71,7 @@ def parse_memory(value: object) -> Memory:
     if isinstance(value, str) and (match := _MEMORY.fullmatch(value)):
         number, unit = match.groups()
         return Memory(int(Fraction(number) * 1024 ** _UNITS[unit and unit.upper()]))
-    raise Misfit('must be a number of bytes or text such as "4 G" (units K, M, G, T)')
+    raise InvalidValue('must be a number of bytes or text such as "4 G" (units K, M, G, T)')
 
 
 def parse_command(value: object) -> Command:
@@ -83,13 +83,13 @@ def parse_command(value: object) -> Command:
         try:
             words = tuple(shlex.split(value))
         except ValueError as error:
-            raise Misfit(f"cannot be split into words: {error}") from None
+            raise InvalidValue(f"cannot be split into words: {error}") from None
     else:
         words = _sequence(value, tuple[str, ...])
     if not words or not words[0]:
-        raise Misfit("must name a program")
+        raise InvalidValue("must name a program")
     if any("\0" in word for word in words):
-        raise Misfit("must not contain NUL characters")
+        raise InvalidValue("must not contain NUL characters")
     return Command(tuple(_shell_word(word) for word in words))
 
 
@@ -120,7 +120,7 @@ def _sequence(value: object, kind: Any) -> tuple[Any, ...]:
     try:
         return tuple(structure(element, get_args(kind)[0]) for element in value)
     except ValueError as error:
-        raise Misfit(f"every item {error}") from None
+        raise InvalidValue(f"every item {error}") from None
 
 
 def _mapping(value: object, kind: Any) -> dict[Any, Any]:
@@ -132,7 +132,7 @@ def _mapping(value: object, kind: Any) -> dict[Any, Any]:
         try:
             result[structure(key, key_kind)] = structure(element, value_kind)
         except ValueError as error:
-            raise Misfit(f"{key!r}: {error}") from None
+            raise InvalidValue(f"{key!r}: {error}") from None
     return result
 
 
@@ -140,7 +140,7 @@ def _enum(value: object, kind: type[enum.Enum]) -> enum.Enum:
     for member in kind:
         if value is member or value == member.value:
             return member
-    raise Misfit(f"must be one of {', '.join(repr(member.value) for member in kind)}")
+    raise InvalidValue(f"must be one of {', '.join(repr(member.value) for member in kind)}")
 
 
 def _union(value: object, kind: Any) -> Any:
@@ -153,7 +153,7 @@ def _union(value: object, kind: Any) -> Any:
                 return structure(value, member)
             except ValueError as error:
                 reasons.append(str(error))
-    raise Misfit(reasons[0] if len(reasons) == 1 else f"fits no type allowed here: {'; '.join(reasons)}")
+    raise InvalidValue(reasons[0] if len(reasons) == 1 else f"fits no type allowed here: {'; '.join(reasons)}")
 
 
 def _class(value: object, kind: Any) -> type:
@@ -162,7 +162,7 @@ def _class(value: object, kind: Any) -> type:
     if not isinstance(found, type):
         raise WrongType("must be a class or the dotted name of one")
     if not issubclass(found, base):
-        raise Misfit(f"must be a subclass of {base.__name__}")
+        raise InvalidValue(f"must be a subclass of {base.__name__}")
     return found
 
 
@@ -196,7 +196,7 @@ _HOOKS: dict[Any, Callable[[object, Any], Any]] = {
 
 
 def structure(value: object, kind: Any) -> Any:
-    """The value as that type. Raises Misfit with a text that says what it must be.
+    """The value as that type. Raises InvalidValue with a text that says what it must be.
 
     `kind` is str, bool, int, float, Memory, Command, Any, an enum, a class (of which the value must be an
     instance), `X | None` and other unions, `tuple[X, ...]`, `Mapping[X, Y]`, `type[X]` (also given by its

@@ -21,7 +21,7 @@ from collections import abc
 from typing import Any
 
 from gateway.config.option_fields import Bool, Field, Float, Integer, Mapping, Select, String
-from gateway.config.structure import Misfit, WrongType, shown
+from gateway.config.structure import InvalidValue, WrongType, shown
 from gateway.errors import InvalidRequest
 from gateway.models import User
 
@@ -85,7 +85,7 @@ class Options:
             raise WrongType("Options takes fields: String, Bool, Integer, Float, Select or Mapping")
         names = [field.field for field in fields]
         if len(names) != len(set(names)):
-            raise Misfit(f"two fields of the options have one name, got {', '.join(names)}")
+            raise InvalidValue(f"two fields of the options have one name, got {', '.join(names)}")
         self.fields = fields
         self.handler = handler
 

@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from gateway.errors import GatewayError, StartError
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class ReloadingContext:
@@ -37,9 +38,9 @@ class ReloadingContext:
             try:
                 self._context = self._make()
             except (GatewayError, OSError, ssl.SSLError, ValueError) as error:
-                log.error("certificate not reloaded", files=self._paths, error=str(error))  # noqa: TRY400
+                _log.error("certificate not reloaded", files=self._paths, error=str(error))
             else:
-                log.info("certificate reloaded", files=self._paths)
+                _log.info("certificate reloaded", files=self._paths)
         return self._context
 
     def _look(self) -> list[tuple[int, int, int] | None]:
@@ -108,3 +109,13 @@ def _read(option: str, path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise StartError(f"{option}: cannot read {os.fspath(path)}: {error.strerror}.") from error
+
+
+def reloading_context(cert_path: str, key_path: str) -> ReloadingContext | None:
+    """The TLS of the public port from these files, as they are renewed; None without a certificate.
+
+    Raises `StartError` as `server_context` does.
+    """
+    if not cert_path:
+        return None
+    return ReloadingContext(partial(server_context, cert_path, key_path), cert_path, key_path)

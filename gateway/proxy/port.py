@@ -76,11 +76,10 @@ async def serve_public(
     before, which decides what they may ask for. Connections from `trusted_proxies` (addresses, networks, or `unix`)
     must begin with a PROXY protocol header. `dialer` says which addresses of schedulers are connected to; without it
     all are. `farewell(name)` is what clients of a cluster that has ended are told, None for any other name.
-    `missed(reason)` is called when somebody may have spoken in vain: a connection was turned away.
-    `task_status` gets the `PublicPort`.
+    `missed(reason)` is called when somebody may have spoken in vain: a connection was turned away. `task_status` gets
+    the `PublicPort`.
 
-    When cancelled, no more connections are taken, open ones have `limits.shutdown_grace` seconds to end by
-    themselves, and then are closed.
+    When cancelled, no more are taken, open ones have `limits.shutdown_grace` seconds to end, and then are closed.
     """
     log = RateLimitedLog()
     service = Service(

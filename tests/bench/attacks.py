@@ -30,6 +30,7 @@ from pathlib import Path
 import httpcore
 import trio
 from attrs import frozen
+from tests.proxy_peers import connect, gateways_tls
 
 from tests.attacks.attacked import CLUSTERS, JSON, heartbeat_body
 from tests.attacks.http2_peer import (
@@ -49,7 +50,6 @@ from tests.attacks.test_http1_floods import FLOODS as BROWSER_FLOODS
 from tests.attacks.test_http2_floods import FLOODS
 from tests.bench.api_gateways import JOB, resident_mib
 from tests.e2e.house import House, open_gateway
-from tests.proxy_peers import connect, gateways_tls
 
 #: Where they come from.
 STRANGERS = "127.0.0.2"

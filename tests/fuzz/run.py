@@ -24,8 +24,6 @@ import atheris
 import hpack
 from trio.testing import MockClock
 
-from tests.support.proxy_peers import server_of
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -57,11 +55,11 @@ with atheris.instrument_imports(
     from gateway.proxy.limits import PortLimits
     from gateway.web import http2_frames
     from gateway.web.router import Handler
-    from gateway.web.server import PROVOKED
+    from gateway.web.server import PEER_PROTOCOL_ERRORS
 
 from tests.proxy.dashboard.test_headers import check_cookie_is_below  # noqa: E402
 from tests.support.hellos import openssl_hello, recorded  # noqa: E402
-from tests.support.proxy_peers import NegotiatedStream  # noqa: E402
+from tests.support.proxy_peers import NegotiatedStream, server_of  # noqa: E402
 from tests.web.test_fast_parser import GET, POST, check_against_h11  # noqa: E402
 
 Parser = Callable[[bytes], Any]
@@ -136,7 +134,9 @@ async def watched(scope: Any, receive: Any, send: Any) -> None:
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
-        if not isinstance(error, PROVOKED):  # those are the peer's, and the server lets them end the exchange
+        if not isinstance(
+            error, PEER_PROTOCOL_ERRORS
+        ):  # those are the peer's, and the server lets them end the exchange
             faults.append(error)
         raise
 
@@ -200,13 +200,13 @@ def converse(data: bytes, serve: Any, given: int = 0) -> None:
 
 async def exchange(said: bytes, serve: Any) -> None:
     client, server = socket.socketpair()
-    door = HttpHandler(serve, None, PortLimits(), RateLimitedLog())
+    handler = HttpHandler(serve, None, PortLimits(), RateLimitedLog())
     with trio.fail_after(10), client:
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             client.send(said)
         client.shutdown(socket.SHUT_WR)
-        await door.serve(server, Admission(PortLimits()).enter("fuzz"), "192.0.2.1", tls=False)
+        await handler.serve(server, Admission(PortLimits()).enter("fuzz"), "192.0.2.1", tls=False)
 
 
 def simple(data: bytes) -> None:

@@ -46,7 +46,7 @@ from gateway.models import JobId, JobReport, JobState, Role
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 @frozen(kw_only=True)
@@ -153,7 +153,7 @@ class LocalDriver:
         async with self._removals.held(cluster.username):
             problems = await trio.to_thread.run_sync(remove, limiter=self._removing)
         for problem in problems:
-            log.warning("a part of a cluster's folder could not be removed", cluster=cluster.name, problem=problem)
+            _log.warning("a part of a cluster's folder could not be removed", cluster=cluster.name, problem=problem)
         self._followed.ends.pop(cluster.name, None)
         self._secrets.pop(cluster.name, None)
 

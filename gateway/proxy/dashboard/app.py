@@ -36,7 +36,7 @@ from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.routes import Address, Route, Routes
 from gateway.proxy.sockets import expect_life
 
-log = RateLimitedLog()  # a log that strangers cannot flood
+_log = RateLimitedLog()  # a log that strangers cannot flood
 
 #: Websocket codes that exist only in software, never on the wire (RFC 6455, 7.4.1).
 _UNSENDABLE = frozenset((1005, 1006, 1015))
@@ -83,7 +83,7 @@ class Dashboard:
         try:
             if has_passed(request.headers, self._via):
                 # A cluster's dashboard that leads back here by way of another server, once for each part of the path.
-                log.warning("a dashboard leads back to this gateway", cluster=request.cluster)
+                _log.warning("a dashboard leads back to this gateway", cluster=request.cluster)
                 raise _Refusal(508, pages.dashboard_elsewhere(request.cluster))
             address = self._routes.dashboard(request.cluster)
             if address is None:
@@ -106,10 +106,10 @@ class Dashboard:
         try:
             stream = await self._dialer.connect(request.cluster, address, self._limits.connect_timeout)
         except RefusedDestination as error:
-            log.warning("a dashboard's address is not connected to", cluster=request.cluster, reason=str(error))
+            _log.warning("a dashboard's address is not connected to", cluster=request.cluster, reason=str(error))
             raise _Refusal(502, pages.dashboard_elsewhere(request.cluster)) from None
         except OSError as error:
-            log.info("dashboard does not answer", cluster=request.cluster, error=str(error))
+            _log.info("dashboard does not answer", cluster=request.cluster, error=str(error))
             self._routes.refused(request.cluster)
             raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
         expect_life(stream.socket, self._limits.dead_peer_timeout)
@@ -171,7 +171,7 @@ class Dashboard:
         except trio.TooSlowError:
             raise _Refusal(504, pages.dashboard_slow(request.cluster)) from None
         except UpstreamError as error:
-            log.info("dashboard failed", cluster=request.cluster, error=str(error))
+            _log.info("dashboard failed", cluster=request.cluster, error=str(error))
             raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
         assert isinstance(head, h11.Response)
         framed = header(head.headers, b"transfer-encoding") is None
@@ -183,7 +183,7 @@ class Dashboard:
                 await send({"type": "http.response.body", "body": bytes(event.data), "more_body": True})
         except UpstreamError as error:
             # Returning with the body unfinished makes the server cut the connection: the browser learns of it.
-            log.info("dashboard broke off an answer", cluster=request.cluster, error=str(error))
+            _log.info("dashboard broke off an answer", cluster=request.cluster, error=str(error))
             return None
         return {"type": "http.response.body", "body": b"", "more_body": False}
 
@@ -202,7 +202,7 @@ class Dashboard:
             except trio.TooSlowError:
                 raise _Refusal(504, pages.dashboard_slow(request.cluster)) from None
             except (UpstreamError, UnicodeError, h11.LocalProtocolError) as error:
-                log.info("dashboard failed", cluster=request.cluster, error=str(error))
+                _log.info("dashboard failed", cluster=request.cluster, error=str(error))
                 raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
             passed = response_headers(
                 answer.extra_headers if isinstance(answer, AcceptConnection) else answer.headers,
@@ -251,7 +251,7 @@ async def _dashboard_to_browser(exchange: WebsocketExchange, send: Send, cluster
             await send({"type": "websocket.send", kind: piece.data, **more})
         code, reason = piece.code, piece.reason
     except UpstreamError as error:
-        log.info("dashboard's websocket ended", cluster=cluster, error=str(error))
+        _log.info("dashboard's websocket ended", cluster=cluster, error=str(error))
         code, reason = _GOING_AWAY, "the dashboard is gone"
     return {"type": "websocket.close", "code": _NORMAL if code in _UNSENDABLE else code, "reason": reason or ""}
 

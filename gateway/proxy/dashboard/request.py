@@ -11,7 +11,7 @@ from gateway.log import RateLimitedLog
 from gateway.proxy.dashboard.headers import Headers, Origin, header
 from gateway.proxy.dashboard.upstream import HttpExchange
 
-log = RateLimitedLog()
+_log = RateLimitedLog()
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -86,7 +86,7 @@ class RequestBody:
                     self.paused = True
                     break
         except h11.LocalProtocolError as error:
-            log.info("request cannot be passed on", error=str(error))  # a body that is not as long as was said
+            _log.info("request cannot be passed on", error=str(error))  # a body that is not as long as was said
         scope.cancel()
 
 
