@@ -112,7 +112,7 @@ def _read(option: str, path: str | os.PathLike[str]) -> bytes:
 
 
 def reloading_context(cert_path: str, key_path: str) -> ReloadingContext | None:
-    """The TLS of the public port from these files, as they are renewed; None without a certificate.
+    """Make the TLS settings of the public port from these files, as they are renewed; None without a certificate.
 
     Raises `StartError` as `server_context` does.
     """
