@@ -41,6 +41,7 @@ PURE = {
     "web": "fast_parser http2_frames request_origin",
     "proxy": "admission client_hello comm_messages destinations limits proxy_protocol routes",
     "proxy.dashboard": "headers pages",
+    "proxy.relay": "turn_policy",
 }
 
 #: What pure modules do without.

@@ -20,7 +20,8 @@ class ReloadingContext:
     """Gives the TLS context for a new connection; makes it anew when one of the files has changed.
 
     `make` reads the files. When it fails (half-written files, a key that does not fit), the earlier context
-    stays in use, the log says why, and the next change is awaited. The first failure is the caller's.
+    stays in use, the log says why, and the next change is awaited. The first failure is the caller's: what `make`
+    raises then.
     """
 
     def __init__(self, make: Callable[[], ssl.SSLContext], *paths: str) -> None:
@@ -30,7 +31,7 @@ class ReloadingContext:
         self._context = make()
 
     def __call__(self) -> ssl.SSLContext:
-        """The context to use now: a look at the files costs two stat(2), which is nothing beside a handshake."""
+        """Return the context to use now. A look at the files costs two stat(2), which is nothing beside a handshake."""
         seen = self._look()
         if seen != self._seen:
             self._seen = seen
@@ -55,7 +56,7 @@ class ReloadingContext:
 
 
 def server_context(cert_path: str | os.PathLike[str], key_path: str | os.PathLike[str]) -> ssl.SSLContext:
-    """The TLS of the public port: 1.2 or newer, forward secret, HTTP/2 and HTTP/1.1.
+    """Make the TLS settings of the public port: 1.2 or newer, forward secret, HTTP/2 and HTTP/1.1.
 
     `cert_path` is a PEM file with the server's certificate and those of its
     intermediate authorities, `key_path` one with its private key. Raises
@@ -111,7 +112,7 @@ def _read(option: str, path: str | os.PathLike[str]) -> bytes:
 
 
 def reloading_context(cert_path: str, key_path: str) -> ReloadingContext | None:
-    """The TLS of the public port from these files, as they are renewed; None without a certificate.
+    """Make the TLS settings of the public port from these files, as they are renewed; None without a certificate.
 
     Raises `StartError` as `server_context` does.
     """

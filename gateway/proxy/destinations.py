@@ -23,8 +23,9 @@ _OPTION = "c.Proxy.scheduler_networks"
 
 
 class Destinations:
-    """Decides. `is_here(address)` says whether an address is one of this host's; it may raise OSError.
+    """Decides to which addresses the gateway connects.
 
+    `is_here(address)` says whether an address is one of this host's; it may raise OSError.
     `listeners` are our own (an address in digits and a port), `jobs_here()` is True while jobs may run on this host,
     and `networks` are those of `c.Proxy.scheduler_networks`.
     """
@@ -43,7 +44,10 @@ class Destinations:
         self._jobs_here = jobs_here
 
     def refusal(self, host: str, port: int) -> str:
-        """Why nothing is connected to this address (in digits) and port; empty when it may be."""
+        """Return why nothing is connected to this address and port, or an empty text when it may be.
+
+        Raises `ValueError` for a host that is no address in digits.
+        """
         address = _reached_by(_plain(ip_address(host)))
         if address.is_multicast or address == IPv4Address("255.255.255.255"):
             return f"{host} is not the address of a host"

@@ -32,7 +32,7 @@ _SYSTEMD_FIRST = 3  # sd_listen_fds(3)
 
 
 async def open_listeners(address: str) -> list[socket.socket]:
-    """Listen at `address`; raises `StartError` with the reason. Port 0 takes a free port."""
+    """Listen at `address`, written as above; port 0 takes a free one. Raises `StartError` with the reason."""
     try:
         if address.startswith("fd://"):
             return [_inherited(int(address.removeprefix("fd://")))]

@@ -37,9 +37,10 @@ class Routes:
         self._on_refused: list[Callable[[str], None]] = []
 
     def add(self, name: str, scheduler: str, dashboard: str = "") -> None:
-        """Lead to these addresses (`tls://host:port`; `http://host:port` or "") from now on; raises `ValueError`.
+        """Lead to these addresses from now on: `tls://host:port`, and `http://host:port` or an empty text.
 
         Saying the same again changes nothing. Other addresses end the connections to the earlier ones.
+        Raises `ValueError`, and changes nothing, when one is no such address.
         """
         route = Route(name, parse_url(scheduler), parse_url(dashboard) if dashboard else None)
         earlier = self._routes.get(name)
@@ -51,37 +52,24 @@ class Routes:
         """Forget a cluster and end its connections; an unknown name is fine."""
         self._gone(self._routes.pop(name, None))
 
-    def find(self, server_name: str | bytes) -> Route | None:
-        """The route that a TLS server name asks for, compared without case."""
-        if isinstance(server_name, bytes):
-            server_name = server_name.decode("ascii", "replace")
+    def find(self, server_name: str) -> Route | None:
+        """Return the route that a TLS server name asks for, compared without case; None for any other name."""
         label = server_name.lower()
         if not label.startswith(SERVER_NAME_PREFIX):
             return None
         return self._routes.get(label.removeprefix(SERVER_NAME_PREFIX))
 
-    def scheduler(self, server_name: str | bytes) -> Address | None:
-        """The scheduler's address for a TLS server name, None for a name that is no running cluster's."""
-        route = self.find(server_name)
-        return route.scheduler if route else None
-
     def dashboard(self, name: str) -> Address | None:
-        """The address of a cluster's dashboard, None when the cluster is unknown or has none."""
+        """Return the address of a cluster's dashboard, None when the cluster is unknown or has none."""
         route = self._routes.get(name)
         return route.dashboard if route else None
 
     def get(self, name: str) -> Route | None:
-        """The route of a cluster."""
+        """Return the route of a cluster, None for an unknown one."""
         return self._routes.get(name)
 
-    def __iter__(self) -> Iterator[Route]:
-        return iter(tuple(self._routes.values()))
-
-    def __len__(self) -> int:
-        return len(self._routes)
-
     def refused(self, name: str) -> None:
-        """Say that nobody answers at this cluster's address; for the proxy."""
+        """Tell the `on_refused` callbacks that nobody answers at this cluster's address; for the proxy."""
         for callback in tuple(self._on_refused):
             callback(name)
 

@@ -1,12 +1,11 @@
 """The dashboards of all clusters, as one ASGI application below `/clusters/{name}/`.
 
-Pages, assets and websockets are passed through as they come, in pieces, in
-both directions, websockets' messages too; whoever reads slowly holds back the
-peer and nobody else. Each
-exchange has a connection of its own to the dashboard and keeps nothing
-(upstream.py); headers.py says what may pass. Everything a user can meet when
-it fails is a page that says so. Whatever is answered here, by whomever, runs
-in a sandbox.
+Pages, assets and messages of websockets are passed through as they come, in
+pieces, in both directions; whoever reads slowly holds back the peer and nobody
+else. Each exchange has a connection of its own to the dashboard and keeps
+nothing (upstream.py, upstream_websocket.py); headers.py says what may pass.
+Everything a user can meet when it fails is a page that says so. Whatever is
+answered here, by whomever, runs in a sandbox.
 """
 
 import secrets
@@ -30,7 +29,8 @@ from gateway.proxy.dashboard.headers import (
     response_headers,
 )
 from gateway.proxy.dashboard.request import DashboardRequest, Message, Receive, RequestBody, Scope, Send
-from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError, WebsocketExchange
+from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError
+from gateway.proxy.dashboard.upstream_websocket import WebsocketExchange
 from gateway.proxy.dialer import Dialer, RefusedDestination
 from gateway.proxy.limits import PortLimits
 from gateway.proxy.memory_budget import MemoryBudget
@@ -57,7 +57,7 @@ class Dashboard:
     """The ASGI application (http and websocket) for paths `/clusters/{name}[/...]`, without the site's prefix.
 
     `scope["root_path"]` is that prefix. `dialer` says which addresses are connected to; without it all are. `budget`
-    is what all of it may hold.
+    is what all of it may hold. It raises nothing of its own: what fails is answered with a page.
 
     Websockets are accepted with `pieces`: their messages come and go in pieces, all but the last one with `more`
     (web/hypercorn_patches.py).
@@ -78,7 +78,7 @@ class Dashboard:
         self._limits = limits or PortLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one exchange."""
+        """Serve one request or websocket (ASGI)."""
         send = with_headers(send, SANDBOX)
         request = DashboardRequest(scope, self._via)
         try:

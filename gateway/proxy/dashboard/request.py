@@ -50,12 +50,12 @@ class DashboardRequest:
         )
 
     def is_chunked(self) -> bool:
-        """Whether the body, if there is one, comes without a length that holds."""
+        """Return whether the body, if there is one, comes without a length that holds."""
         chunks, length = (header(self.headers, name) for name in (b"transfer-encoding", b"content-length"))
         return chunks is not None or length is None
 
     def has_body(self, first: Message) -> bool:
-        """Whether a body follows; `first` is the first message received. HTTP/2 needs no header to say so."""
+        """Return whether a body follows; `first` is the first message received. HTTP/2 needs no header to say so."""
         if self.http_version >= "2":
             return bool(first.get("body")) or _more(first)
         return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
@@ -71,7 +71,7 @@ class RequestBody:
         self.paused = False
 
     async def send(self, message: Message, scope: trio.CancelScope) -> None:
-        """Pass it on as it arrives; then wait for a browser that goes away, and end the exchange."""
+        """Pass it on as it arrives, from its first `message` on; then cancel `scope` when the browser goes away."""
         try:
             while message["type"] == "http.request":
                 if message.get("body"):
