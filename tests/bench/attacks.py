@@ -49,7 +49,7 @@ from tests.attacks.test_http1_floods import FLOODS as BROWSER_FLOODS
 from tests.attacks.test_http2_floods import FLOODS
 from tests.bench.api_gateways import JOB, resident_mib
 from tests.e2e.house import House, open_gateway
-from tests.proxy_peers import connect, gateways_tls
+from tests.support.proxy_peers import connect, gateways_tls
 
 #: Where they come from.
 STRANGERS = "127.0.0.2"
