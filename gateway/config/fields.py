@@ -333,15 +333,6 @@ def dump(instance: object) -> dict[str, Any]:
     return {name: _plain(getattr(instance, name)) for name, field in fields if not setting_of(field).retired}
 
 
-def restore(cls: type[T], data: Mapping[str, object]) -> T:
-    """An instance from what `dump` gave; options that are not known (any more) are left out.
-
-    Raises SettingErrors when a value is not allowed (any more).
-    """
-    known = {name: value for name, value in data.items() if name in settings_of(cls)}
-    return with_overrides(cls(), known)
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_plain(key): _plain(item) for key, item in value.items()}

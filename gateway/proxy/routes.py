@@ -74,11 +74,6 @@ class Routes:
             return None
         return self._routes.get(label.removeprefix(SERVER_NAME_PREFIX))
 
-    def scheduler(self, server_name: str | bytes) -> Address | None:
-        """The scheduler's address for a TLS server name, None for a name that is no running cluster's."""
-        route = self.find(server_name)
-        return route.scheduler if route else None
-
     def dashboard(self, name: str) -> Address | None:
         """The address of a cluster's dashboard, None when the cluster is unknown or has none."""
         route = self._routes.get(name)
@@ -87,12 +82,6 @@ class Routes:
     def get(self, name: str) -> Route | None:
         """The route of a cluster."""
         return self._routes.get(name)
-
-    def __iter__(self) -> Iterator[Route]:
-        return iter(tuple(self._routes.values()))
-
-    def __len__(self) -> int:
-        return len(self._routes)
 
     def refused(self, name: str) -> None:
         """Say that nobody answers at this cluster's address; for the proxy."""

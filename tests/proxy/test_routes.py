@@ -10,21 +10,19 @@ from gateway.proxy.routes import Route, Routes, parse_address
 def test_look_up_by_server_name_without_case() -> None:
     routes = Routes()
     routes.add("abc", "tls://10.0.0.1:8786", "http://10.0.0.1:8787")
-    assert routes.scheduler("daskgateway-abc") == ("10.0.0.1", 8786)
-    assert routes.scheduler(b"DASKGATEWAY-ABC") == ("10.0.0.1", 8786)
+    route = Route("abc", ("10.0.0.1", 8786), ("10.0.0.1", 8787))
+    assert routes.find("daskgateway-abc") == routes.find(b"DASKGATEWAY-ABC") == route
     assert routes.dashboard("abc") == ("10.0.0.1", 8787)
     for other in ("abc", "daskgateway-", "daskgateway-abcd", "", b"\xff"):
-        assert routes.scheduler(other) is None
+        assert routes.find(other) is None
     assert routes.dashboard("abcd") is None
-    assert routes.get("abc") == Route("abc", ("10.0.0.1", 8786), ("10.0.0.1", 8787))
-    assert list(routes) == [routes.get("abc")]
-    assert len(routes) == 1
+    assert routes.get("abc") == route
 
 
 def test_a_cluster_without_dashboard() -> None:
     routes = Routes()
     routes.add("abc", "tls://[::1]:8786")
-    assert routes.scheduler("daskgateway-abc") == ("::1", 8786)
+    assert routes.find("daskgateway-abc") == Route("abc", ("::1", 8786))
     assert routes.dashboard("abc") is None
 
 
@@ -61,7 +59,7 @@ def test_what_is_no_address(text: str) -> None:
     routes = Routes()
     with pytest.raises(ValueError, match="is not an address"):
         routes.add("abc", text)
-    assert len(routes) == 0
+    assert routes.get("abc") is None
 
 
 @given(st.text(max_size=40))
