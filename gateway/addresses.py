@@ -10,14 +10,16 @@ Schedulers say where they are as `tls://host:port` and `http://host:port`.
 import re
 from ipaddress import ip_address
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 _OTHER = re.compile(r"unix:/[^\0]{1,106}|fd://[0-9]{1,9}|systemd(:[^\s:]+)?")  # unix(7): 108 bytes, one is a NUL
 #: RFC 1123 2.1, and underscores, which some sites have.
 _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DNS_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
-#: Characters: a scheme, the longest name of a host, a port. (`urlsplit` remembers what it has been asked.)
+_URL = re.compile(
+    r"(?P<scheme>[a-z]{1,10})://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
+)
+#: Characters: a scheme, the longest name of a host, a port.
 _LONGEST_URL = 300
 
 
@@ -44,18 +46,11 @@ def parse_url(text: str, scheme: str = "") -> Address:
 
     Raises ValueError with the text and what it must be.
     """
-    wrong = f"{text[:_LONGEST_URL]!r} is not an address of the form {scheme or 'scheme'}://host:port"
-    if len(text) > _LONGEST_URL:
-        raise ValueError(wrong)
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port or 0
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        raise ValueError(wrong) from None
-    more = parts.path or parts.query or parts.fragment or parts.username or parts.password
-    printable = all(32 < ord(char) < 127 for char in parts.netloc)
-    if more or not printable or not port or not _is_host(host) or not parts.scheme or scheme not in ("", parts.scheme):
-        raise ValueError(wrong)
+    match = _URL.fullmatch(text[: _LONGEST_URL + 1])
+    port = int(match["port"]) if match else 0
+    host = (match["v6"] or match["host"]).lower() if match else ""
+    if match is None or match["scheme"] != (scheme or match["scheme"]) or not 0 < port < 65536 or not _is_host(host):
+        raise ValueError(f"{text[:_LONGEST_URL]!r} is not an address of the form {scheme or 'scheme'}://host:port")
     return Address(host, port)
 
 

@@ -41,7 +41,6 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
     """Send all log lines of at least this level (DEBUG, INFO, ...) to a stream, standard error by default."""
     stream = sys.stderr if stream is None else stream
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

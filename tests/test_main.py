@@ -18,7 +18,7 @@ from gateway.config.load import load
 from gateway.errors import StartError, innermost
 from gateway.main import _api_url, _hear_signals, run, serve
 from gateway.proxy.listeners import Ports
-from tests.e2e.house import open_gateway
+from tests.e2e.gateway_process import open_gateway
 from tests.support.fakes import fake_backend
 from tests.support.hellos import openssl_hello
 from tests.support.houses import basic, heartbeat

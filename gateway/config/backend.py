@@ -1,7 +1,6 @@
 """Options that all backends share. A backend adds its own, and `open_driver`, in a subclass.
 
-Timers of the original that polled are accepted where an event does their work
-here; their help says so.
+Timers of the original that polled are retired: an event does their work here.
 """
 
 import base64
@@ -16,7 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from gateway.config.cluster import ClusterConfig
-from gateway.config.fields import SettingError, configurable, setting
+from gateway.config.fields import SettingError, configurable, retired, setting
 from gateway.config.user_options import Options
 
 if TYPE_CHECKING:
@@ -158,20 +157,8 @@ class DBBackendBase(Backend):
         help="""Whether clusters are stopped when the gateway stops. None: the backend decides; local clusters are
         stopped, batch jobs go on and are taken back at the next start.""",
     )
-    cluster_status_period: float = setting(
-        default=30,
-        help="""Accepted for the sake of old configurations, without effect: the end of a scheduler's job is
-        heard of when the backend learns of it.""",
-        unit="seconds",
-        minimum=0,
-    )
-    worker_status_period: float = setting(
-        default=30,
-        help="""Accepted for the sake of old configurations, without effect: the end of a worker's job is heard
-        of when the backend learns of it.""",
-        unit="seconds",
-        minimum=0,
-    )
+    cluster_status_period: Any = retired("the end of a scheduler's job is heard of when the backend learns of it")
+    worker_status_period: Any = retired("the end of a worker's job is heard of when the backend learns of it")
     cluster_heartbeat_period: float = setting(
         default=15, help="Time between two heartbeats of a scheduler.", unit="seconds", minimum=0.1
     )
@@ -212,13 +199,7 @@ class DBBackendBase(Backend):
         unit="seconds",
         minimum=0,
     )
-    check_timeouts_period: float | None = setting(
-        default=None,
-        help="""Accepted for the sake of old configurations, without effect: timeouts are waited for, not looked
-        for.""",
-        unit="seconds",
-        minimum=0,
-    )
+    check_timeouts_period: Any = retired("timeouts are waited for, not looked for")
     worker_start_failure_limit: int = setting(
         default=3,
         help="A cluster fails when this many of its workers in a row have failed to start.",

@@ -144,30 +144,6 @@ SECTION_ALIASES: Mapping[str, str] = {
 }
 """Classes as the original's HPC guide calls them by mistake (`c.PBSClusterBackend`) → as they are called."""
 
-_ONE_PROCESS = "the proxy is part of this process"
-RETIRED: Mapping[tuple[str, str], str] = {
-    ("Proxy", "externally_managed"): _ONE_PROCESS,
-    ("Proxy", "proxy_status_period"): _ONE_PROCESS,
-    ("Proxy", "api_token"): f"{_ONE_PROCESS}, which needs no token to talk to itself",
-    ("Proxy", "max_events"): f"{_ONE_PROCESS} and cannot miss a change of routes",
-    ("Proxy", "gateway_url"): _ONE_PROCESS,
-    ("Proxy", "log_level"): f"{_ONE_PROCESS}; set c.DaskGateway.log_level",
-    ("DaskGateway", "config_file"): "the file is named on the command line, with -f",
-    ("DaskGateway", "show_config"): "the command is `dask-gateway-server show-config`",
-    ("DaskGateway", "show_config_json"): "the command is `dask-gateway-server show-config`",
-    ("DaskGateway", "log_format"): "log lines have one format",
-    ("DaskGateway", "log_datefmt"): "log lines have one format, with times in UTC",
-    ("DaskGateway", "logging_config"): "log lines have one format",
-}
-"""Options of the original that make no sense here → why."""
-
-IDLE: Mapping[str, str] = {
-    "check_timeouts_period": "timeouts are waited for, not looked for",
-    "cluster_status_period": "the end of a scheduler's job is heard of when the backend learns of it",
-    "worker_status_period": "the end of a worker's job is heard of when the backend learns of it",
-}
-"""Options of backends that are accepted and do nothing → why."""
-
 
 def find_class(name: str) -> object:
     """The object with this dotted name, as administrators write it. Raises ValueError with the reason."""

@@ -41,7 +41,7 @@ __all__ = [
     "is_configurable",
     "is_secret_name",
     "nearest",
-    "restore",
+    "retired",
     "setting",
     "setting_of",
     "settings_of",
@@ -84,7 +84,7 @@ class Setting:
 
     `minimum` and `maximum` include themselves. `validator` is called with a structured value and raises
     ValueError with a text like "must be ..."; `convert` returns the value's normal form (of which it is the
-    normal form again) or raises likewise. A `secret` is never printed.
+    normal form again) or raises likewise. A `secret` is never printed. `retired` is why the option does nothing.
     """
 
     help: str = ""
@@ -93,6 +93,7 @@ class Setting:
     maximum: float | None = None
     choices: tuple[Any, ...] | None = None
     secret: bool = False
+    retired: str = ""
     validator: Callable[[Any], object] | None = None
     convert: Callable[[Any], Any] | None = None
 
@@ -141,6 +142,14 @@ def setting(
         convert=convert,
     )
     return field_of(about, default if factory is None else attrs.Factory(factory))
+
+
+def retired(why: str, *, secret: bool = False) -> Any:
+    """An option that earlier configurations may set, and that does nothing: it is warned of, and stands in no manual.
+
+    `why` ends the sentence "... has no effect".
+    """
+    return field_of(Setting(help=why, retired=why, secret=secret), None)
 
 
 def field_of(about: Setting, default: Any) -> Any:
@@ -202,7 +211,7 @@ def is_secret_name(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting, retired))
 def configurable(cls: type[T]) -> type[T]:
     """Make a class (that same object) a config class. Raises TypeError for an option without help.
 
@@ -319,17 +328,9 @@ def with_overrides(instance: T, overrides: Mapping[str, object]) -> T:
 
 
 def dump(instance: object) -> dict[str, Any]:
-    """All values as JSON values, for the store; the reverse of `restore`."""
-    return {name: _plain(getattr(instance, name)) for name in settings_of(type(instance))}
-
-
-def restore(cls: type[T], data: Mapping[str, object]) -> T:
-    """An instance from what `dump` gave; options that are not known (any more) are left out.
-
-    Raises SettingErrors when a value is not allowed (any more).
-    """
-    known = {name: value for name, value in data.items() if name in settings_of(cls)}
-    return with_overrides(cls(), known)
+    """All values as JSON values, for the store; `with_overrides` takes them back."""
+    fields = settings_of(type(instance)).items()
+    return {name: _plain(getattr(instance, name)) for name, field in fields if not setting_of(field).retired}
 
 
 def _plain(value: Any) -> Any:

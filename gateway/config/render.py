@@ -115,7 +115,7 @@ def effective(config: Config) -> str:
     for part in config.parts:
         cls = type(part)
         lines.append(f"# {cls.__name__}: {_purpose(cls)}".rstrip(": "))
-        for name, field in settings_of(cls).items():
+        for name, field in _shown_settings(cls).items():
             origin = config.origins.get(f"{cls.__name__}.{name}", "default")
             value = getattr(part, name)
             if name == "environment" and isinstance(value, Mapping):
@@ -151,10 +151,15 @@ def manual() -> str:
     return "\n".join(parts)
 
 
+def _shown_settings(cls: type) -> "Mapping[str, attrs.Attribute[Any]]":
+    """The options of a class, but for those that do nothing."""
+    return {name: field for name, field in settings_of(cls).items() if not setting_of(field).retired}
+
+
 def _own_settings(cls: type) -> Iterator["attrs.Attribute[Any]"]:
     """Options that a class adds, or gives another default."""
     parents: Mapping[str, Any] = settings_of(cls.__mro__[1]) if attrs.has(cls.__mro__[1]) else {}
-    for name, field in settings_of(cls).items():
+    for name, field in _shown_settings(cls).items():
         if name not in parents or field.default != parents[name].default:
             yield field
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import attrs
 
 from gateway.config.carry import Problem, carry
-from gateway.config.compat import GONE_SECTIONS, IDLE, RETIRED, SECTION_ALIASES, find_class
+from gateway.config.compat import GONE_SECTIONS, SECTION_ALIASES, find_class
 from gateway.config.fields import (
     SettingError,
     SettingErrors,
@@ -176,18 +176,16 @@ class Resolution:
     def _check(self, given: Assignment) -> None:
         key = given.section, given.option
         cls = self._classes.get(given.section)
-        if key in RETIRED:
-            self.warnings.append(f"{given.origin}: {given.text} has no effect: {RETIRED[key]}")
-        elif cls is None and given.section in GONE_SECTIONS:
+        if cls is None and given.section in GONE_SECTIONS:
             self._wrong(given, f"there is no class {given.section!r}: {GONE_SECTIONS[given.section]}")
         elif cls is None:
             hint = nearest(given.section, [*self._classes, *SECTION_ALIASES])
             self._wrong(given, f"there is no class {given.section!r}{hint}")
         elif given.option not in settings_of(cls):
             self._wrong(given, f"{cls.__name__} has no option {given.option!r}{self._hint(cls, given.option)}")
+        elif why := setting_of(settings_of(cls)[given.option]).retired:
+            self.warnings.append(f"{given.origin}: {given.text} has no effect: {why}")
         else:
-            if given.option in IDLE:
-                self.warnings.append(f"{given.origin}: {given.text} has no effect: {IDLE[given.option]}")
             try:
                 self._values[key] = _structured(given.value, settings_of(cls)[given.option])
             except SettingError as error:

@@ -2,13 +2,15 @@
 
 import re
 from ipaddress import ip_network
+from typing import Any
 
 from gateway.addresses import check_listener
 from gateway.config.backend import DBBackendBase
-from gateway.config.fields import Memory, SettingError, configurable, setting
+from gateway.config.fields import Memory, SettingError, configurable, retired, setting
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 
+_ONE_PROCESS = "the proxy is part of this process"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -80,6 +82,13 @@ class DaskGateway:
     log_level: int | str = setting(
         default="INFO", help=f"What is logged at least: {', '.join(LOG_LEVELS)}.", convert=_log_level
     )
+
+    config_file: Any = retired("the file is named on the command line, with -f")
+    show_config: Any = retired("the command is `dask-gateway-server show-config`")
+    show_config_json: Any = retired("the command is `dask-gateway-server show-config`")
+    log_format: Any = retired("log lines have one format")
+    log_datefmt: Any = retired("log lines have one format, with times in UTC")
+    logging_config: Any = retired("log lines have one format")
 
 
 @configurable
@@ -197,6 +206,13 @@ class Proxy:
     shutdown_grace: float = setting(
         default=5.0, minimum=0.0, unit="seconds", help="When the server stops, open connections have so long to end."
     )
+
+    externally_managed: Any = retired(_ONE_PROCESS)
+    proxy_status_period: Any = retired(_ONE_PROCESS)
+    api_token: Any = retired(f"{_ONE_PROCESS}, which needs no token to talk to itself", secret=True)
+    max_events: Any = retired(f"{_ONE_PROCESS} and cannot miss a change of routes")
+    gateway_url: Any = retired(_ONE_PROCESS)
+    log_level: Any = retired(f"{_ONE_PROCESS}; set c.DaskGateway.log_level")
 
     def __attrs_post_init__(self) -> None:
         """Refuse half of a key pair."""

@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote
 import orjson
 from attrs import frozen
 
-from gateway.errors import BadRequest, Forbidden, GatewayError, Misdirected, TooLarge, TryAgainLater
+from gateway.errors import Forbidden, GatewayError, Misdirected, TryAgainLater
 from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, owner_at
@@ -179,20 +179,6 @@ def header(scope: Scope, name: bytes) -> str:
         if key.lower() == name:
             return str(value.decode("latin-1"))
     return ""
-
-
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises `TooLarge` beyond `limit` bytes and `BadRequest` when the peer leaves in the middle."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("The request ended before its body did")
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise TooLarge(f"The request body is larger than {limit} bytes")
-        if not message.get("more_body", False):
-            return bytes(body)
 
 
 def with_bodies_of(app: App, budget: MemoryBudget, size: int) -> App:

@@ -38,6 +38,8 @@ from gateway.web.router import HOLDING, KNOWN, App, Handler, Message, Receive, S
 
 _log = logging.getLogger("hypercorn.error")
 
+#: Seconds that an idle connection is kept.
+KEEP_ALIVE = 75.0
 #: Bytes of a request's target and headers.
 HEAD_LIMIT = 64 * 1024
 #: Bytes that are reserved for a large one: as it came, and taken apart.
@@ -55,25 +57,20 @@ class HttpServer:
         app: App,
         *,
         route: Callable[[Scope], Handler] | None = None,
-        keep_alive: float = 75.0,
-        read_timeout: int | None = None,
         head_timeout: float,
         websocket_message_size: int,
         budget: MemoryBudget | None = None,
     ) -> None:
-        """`keep_alive` is how many seconds an idle connection is kept; `read_timeout` how long a pause may be.
-
-        `head_timeout` bounds the seconds from a request's first byte to the end of its head,
+        """`head_timeout` bounds the seconds from a request's first byte to the end of its head,
         `websocket_message_size` the bytes of one message.
         `budget` is what all connections may hold. `route`, if the app has one, finds the handlers that are fast.
         """
         config = Config()
         config.errorlog = _log
         config.include_server_header = False
-        config.keep_alive_timeout = keep_alive
+        config.keep_alive_timeout = KEEP_ALIVE
         config.keep_alive_max_requests = 1_000_000  # a dashboard or a poller may stay as long as it likes
         config.h11_max_incomplete_size = HEAD_LIMIT
-        config.read_timeout = read_timeout
         config.websocket_max_message_size = websocket_message_size
         config.max_app_queue_size = 1  # of messages, each of which may be as large as that
         config.websocket_ping_interval = 30.0
@@ -84,7 +81,7 @@ class HttpServer:
         self._memory = budget or MemoryBudget()
         self._state = ConnectionState(LifespanState())
         self._shared_budget = SharedBudget()
-        self._simple = SimpleHttp(route, self._memory, keep_alive=keep_alive) if route else None
+        self._simple = SimpleHttp(route, self._memory, keep_alive=KEEP_ALIVE) if route else None
 
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""

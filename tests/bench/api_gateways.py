@@ -29,7 +29,7 @@ from pathlib import Path
 import httpcore
 from attrs import frozen
 
-from tests.e2e.house import open_gateway
+from tests.e2e.gateway_process import open_gateway
 
 #: The commands of above, for somebody who has no original.
 HOW_TO_GET = "\n".join(line for line in (__doc__ or "").splitlines() if line.startswith("    "))

@@ -30,7 +30,6 @@ from pathlib import Path
 import httpcore
 import trio
 from attrs import frozen
-from tests.proxy_peers import connect, gateways_tls
 
 from tests.attacks.attacked import CLUSTERS, JSON, heartbeat_body
 from tests.attacks.http2_peer import (
@@ -49,7 +48,8 @@ from tests.attacks.test_hostile_dashboards import EMPTY, FIRST, MANY, PONG, WAIT
 from tests.attacks.test_http1_floods import FLOODS as BROWSER_FLOODS
 from tests.attacks.test_http2_floods import FLOODS
 from tests.bench.api_gateways import JOB, resident_mib
-from tests.e2e.house import House, open_gateway
+from tests.e2e.gateway_process import GatewayProcess, open_gateway
+from tests.support.proxy_peers import connect, gateways_tls
 
 #: Where they come from.
 STRANGERS = "127.0.0.2"
@@ -262,7 +262,7 @@ class Outcome:
     memory: float
 
 
-def watch(house: House, client: ssl.SSLContext, progress: Path, seconds: float) -> Outcome:
+def watch(house: GatewayProcess, client: ssl.SSLContext, progress: Path, seconds: float) -> Outcome:
     """Ask ten times a second, for so long."""
     basic = [("Authorization", "Basic " + b64encode(b"bob:").decode())]
     begin, before = time.monotonic(), progress.stat().st_size
@@ -278,7 +278,7 @@ def watch(house: House, client: ssl.SSLContext, progress: Path, seconds: float) 
     return Outcome(slowest, tasks, memory)
 
 
-def hostile_cluster(house: House, client: ssl.SSLContext, folder: Path) -> tuple[str, str]:
+def hostile_cluster(house: GatewayProcess, client: ssl.SSLContext, folder: Path) -> tuple[str, str]:
     """The attacker's cluster, and its token."""
     basic = ("Authorization", "Basic " + b64encode(b"mallory:").decode())
     with httpcore.ConnectionPool(ssl_context=client) as pool:

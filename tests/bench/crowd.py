@@ -37,7 +37,7 @@ from gateway.store.keys import new_key
 from gateway.store.writer import open_store
 from tests.bench.api_gateways import cpu_seconds, resident_mib
 from tests.bench.crowd_backend import job_ids
-from tests.e2e.house import House, open_gateway
+from tests.e2e.gateway_process import GatewayProcess, open_gateway
 
 WORKERS = 10
 CLUSTERS_OF_A_USER = 20
@@ -243,7 +243,7 @@ def probe(url: str, clusters: list[tuple[str, str]], seconds: float, period: flo
 
 
 @contextmanager
-def crowded_gateway(count: int, directory: Path) -> Iterator[House]:
+def crowded_gateway(count: int, directory: Path) -> Iterator[GatewayProcess]:
     """A gateway that has taken `count` clusters back; prints what that took."""
     key = new_key()
     begin = time.monotonic()

@@ -180,15 +180,6 @@ def test_options_may_depend_on_the_user(config: Load) -> None:
     loaded.backend.cluster_options(User("alice")).close()
 
 
-def test_retired_options_warn(config: Load, tmp_path: Path) -> None:
-    loaded = config("c.Proxy.externally_managed = True\nc.Proxy.log_level = 'warn'\n")
-    assert loaded.warnings[1:] == (
-        f"{tmp_path}/config.py:1: c.Proxy.externally_managed has no effect: the proxy is part of this process",
-        f"{tmp_path}/config.py:2: c.Proxy.log_level has no effect: the proxy is part of this process;"
-        " set c.DaskGateway.log_level",
-    )
-
-
 # Classes of the site's own
 
 
@@ -529,12 +520,6 @@ def test_a_package_that_is_not_here(mistakes: Mistakes, monkeypatch: pytest.Monk
     (line,) = mistakes("\nfrom aiohttp import web\n")
     assert line.startswith("config.py:2: ModuleNotFoundError: ")
     assert "raise `dask_gateway_server.auth.unauthorized(...)` instead of web.HTTPUnauthorized" in line
-
-
-@pytest.mark.parametrize("option", ["check_timeouts_period", "cluster_status_period", "worker_status_period"])
-def test_options_of_backends_that_do_nothing_are_warned_of(config: Load, option: str) -> None:
-    (_, warning) = config(f"c.DBBackendBase.{option} = 5\n").warnings
-    assert f"c.DBBackendBase.{option} has no effect: " in warning
 
 
 def test_get_config_takes_nothing(mistakes: Mistakes) -> None:

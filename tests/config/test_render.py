@@ -10,7 +10,7 @@ import pytest
 import gateway
 from gateway.config.backend import Backend
 from gateway.config.cluster import ClusterConfig
-from gateway.config.fields import Memory, settings_of
+from gateway.config.fields import Memory, setting_of, settings_of
 from gateway.config.load import load
 from gateway.config.registry import builtin_classes
 from gateway.config.render import effective, generated_file, manual, render_value
@@ -50,8 +50,10 @@ def test_the_generated_file_has_every_option_with_its_help() -> None:
     text = generated_file()
     for name, cls in builtin_classes().items():
         assert f"\n## {name}\n" in text
-        for option in settings_of(cls):
-            assert any(f".\n# c.{base.__name__}.{option} = " in text.replace(")\n", ".\n") for base in cls.__mro__)
+        for option, field in settings_of(cls).items():
+            lines = [f".\n# c.{base.__name__}.{option} = " for base in cls.__mro__]
+            shown = any(line in text.replace(")\n", ".\n") for line in lines)
+            assert shown == (not setting_of(field).retired)
     assert "\n## Memory of one worker. (bytes, at least 1)\n# c.ClusterConfig.worker_memory = '2 G'\n" in text
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.e2e.house import open_gateway
+from tests.e2e.gateway_process import open_gateway
 from tests.proxy.test_malformed import MALFORMED
 
 

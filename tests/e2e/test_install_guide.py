@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve, frozen
 
-from tests.e2e.house import open_notify_socket, wait_ready
+from tests.e2e.gateway_process import open_notify_socket, wait_ready
 from tests.slurm.real import ensure_slurm, needs_slurm, queue
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(900)]

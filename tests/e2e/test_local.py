@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.e2e.house import ClientFailed, open_gateway
+from tests.e2e.gateway_process import ClientFailed, open_gateway
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import ClientFailed, open_gateway
+from tests.e2e.gateway_process import ClientFailed, open_gateway
 from tests.e2e.test_edges import processes_below
 from tests.support.users import ensure_users, is_root
 

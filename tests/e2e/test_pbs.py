@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import ClientFailed, open_gateway, schedulers_here
+from tests.e2e.gateway_process import ClientFailed, open_gateway, schedulers_here
 from tests.e2e.test_slurm import (
     compute,
     connect_fails,

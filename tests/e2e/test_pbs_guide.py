@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import open_gateway, schedulers_here
+from tests.e2e.gateway_process import open_gateway, schedulers_here
 from tests.e2e.test_pbs import walkthrough
 from tests.pbs.simulation import Simulation
 from tests.slurm.real import allow_dask, folder_of_dask, installation

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.house import open_gateway
+from tests.e2e.gateway_process import open_gateway
 
 
 @pytest.fixture(scope="module")

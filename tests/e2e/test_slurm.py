@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.house import open_gateway
+from tests.e2e.gateway_process import open_gateway
 from tests.slurm.real import allow_dask, ensure_slurm, folder_of_dask, installation, needs_slurm
 from tests.support import original_guide
 

@@ -9,8 +9,8 @@ from gateway.proxy.admission import Admission, Crowd, Guest, group_of
 from gateway.proxy.limits import PortLimits
 
 
-class House:
-    """A port's guests, and who had to go."""
+class WatchedAdmission:
+    """What decides who may stay at a port, and who had to go."""
 
     def __init__(self, **limits: int) -> None:
         self.gone: list[Guest] = []
@@ -52,7 +52,7 @@ def test_a_group_is_an_address_or_an_ipv6_network() -> None:
 
 
 def test_the_oldest_silent_one_of_the_address_that_has_most_goes() -> None:
-    house = House(max_undecided=5)
+    house = WatchedAdmission(max_undecided=5)
     other = house.silent("b")
     first, second = house.silent("a"), house.silent("a")
     house.silent("b")
@@ -69,11 +69,11 @@ def test_the_oldest_silent_one_of_the_address_that_has_most_goes() -> None:
 
 
 def test_all_of_an_ipv6_network_count_together() -> None:
-    house = House(max_undecided=4)
+    house = WatchedAdmission(max_undecided=4)
     house.silent("192.0.2.1")
     first = [house.silent(f"2001:db8::{number:x}") for number in range(20)]
     assert house.gone == first[:17]
-    limited = House(max_connections_per_address=2)
+    limited = WatchedAdmission(max_connections_per_address=2)
     one = limited.silent("2001:db8::1")
     limited.known("2001:db8::2")
     limited.silent("2001:db8::3")
@@ -81,7 +81,7 @@ def test_all_of_an_ipv6_network_count_together() -> None:
 
 
 def test_an_address_that_has_too_many_makes_room_for_itself() -> None:
-    house = House(max_connections_per_address=3)
+    house = WatchedAdmission(max_connections_per_address=3)
     other, busy, known = house.silent("b"), house.busy("a"), house.known("a")
     idle = house.idle("a")
     again = house.idle("a")
@@ -98,7 +98,7 @@ def test_an_address_that_has_too_many_makes_room_for_itself() -> None:
 
 
 def test_when_all_places_are_taken_the_longest_idle_one_of_the_address_that_has_most_goes() -> None:
-    house = House(max_connections=4)
+    house = WatchedAdmission(max_connections=4)
     other, first, second = house.idle("b"), house.idle("a"), house.idle("a")
     third = house.idle("a")
     first.works()
@@ -117,7 +117,7 @@ def test_when_all_places_are_taken_the_longest_idle_one_of_the_address_that_has_
 
 
 def test_who_keeps_coming_back_from_one_address_ends_its_own() -> None:
-    house = House(max_connections=100)
+    house = WatchedAdmission(max_connections=100)
     mallory = [house.idle("mallory") for _ in range(100)]
     alice = house.silent("alice")
     for _ in range(1000):
@@ -127,7 +127,7 @@ def test_who_keeps_coming_back_from_one_address_ends_its_own() -> None:
 
 
 def test_busy_ones_go_only_for_an_address_that_has_fewer() -> None:
-    house = House(max_connections=4)
+    house = WatchedAdmission(max_connections=4)
     first, second, third = house.busy("a"), house.busy("a"), house.busy("a")
     house.busy("b")
     assert "max_connections" in house.admission.make_room("a")
@@ -141,7 +141,7 @@ def test_busy_ones_go_only_for_an_address_that_has_fewer() -> None:
 
 
 def test_known_ones_go_last_and_never_for_a_place_of_the_others() -> None:
-    house = House(max_connections=16)
+    house = WatchedAdmission(max_connections=16)
     known = [house.known("a") for _ in range(14)]
     guest = house.silent("a")
     assert not house.admission.knows(guest)  # the last eighth is kept for others
@@ -154,7 +154,7 @@ def test_known_ones_go_last_and_never_for_a_place_of_the_others() -> None:
 
 
 def test_those_that_are_known_have_places_of_their_own() -> None:
-    house = House(max_connections=16)
+    house = WatchedAdmission(max_connections=16)
     silent = [house.silent("a") for _ in range(20)]
     assert house.gone == silent[:6]
     assert house.admission.total == 14
@@ -175,7 +175,7 @@ def test_those_that_are_known_have_places_of_their_own() -> None:
 
 
 def test_a_port_full_of_known_ones_takes_nobody_who_has_as_many() -> None:
-    house = House(max_connections=2)
+    house = WatchedAdmission(max_connections=2)
     house.known("a")
     house.known("a")
     assert house.admission.make_room("a")
@@ -186,7 +186,7 @@ def test_a_port_full_of_known_ones_takes_nobody_who_has_as_many() -> None:
 
 
 def test_when_something_else_is_used_up_those_that_are_not_known_go() -> None:
-    house = House()
+    house = WatchedAdmission()
     house.known("a")
     silent, idle = [house.silent("a") for _ in range(3)], house.idle("b")
     busy = [house.busy("c") for _ in range(2)]
@@ -199,7 +199,7 @@ def test_when_something_else_is_used_up_those_that_are_not_known_go() -> None:
 
 
 def test_an_introduced_client_counts_and_its_proxy_no_longer() -> None:
-    house = House(max_connections_per_address=2)
+    house = WatchedAdmission(max_connections_per_address=2)
     proxied = house.silent("proxy")
     house.silent("proxy")
     assert house.admission.introduce(proxied, "a") == ""
@@ -215,7 +215,7 @@ def test_an_introduced_client_counts_and_its_proxy_no_longer() -> None:
 
 
 def test_once_it_is_no_longer_silent_it_is_in_no_crowd() -> None:
-    house = House(max_undecided=1)
+    house = WatchedAdmission(max_undecided=1)
     guest = house.silent("a")
     house.admission.has_asked(guest)
     house.silent("a")

@@ -157,7 +157,7 @@ async def test_malformed_input_harms_nobody(case: str) -> None:
     async with peer(echo) as port:
         routes = Routes()
         routes.add("abc", f"tls://{LOCAL}:{port}")
-        async with public_port(routes, serve_http=http_server(hello_app, keep_alive=1), limits=limits) as address:
+        async with public_port(routes, serve_http=http_server(hello_app), limits=limits) as address:
             with trio.fail_after(10):
                 answer = await answer_to(address, data, FRAMES.get(case, b""))
             wanted = expected if isinstance(expected, tuple) else (expected,)
@@ -174,7 +174,7 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
         wanted |= {b"HTTP/1.1 4", CLOSE}
     limits = PortLimits(hello_timeout=1, shutdown_grace=0)
     async with open_house(dashboards=Dashboard(Routes())) as house:
-        server = server_of(house.app, route=house.app.route, keep_alive=1)
+        server = server_of(house.app, route=house.app.route)
         async with public_port(Routes(), serve_http=server.serve, limits=limits) as address:
             for target in (b"/", b"/api/v1/clusters/", b"/clusters/abc/status/ws"):
                 with capture_logs() as logs, trio.fail_after(10):
@@ -196,7 +196,7 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
 )
 async def test_malformed_tls_where_tls_is_served(data: bytes, tmp_path: Path) -> None:
     context, _ = gateways_tls(tmp_path)
-    serve = http_server(hello_app, keep_alive=1)
+    serve = http_server(hello_app)
     async with public_port(
         Routes(), serve_http=serve, ssl_context=context, limits=PortLimits(hello_timeout=1, shutdown_grace=0)
     ) as address:

@@ -18,7 +18,7 @@ from tests.support.fake_store import FakeStore
 from tests.support.fakes import LIMITS, FakeDriver, FakeRoutes
 
 
-class House:
+class LoneCluster:
     """One cluster and everything around it.
 
     When it is asked, its scheduler gives the next of `answers`, the last one again and again; as a rule its port
@@ -113,7 +113,7 @@ class House:
 @asynccontextmanager
 async def open_house(**options):
     async with trio.open_nursery() as nursery:
-        yield House(nursery, **options)
+        yield LoneCluster(nursery, **options)
         nursery.cancel_scope.cancel()
 
 

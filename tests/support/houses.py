@@ -116,7 +116,7 @@ async def ask_app(app, method, path, *, headers=(), data=b"", scheme="http", han
     return Answer(sent[0]["status"], names, b"".join(message.get("body", b"") for message in sent[1:]))
 
 
-class House:
+class InProcessGateway:
     """A gateway. `ask` speaks as a user, or as a job with `token`."""
 
     def __init__(self, app, manager, driver, store, routes):
@@ -198,6 +198,6 @@ async def open_house(
             secure=secure,
             hosts=hosts,
         )
-        house = House(router, manager, driver, store, routes)
+        house = InProcessGateway(router, manager, driver, store, routes)
         house.without_reads = Router(api=api, heartbeats=heartbeat_app(manager), dashboards=None)
         yield house

@@ -137,6 +137,21 @@ def server_of(app: Any, **options: Any) -> HttpServer:
     return HttpServer(app, **limits | options)
 
 
+@asynccontextmanager
+async def client_of(server: HttpServer) -> AsyncIterator[trio.SocketStream]:
+    """A client's end of a connection. Nothing is ever on its way in a pair of sockets, as virtual clocks want it."""
+    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(sock)) for sock in socket.socketpair())
+
+    async def serve() -> None:
+        async with theirs:
+            await server.serve(theirs)
+
+    async with trio.open_nursery() as nursery, ours:
+        nursery.start_soon(serve)
+        yield ours
+        nursery.cancel_scope.cancel()
+
+
 def http_server(app: Any, **options: Any) -> ServeHttp:
     """An ASGI application as the public port serves it."""
     return server_of(app, **options).serve

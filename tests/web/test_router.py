@@ -3,8 +3,7 @@
 import pytest
 import trio
 
-from gateway.errors import BadRequest, TooLarge
-from gateway.web.router import Router, answer, read_body, strip_prefix
+from gateway.web.router import Router, answer, strip_prefix
 from tests.support.houses import ask_app, open_house
 
 
@@ -182,35 +181,3 @@ async def test_the_api_has_no_websockets():
         for path in ("/api/v1/clusters/", "/api/v1/clusters/c/heartbeat", "/"):
             sent = await ask_app(house.app, "GET", path, kind="websocket", scheme="ws")
             assert sent[0]["type"] == "websocket.close" or sent[0]["status"] in (400, 404)
-
-
-# ---- bodies
-
-
-def a_receive(*messages):
-    messages = list(messages)
-
-    async def receive():
-        await trio.lowlevel.checkpoint()
-        return messages.pop(0)
-
-    return receive
-
-
-def part(body, *, more=True):
-    return {"type": "http.request", "body": body, "more_body": more}
-
-
-async def test_bodies_are_put_together():
-    assert await read_body(a_receive(part(b"ab"), {"type": "http.request"}), 2) == b"ab"
-    assert await read_body(a_receive(part(b"ab"), part(b"c", more=False)), 3) == b"abc"
-
-
-async def test_bodies_are_bounded():
-    with pytest.raises(TooLarge):
-        await read_body(a_receive(part(b"ab"), part(b"cd")), 3)
-
-
-async def test_half_a_body_is_none():
-    with pytest.raises(BadRequest):
-        await read_body(a_receive(part(b"ab"), {"type": "http.disconnect"}), 3)

@@ -7,7 +7,7 @@ system adds its own options in subclasses, and the dialect reads them.
 
 import re
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from gateway.backends.batch.submit_options import (
     Grammar,
@@ -19,7 +19,7 @@ from gateway.backends.batch.submit_options import (
 )
 from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
-from gateway.config.fields import SettingError, SettingErrors, configurable, setting
+from gateway.config.fields import SettingError, SettingErrors, configurable, retired, setting
 from gateway.models import Role
 
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
@@ -154,14 +154,7 @@ class JobQueueClusterConfig(ClusterConfig):
     requeue: bool = setting(
         default=False, help="Whether the batch system may run a job again after a failed node or a preemption."
     )
-    worker_start_patience: float = setting(
-        default=10,
-        help="""How long, at most and about, the workers of a group wait before they start on a node that has more to
-        run than it has cores, so that not all of them are as slow as the last. The first never waits; 0: none does.""",
-        unit="seconds",
-        minimum=0,
-        maximum=60,
-    )
+    worker_start_patience: Any = retired("workers start as soon as their jobs run")
     worker_processes: int = setting(
         default=1,
         help="""Workers (processes) in each worker job; the job asks for this many times worker_cores and

@@ -44,20 +44,6 @@ if [ $# -lt 3 ]; then
 fi
 """
 
-# All elements of an array start at once, and on nodes where they share cores with each other all of them would be as
-# slow as the last one. The first element never waits; the others look at different moments, so not all go together.
-_PATIENCE = """\
-turns={turns}
-[ "${{{index}}}" -gt 0 ] || turns=0
-most=$(($(nproc --all) * 3 / 2 + 1))
-while [ "$turns" -gt 0 ] && read -r _ _ _ busy _ </proc/loadavg && [ "${{busy%/*}}" -gt "$most" ]; do
-  turns=$((turns - 1))
-  sleep "0.$((${{{index}}} % 7 + 2))"
-done
-"""
-#: Seconds; the mean of the pauses above.
-_PAUSE = 0.5
-
 
 @frozen(kw_only=True)
 class JobScript:
@@ -67,9 +53,7 @@ class JobScript:
     `index_variable` is the environment variable that holds the index within
     an array; the words `name` and that index, with a dash between, are then
     the last argument. `ports` are the first and last port of which a
-    scheduler takes three free ones. `patience` is for how many seconds the
-    elements of an array wait for a node whose cores are taken, at most and
-    about. `environment` may hold secrets where the
+    scheduler takes three free ones. `environment` may hold secrets where the
     script is the best place for them.
     """
 
@@ -80,7 +64,6 @@ class JobScript:
     environment: Mapping[str, str] = field(factory=dict, repr=False)
     name: str = ""
     index_variable: str = ""
-    patience: float = 0
     ports: tuple[int, int] | None = None
 
 
@@ -88,14 +71,12 @@ def render_script(script: JobScript) -> str:
     """The text of the script."""
     exports, env = _environment(script.environment)
     setup = script.setup.replace("\r\n", "\n")
-    turns = round(script.patience / _PAUSE) if script.index_variable else 0
     return "".join(
         (
             f"{script.shebang}\ntrue\n",
             # Jobs only: what reads a script elsewhere is not told.
             f'[ -z "${{{script.job_variable}-}}" ] || echo {shlex.quote(STARTED)}\n',
             *exports,
-            _PATIENCE.format(turns=turns, index=script.index_variable) if turns else "",
             # The empty line ends a setup whose last line asks for one more (a backslash).
             f"{setup}\n\n" if setup.strip() else "",
             _PORTS.format(first=script.ports[0], last=script.ports[1]) if script.ports else "",

@@ -27,7 +27,6 @@ def submission_of(spec: JobSpec) -> Submission:
         name=spec.group,
         job_variable="PBS_JOBID",
         index_variable="PBS_ARRAY_INDEX" if array else "",
-        patience=config.worker_start_patience,
         ports=config.scheduler_ports if scheduler else None,
     )
     return Submission(

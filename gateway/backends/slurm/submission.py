@@ -23,7 +23,6 @@ def submission_of(spec: JobSpec) -> Submission:
         name=spec.group,
         job_variable="SLURM_JOB_ID",
         index_variable="SLURM_ARRAY_TASK_ID" if array else "",
-        patience=config.worker_start_patience,
         ports=config.scheduler_ports if spec.role is Role.SCHEDULER else None,
     )
     return Submission(

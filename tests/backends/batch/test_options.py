@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig, port_range, walltime_seconds
-from gateway.config.fields import SettingError, dump, restore
+from gateway.config.fields import SettingError, dump, with_overrides
 from gateway.models import Role
 
 
@@ -102,4 +102,4 @@ def test_the_eager_period_is_the_shorter_one():
 
 def test_values_survive_the_store():
     config = JobQueueClusterConfig(time="5", scheduler_port="9000:9100", extra_args=["--x"], pass_environment=["A"])
-    assert restore(JobQueueClusterConfig, dump(config)) == config
+    assert with_overrides(JobQueueClusterConfig(), dump(config)) == config

@@ -134,20 +134,6 @@ def test_the_index_within_an_array_completes_the_name():
     assert json.loads(stdout)[0] == ["--name", "w3-17"]
 
 
-@pytest.mark.parametrize(("cores", "index", "pauses"), [(-10, 0, 0), (-10, 3, 4), (10_000, 3, 0)])
-def test_elements_of_an_array_wait_a_while_for_a_node_whose_cores_are_taken(tmp_path, cores, index, pauses):
-    for name, line in (("nproc", f"echo {cores}"), ("sleep", f'echo "$1" >>{tmp_path}/slept')):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
-        (tmp_path / name).chmod(0o755)
-    (tmp_path / "slept").touch()
-    script = a_script(shebang="#!/bin/bash", command=(*SHOW, "-"), name="w", index_variable="INDEX", patience=2)
-    _, stdout, _ = run(script, INDEX=str(index), PATH=f"{tmp_path}:/usr/bin:/bin")
-    arguments, environment = json.loads(stdout)
-    assert arguments == ["-", f"w-{index}"]
-    assert not {"turns", "most", "busy"} & set(environment)
-    assert (tmp_path / "slept").read_text().split() == ["0.5"] * pauses
-
-
 def test_a_tilde_is_the_home_of_the_job_s_user(tmp_path):
     program = tmp_path / "bin" / "it's"
     program.parent.mkdir()

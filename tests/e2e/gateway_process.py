@@ -65,7 +65,7 @@ class ClientFailed(AssertionError):
     """A client script raised; the text is what it printed."""
 
 
-class House:
+class GatewayProcess:
     """A running gateway. `url` is where its API is."""
 
     def __init__(self, directory, process, address, *, scheme="http", prefix="", proxy_port=None, environment=None):
@@ -152,12 +152,12 @@ def open_gateway(
             user=user,
             env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
         )
-        running = House(directory, process, "", **house)
+        running = GatewayProcess(directory, process, "", **house)
         try:
             address = wait_ready(channel, process, timeout)
             if address is None:
                 raise AssertionError(f"the gateway did not start:\n{running.log}")
-            yield House(directory, process, address, **house)
+            yield GatewayProcess(directory, process, address, **house)
         finally:
             try:
                 running.stop()
