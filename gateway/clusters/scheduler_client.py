@@ -16,7 +16,7 @@ import trio
 from attrs import frozen
 
 from gateway.addresses import Address
-from gateway.clusters.timeouts import Answer
+from gateway.clusters.silence import Answer
 from gateway.errors import Conflict
 from gateway.proxy.connector import Connector
 from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError
