@@ -44,4 +44,4 @@ class Canceller:
         else:
             self._retry.failed(now)
         for row in cancel.rows:
-            row.cancelled, row.cancelled_at = accepted, now
+            row.cancelled, row.cancelled_at = accepted, now if accepted else inf

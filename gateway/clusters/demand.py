@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from gateway.clusters.lifecycle import COMING_STATES, LIVE_STATES, USELESS_STATES, RowState
+from gateway.clusters.lifecycle import COMING_STATES, LIVE_STATES, RowState
 
 
 @frozen
@@ -56,17 +56,18 @@ class Plan:
 def plan(wanted: int, workers: Mapping[str, RowState], limit: int | None) -> Plan:
     """Return what brings `workers` (in the order of their submission) to `wanted`, never above `limit`.
 
-    Those that are of no more use are cancelled and replaced. When there are too many, those that are not yet of use go
-    first, the youngest first, queued before starting; connected ones are the scheduler's to retire. Workers that are
-    closing or ending leave by themselves and are not counted.
+    Those that are of no more use are cancelled and replaced; lost ones may come back, and count as queued. When there
+    are too many, those that are not yet of use go first: lost before queued before starting, of them the youngest;
+    connected ones are the scheduler's to retire. Workers that are closing or ending leave by themselves and are not
+    counted.
     """
     target = wanted if limit is None else min(wanted, limit)
-    useless = tuple(name for name, state in workers.items() if state in USELESS_STATES)
-    live = sum(state in LIVE_STATES for state in workers.values())
+    useless = tuple(name for name, state in workers.items() if state in (RowState.FAILED, RowState.GONE))
+    live = sum(state in LIVE_STATES or state is RowState.LOST for state in workers.values())
     if live <= target:
         return Plan(start=target - live, cancel=useless)
-    coming = [name for name, state in workers.items() if state in COMING_STATES][::-1]
-    coming.sort(key=lambda name: workers[name] is RowState.STARTING)
+    coming = [name for name, state in workers.items() if state in COMING_STATES or state is RowState.LOST][::-1]
+    coming.sort(key=lambda name: (workers[name] is RowState.STARTING) - (workers[name] is RowState.LOST))
     return Plan(cancel=useless + tuple(coming[: live - target]))
 
 

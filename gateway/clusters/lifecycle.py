@@ -76,8 +76,8 @@ ROW_TABLE = {
     _V.JOB_QUEUED: (_S.QUEUED, {_S.ADOPTED, _S.STARTING, _S.LOST}),  # the latter two have been requeued
     _V.JOB_RUNNING: (_S.STARTING, {_S.ADOPTED, _S.QUEUED}),
     # A worker may connect before the next look at the queue, or after all: its scheduler could not retire it, its nanny
-    # brought it back, or it was late, and its job has not been cancelled yet.
-    _V.CONNECTED: (_S.ACTIVE, {_S.ADOPTED, _S.QUEUED, _S.STARTING, _S.CLOSING, _S.LOST, _S.FAILED}),
+    # brought it back, it was late, or its job was only not listed; and its job has not been cancelled yet.
+    _V.CONNECTED: (_S.ACTIVE, {_S.ADOPTED, _S.QUEUED, _S.STARTING, _S.CLOSING, _S.LOST, _S.FAILED, _S.GONE}),
     _V.CLOSING: (_S.CLOSING, {_S.ADOPTED, _S.QUEUED, _S.STARTING, _S.ACTIVE}),
     _V.DISCONNECTED: (_S.LOST, {_S.QUEUED, _S.STARTING, _S.ACTIVE}),
     _V.GIVEN_UP: (_S.FAILED, {_S.STARTING}),
@@ -93,9 +93,6 @@ LIVE_STATES = frozenset({_S.ADOPTED, _S.QUEUED, _S.STARTING, _S.ACTIVE})
 
 #: States in which a worker is on its way, that is, not yet of use.
 COMING_STATES = frozenset({_S.ADOPTED, _S.QUEUED, _S.STARTING})
-
-#: States in which a worker's job is of no more use.
-USELESS_STATES = frozenset({_S.LOST, _S.FAILED, _S.GONE})
 
 
 def next_cluster_status(status: ClusterStatus, event: ClusterEvent) -> ClusterStatus:

@@ -26,7 +26,14 @@ from gateway.clusters.actions import Actions, Cancel, Questions
 from gateway.clusters.canceller import Canceller
 from gateway.clusters.demand import Demand, Plan, plan
 from gateway.clusters.heartbeat import Heartbeat, worker_events
-from gateway.clusters.lifecycle import ClusterEvent, RowEvent, RowState, is_active, is_ended, next_cluster_status
+from gateway.clusters.lifecycle import (
+    ClusterEvent,
+    RowEvent,
+    RowState,
+    is_active,
+    is_ended,
+    next_cluster_status,
+)
 from gateway.clusters.news import because, news_of
 from gateway.clusters.patience import JOB_ENDED, Patience, Verdict
 from gateway.clusters.reasons import BY_USER, failed
@@ -160,9 +167,7 @@ class Machine:
             return False
         news, self._heard_of = not self._heard_of, True
         if scheduler is not None:
-            news |= scheduler.on_heartbeat(now)
-        if self._patience.verdict is not None and not self._patience.verdict.final:
-            self._patience.verdict, news = None, True
+            news |= scheduler.on_heartbeat(now) | self._patience.reconsider(scheduler, heard=True)
         before, self._demand = self._demand, self._demand.confirmed(heartbeat.count, now)
         news |= self._hear_of_workers(heartbeat, now) or self._demand != before
         addresses = (record.scheduler_address, record.dashboard_address)
@@ -213,6 +218,8 @@ class Machine:
             self._remove(row)  # of what was cancelled absence is enough
         elif self.active:
             self._tell += filter(None, [news_of(row, report, was_suspended=was_suspended)])
+            if row.role is Role.SCHEDULER:
+                self._patience.reconsider(row, heard=False)
 
     def cancelled(self, cancel: Cancel, error: JobError | None, now: float) -> None:
         """A cancel was accepted, or an error came instead."""
@@ -314,21 +321,25 @@ class Machine:
             self.submitter.fill(Role.WORKER, missing, moment)
 
     def _plan(self, moment: Moment) -> Plan:
-        """Give up workers with which patience has ended; return what to do about the others."""
+        """Give up workers with which patience has ended; return what to do about the others.
+
+        Before the first heartbeat after a restart nobody knows who is connected: none is given up, lost, or too many.
+        """
         states = {}
         for row in self.rows.workers:
             when, clock = deadline(row, self._rules.timeouts, requeue=self._config.jobs_may_run_again)
             due = moment.due(when)
-            if due and clock is Clock.MISSED:
+            if due and self._heard_of and clock is Clock.MISSED:
                 self._job_ended(row, moment.now)
                 row.apply(RowEvent.MISSED, moment.now)
-            elif due and clock is Clock.START and row.apply(RowEvent.GIVEN_UP, moment.now):
+            elif due and self._heard_of and row.shown is RowState.STARTING:
+                row.apply(RowEvent.GIVEN_UP, moment.now)
                 self._failed_to_start(row, moment.now)
-            may_return = row.shown is RowState.LOST and not due
-            states[row.name] = RowState.QUEUED if may_return else row.shown
+            states[row.name] = RowState.FAILED if row.shown is RowState.LOST and due else row.shown
         if self.records.cluster.status is not ClusterStatus.RUNNING or self._patience.verdict is not None:
             return Plan()
-        return plan(self._demand.count, states, self._config.max_workers)
+        wanted = plan(self._demand.count, states, self._config.max_workers)
+        return wanted if self._heard_of else Plan(wanted.start)
 
     def _explain(self) -> tuple[Row, ...]:
         """Return whose end is to be explained now; from then on that is awaited."""

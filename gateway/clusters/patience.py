@@ -31,7 +31,7 @@ MOST_ATTEMPTS = 3
 class Verdict:
     """The scheduler has ended. `words` say why; unless they are `complete`, what is known of its job is added.
 
-    A heartbeat refutes it, unless it is `final`.
+    Unless it is `final`, a heartbeat refutes it; and if its job was only missed, so does a look at the queue.
     """
 
     row: Row
@@ -53,6 +53,7 @@ class Patience:
         self._timeouts = timeouts
         self._tell = tell
         self._polling = polling
+        self._excused = (-inf, "")
 
     def check(self, row: Row | None, attempts: int, moment: Moment) -> Questions:
         """Return what has to be asked about the scheduler; from now on it is. Or come to a verdict.
@@ -75,6 +76,15 @@ class Patience:
             row.silence = evolve(row.silence, open=moment.now)
             return Questions(poll=poll, ask=row.silence)
         return Questions(poll=poll, settle=settle)
+
+    def reconsider(self, row: Row, *, heard: bool) -> bool:
+        """Drop the verdict if there is reason to: the scheduler was `heard`, or its job is not missed any more."""
+        verdict = self.verdict
+        refuted = heard or (verdict is not None and verdict.words == JOB_ENDED and not row.missed)
+        if verdict is None or verdict.final or not refuted:
+            return False
+        self.verdict = None
+        return True
 
     def _give_up(self, row: Row, clock: Clock, attempts: int) -> None:
         """Patience with a scheduler that has not reported has ended."""
@@ -108,9 +118,8 @@ class Patience:
 
     def _excuse(self, row: Row, clock: Clock, now: float) -> None:
         """Tell when a heartbeat is missing only because the gateway could not hear everybody."""
-        heartbeat = self._timeouts.heartbeat
+        heartbeat, before = self._timeouts.heartbeat, self._excused
         if clock is Clock.HEARTBEAT and row.silent_since(-inf) + heartbeat <= now < self.deaf_at + heartbeat:
-            self._tell.append(
-                f"No heartbeat of the scheduler for {heartbeat:g} s, in which the gateway may have missed some "
-                f"({self.deaf_reason}); waiting"
-            )
+            missed = f"{heartbeat:g} s, in which the gateway may have missed some ({self.deaf_reason})"
+            self._excused = row.since, f"No heartbeat of the scheduler for {missed}; waiting"
+            self._tell += [self._excused[1]] if self._excused != before else []

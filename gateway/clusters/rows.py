@@ -80,7 +80,7 @@ class Row:
     def apply(self, event: RowEvent, now: float) -> bool:
         """Record that something happened; return whether that changed the state."""
         state = next_row_state(self.role, self.state, event)
-        if self.cancelled or state is self.state:
+        if state is self.state:
             return False
         self.state, self.since, self.silence = state, now, Silence()
         return True

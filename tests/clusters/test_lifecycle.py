@@ -7,7 +7,6 @@ from gateway.clusters.lifecycle import (
     COMING_STATES,
     LIVE_STATES,
     ROW_TABLE,
-    USELESS_STATES,
     ClusterEvent,
     RowEvent,
     RowState,
@@ -80,6 +79,6 @@ def test_whoever_connects_is_no_more_missed():
 
 
 def test_a_worker_that_leaves_is_not_counted():
-    assert not LIVE_STATES & {RowState.CLOSING, RowState.ENDING}
-    assert not LIVE_STATES & USELESS_STATES
+    left = {RowState.CLOSING, RowState.LOST, RowState.FAILED, RowState.GONE, RowState.ENDING}
+    assert not LIVE_STATES & left
     assert {RowState.ACTIVE} == LIVE_STATES - COMING_STATES
