@@ -28,9 +28,9 @@ from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
 from gateway.clusters.reasons import not_running
+from gateway.clusters.rules import ClusterTimeouts, Rules
 from gateway.clusters.scheduler_client import used_for_messages
-from gateway.clusters.services import Rules, Services
-from gateway.clusters.timeouts import Limits
+from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.fields import settings_of
 from gateway.config.load import Config
@@ -301,7 +301,7 @@ def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
     return Rules(
         api_url=backend.api_url or _api_url(config, backend, ports),
         host=backend.default_host or "0.0.0.0",  # noqa: S104 (schedulers are reached from other nodes)
-        limits=Limits(
+        timeouts=ClusterTimeouts(
             queue=backend.queue_timeout,
             start=backend.cluster_start_timeout,
             heartbeat=backend.heartbeat_timeout,

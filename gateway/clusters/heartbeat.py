@@ -17,7 +17,7 @@ import orjson
 from attrs import frozen
 
 from gateway.addresses import Address, parse_url
-from gateway.clusters.lifecycle import COMING_STATES, WorkerEvent, WorkerState
+from gateway.clusters.lifecycle import COMING_STATES, RowEvent, RowState
 from gateway.config.structure import shown
 from gateway.errors import BadRequest, InvalidRequest
 from gateway.models import MOST_WORKERS
@@ -67,7 +67,7 @@ def parse_heartbeat(body: bytes, closed: Collection[str] = ()) -> Heartbeat:
     )
 
 
-def worker_events(workers: Mapping[str, WorkerState], heartbeat: Heartbeat) -> Iterator[tuple[str, WorkerEvent]]:
+def worker_events(workers: Mapping[str, RowState], heartbeat: Heartbeat) -> Iterator[tuple[str, RowEvent]]:
     """What the heartbeat means for each of `workers`. Cost: the known workers and the connected ones."""
     active = {worker_name(name) for name in heartbeat.active_workers}
     closing = {worker_name(name) for name in heartbeat.closing_workers} - active
@@ -75,11 +75,11 @@ def worker_events(workers: Mapping[str, WorkerState], heartbeat: Heartbeat) -> I
     closed = {worker_name(name) for name in heartbeat.closed_workers} if unseen else frozenset()
     for name, state in workers.items():
         if name in active:
-            yield name, WorkerEvent.CONNECTED
+            yield name, RowEvent.CONNECTED
         elif name in closing:
-            yield name, WorkerEvent.CLOSING
-        elif state is WorkerState.ACTIVE or (state in COMING_STATES and name in closed):
-            yield name, WorkerEvent.DISCONNECTED
+            yield name, RowEvent.CLOSING
+        elif state is RowState.ACTIVE or (state in COMING_STATES and name in closed):
+            yield name, RowEvent.DISCONNECTED
 
 
 def worker_name(reported: str) -> str:

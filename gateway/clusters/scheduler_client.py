@@ -16,7 +16,7 @@ import trio
 from attrs import frozen
 
 from gateway.addresses import parse_url
-from gateway.clusters.timeouts import Answer
+from gateway.clusters.silence import Answer
 from gateway.errors import Conflict
 from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError
 from gateway.proxy.dialer import Dialer

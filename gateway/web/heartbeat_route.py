@@ -94,7 +94,7 @@ async def _read(bodies: "_Bodies", cluster: Cluster, receive: Receive) -> Heartb
         TooLarge
     ) as error:  # an honest cluster would fail for want of heartbeats; whoever looks for the reason finds it
         _log.warning("a heartbeat was refused", cluster=cluster.name, user=cluster.record.username, reason=str(error))
-        cluster.events.tell(str(error))
+        cluster.events.record_event(str(error))
         raise
 
 
@@ -132,12 +132,12 @@ class _Bodies:
             and len(part) <= min(SHORT, BODY_LIMIT)
         ):
             return parse_heartbeat(part)
-        limit = min(KEPT + KEPT_PER_WORKER * len(cluster.workers), BODY_LIMIT)
+        limit = min(KEPT + KEPT_PER_WORKER * len(cluster.rows.workers), BODY_LIMIT)
         async with self._budget.bodies.reserved(f"user {cluster.record.username}", 2 * limit):
             return await self._read_parts(cluster, message, receive, limit)
 
     async def _read_parts(self, cluster: Cluster, message: Message, receive: Receive, limit: int) -> Heartbeat:
-        body = HeartbeatBody(limit, cluster.workers.states if cluster.workers.coming else ())
+        body = HeartbeatBody(limit, cluster.rows.states if cluster.rows.coming else ())
         size = 0
         while True:
             if message["type"] == "http.disconnect":
@@ -165,5 +165,5 @@ def _check_addresses(cluster: Cluster, heartbeat: Heartbeat, refusal: Callable[[
         if reason := refusal(*parse_url(address)):
             text = f"The scheduler's address {address} is not connected to: {reason}"
             _log.warning("a heartbeat was refused", cluster=cluster.name, user=record.username, reason=reason)
-            cluster.events.tell(text)
+            cluster.events.record_event(text)
             raise InvalidRequest(text)
