@@ -57,7 +57,7 @@ from gateway.web.api import BODY_LIMIT, create_api
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.list_route import ListRoute
 from gateway.web.request_origin import HostNames
-from gateway.web.router import Front, with_bodies_of
+from gateway.web.router import Router, with_bodies_of
 from gateway.web.server import HttpServer
 
 _log = structlog.get_logger()
@@ -224,30 +224,30 @@ def _http_servers(inside: _Inside, api: Quart, sessions: Sessions) -> tuple[Http
     """Those of the public port and of the private one, which has no dashboards."""
     config, manager, dialer, limits = inside.config, inside.manager, inside.dialer, inside.limits
     budget = MemoryBudget(config.proxy.memory_budget)
-    router = partial(
-        Front,
+    make = partial(
+        Router,
         api=with_bodies_of(api, budget, 2 * BODY_LIMIT),  # as it came, and as it is understood
         heartbeats=heartbeat_app(manager, dialer.refusal, budget),
         lists=ListRoute(manager, sessions),
         hosts=HostNames(_host_names(config)) if config.authenticator.believes_anybody else None,
     )
-    fronts = (
-        router(
+    routers = (
+        make(
             dashboards=Dashboard(inside.routes, limits=limits, dialer=dialer, budget=budget),
             prefix=config.proxy.prefix,
             secure=inside.context is not None,
         ),
-        router(dashboards=None),
+        make(dashboards=None),
     )
     public, private = (
         HttpServer(
-            front,
-            at_once=front.at_once,
+            router,
+            at_once=router.at_once,
             head_timeout=limits.head_timeout,
             websocket_message_size=limits.websocket_message_size,
             budget=budget,
         )
-        for front in fronts
+        for router in routers
     )
     return public, private
 

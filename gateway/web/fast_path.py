@@ -32,7 +32,7 @@ _BEGINNING, _PART = 2 * SMALL, 16 * 1024
 _SEND_DEADLINE = 60.0
 
 
-class SimpleHttp:
+class FastPath:
     """Serves those simple requests for which `wanted(scope)` is true with `app`, which answers in one piece.
 
     `keep_alive` is how many seconds an idle connection is kept.

@@ -1,4 +1,4 @@
-"""The front of HTTP: one ASGI app that hands each request to who answers it.
+"""The router: one ASGI app that hands each request to who answers it.
 
     {prefix}/clusters/{name}/...                    that cluster's dashboard
     {prefix}/api/v1/clusters/{name}/heartbeat       heartbeat_route.py: by far the most frequent, no web framework
@@ -58,7 +58,7 @@ class Lists(Protocol):
         """Answer it."""
 
 
-class Front:
+class Router:
     """Dispatches by path.
 
     `dashboards` is None where only the API is served; `secure` is True where plain HTTP is the exception. Without

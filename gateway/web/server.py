@@ -31,7 +31,7 @@ from gateway.errors import innermost
 from gateway.log import RateLimitedLog
 from gateway.proxy.http import HttpStream, Presence, SecureStream, below_tls, linger, presence_of
 from gateway.proxy.memory_budget import SMALL, MemoryBudget, ReadSize
-from gateway.web.fast_path import SimpleHttp
+from gateway.web.fast_path import FastPath
 from gateway.web.http_budget import REFUSAL, Budget, SharedBudget
 from gateway.web.http_budget import SMALL as SMALL_PIECE
 from gateway.web.router import KNOWN, App, Message, Receive, Scope, Send, refuse
@@ -85,7 +85,7 @@ class HttpServer:
         self._memory = budget or MemoryBudget()
         self._state = ConnectionState(LifespanState())
         self._shared_budget = SharedBudget()
-        self._simple = SimpleHttp(app, at_once, keep_alive=keep_alive) if at_once else None
+        self._simple = FastPath(app, at_once, keep_alive=keep_alive) if at_once else None
 
     async def serve(self, stream: HttpStream) -> None:
         """Serve one connection to its end. May raise anything that a peer's input provokes in the protocol's code."""

@@ -25,7 +25,7 @@ from gateway.models import ClusterRecord
 from gateway.web.api import create_api
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.list_route import ListRoute
-from gateway.web.router import Front
+from gateway.web.router import Router
 from tests.support.fake_store import FakeStore
 from tests.support.fakes import LIMITS, FakeDriver, FakeRoutes
 
@@ -188,7 +188,7 @@ async def open_house(
     sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age, prefix)
     async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
         api = create_api(manager, authenticator, sessions, store)
-        front = Front(
+        front = Router(
             api=api,
             heartbeats=heartbeat_app(manager),
             lists=ListRoute(manager, sessions),

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from gateway.errors import BadRequest
 from gateway.web import fast_path as simple_http
-from gateway.web.fast_path import SimpleHttp
+from gateway.web.fast_path import FastPath
 from gateway.web.http_budget import Budget, SharedBudget
 from gateway.web.router import answer, read_body
 from tests.support.proxy_peers import gateways_tls, server_of
@@ -237,12 +237,10 @@ class Stuck(trio.abc.Stream):
 
 
 async def test_a_client_that_takes_no_answer_is_given_up(autojump_clock):
-    assert await SimpleHttp(echo, is_quick, keep_alive=75).serve(Stuck(), "http", Budget(SharedBudget())) is None
+    assert await FastPath(echo, is_quick, keep_alive=75).serve(Stuck(), "http", Budget(SharedBudget())) is None
     assert trio.current_time() >= simple_http._SEND_DEADLINE
 
 
 async def test_a_client_that_has_gone():
     for error in (trio.BrokenResourceError(), trio.ClosedResourceError()):
-        assert (
-            await SimpleHttp(echo, is_quick, keep_alive=75).serve(Stuck(error), "http", Budget(SharedBudget())) is None
-        )
+        assert await FastPath(echo, is_quick, keep_alive=75).serve(Stuck(error), "http", Budget(SharedBudget())) is None

@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from gateway.errors import BadRequest, TooLarge
-from gateway.web.router import Front, answer, read_body, strip_prefix
+from gateway.web.router import Router, answer, read_body, strip_prefix
 from tests.support.houses import ask_app, open_house
 
 
@@ -21,7 +21,7 @@ def an_app(name, seen):
 def a_front(seen=None, **options):
     seen = [] if seen is None else seen
     parts = {name: an_app(name, seen) for name in ("api", "heartbeats", "dashboards")}
-    return Front(**(parts | options))
+    return Router(**(parts | options))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from gateway.web.router import Front, answer, refuse
+from gateway.web.router import Router, answer, refuse
 from tests.support.proxy_peers import server_of
 
 
@@ -137,7 +137,7 @@ async def test_what_is_no_http_is_a_400(data):
 
 
 async def test_a_target_may_be_a_whole_url():
-    front = Front(api=hello, heartbeats=hello, dashboards=hello)
+    front = Router(api=hello, heartbeats=hello, dashboards=hello)
     async with open_server(front) as (_, address), await trio.open_tcp_stream(*address) as stream:
         await stream.send_all(b"GET http://x/clusters/a%20b?c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert (await receive_all(stream)).endswith(b"\r\n\r\n/clusters/a b")
