@@ -25,7 +25,7 @@ check: lint types pytest                  ## what `make test` runs once everythi
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --quiet tests/test_sizes.py tests/test_import_graph.py
+	$(BIN)/python -m pytest --quiet tests/test_sizes.py tests/test_docstrings.py tests/test_import_graph.py
 
 types: $(VENV)/.test
 	$(BIN)/mypy

@@ -173,7 +173,10 @@ class Recording:
         self._assignments[section, option] = Assignment(text, section, option, value, self.where(), self._order)
 
     def read(self, text: str, section: str, option: str, visible: Mapping[str, object]) -> Any:
-        """What holds so far. `visible` are the names in the file that asks: classes of its own are there."""
+        """What holds so far. `visible` are the names in the file that asks: classes of its own are there.
+
+        Raises AttributeError for what was never set.
+        """
         key = section, option
         if key not in self._assignments and key not in self._handed_out:
             cls = self.classes.get(section, visible.get(section))

@@ -28,6 +28,7 @@ class Field:
     type: ClassVar[Any]
 
     def __init__(self, field: str, default: Any = None, target: str | None = None, label: str | None = None) -> None:
+        """Raises `InvalidValue` for a name that is none."""
         for name in (field, target or field):
             if not (isinstance(name, str) and name.isidentifier()):
                 raise InvalidValue(f"the name of an option must be a Python identifier, got {name!r}")
@@ -112,7 +113,7 @@ class Number(Field):
             raise InvalidValue(f"a bound of {field} {error}, got {bound!r}") from None
 
     def check(self, value: Any) -> Any:
-        """Refuse a number out of bounds."""
+        """Refuse a number out of bounds. Raises `InvalidValue` outside its range."""
         if self.min is not None and value < self.min:
             raise InvalidValue(f"must be at least {self.min}")
         if self.max is not None and value > self.max:
@@ -152,6 +153,7 @@ class Select(Field):
         label: str | None = None,
         target: str | None = None,
     ) -> None:
+        """Raises `InvalidValue` or `WrongType` for options that are none."""
         if not isinstance(options, abc.Sequence) or isinstance(options, str | bytes):
             raise WrongType(f"{field} needs a list of choices that is not empty, got {options!r}")
         if not options:
@@ -166,7 +168,7 @@ class Select(Field):
         super().__init__(field, default, label=label, target=target)
 
     def check(self, value: str) -> str:
-        """Refuse what is no choice."""
+        """Refuse what is no choice. Raises `InvalidValue` for any other."""
         if value not in self.options:
             raise InvalidValue(f"must be one of {', '.join(map(repr, self.options))}")
         return value
@@ -196,7 +198,7 @@ class Mapping(Field):
         super().__init__(field, {} if default is None else default, label=label, target=target)
 
     def check(self, value: Any) -> Any:
-        """Refuse what is nested too deeply."""
+        """Refuse what is nested too deeply. Raises `InvalidValue` for keys that are no text."""
         level = [value]
         for _ in range(DEEPEST):
             level = [inner for outer in level for inner in _inside(outer)]

@@ -65,6 +65,7 @@ def parse_memory(value: object) -> Memory:
 
     The units are those of the original server (K, M, G, T) and KiB to TiB, all powers of 1024 and in any
     case. KB to TB are refused, as half of the world reads them as powers of 1000.
+    Raises `InvalidValue` for what is no size.
     """
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return Memory(int(value))
@@ -78,6 +79,7 @@ def parse_command(value: object) -> Command:
     """An argv of at least one word, from a list of strings or from one string as a shell would split it.
 
     Words with variables in them are `ShellWord`s.
+    Raises `InvalidValue` for what is no command.
     """
     if isinstance(value, str):
         try:
@@ -99,7 +101,7 @@ def _shell_word(word: str) -> str:
 
 
 def parse_float(value: object) -> float:
-    """A finite number; an integer is fine, a bool is none."""
+    """A finite number; an integer is fine, a bool is none. Raises `WrongType` for what is no number."""
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2.0**1023:
         return float(value)
     raise WrongType("must be a number")

@@ -81,6 +81,7 @@ class Options:
     """
 
     def __init__(self, *fields: Field, handler: abc.Callable[..., abc.Mapping[str, Any]] | None = None) -> None:
+        """Raises `InvalidValue` or `WrongType` for fields that are none."""
         if not all(isinstance(field, Field) for field in fields):
             raise WrongType("Options takes fields: String, Bool, Integer, Float, Select or Mapping")
         names = [field.field for field in fields]

@@ -80,7 +80,7 @@ class BatchDriver:
         self._kept: dict[tuple[str, str], ClusterRef] = {}  # by user and directory: a cluster whose logs are kept
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
-        """One call of the submit command, as the user."""
+        """One call of the submit command, as the user. Raises as `Driver.submit` does."""
         config = config_of(spec.cluster)
         self._check_pending(spec.cluster.username)
         inherited = {name: os.environ[name] for name in config.pass_environment if name in os.environ}
@@ -120,7 +120,7 @@ class BatchDriver:
         return JobRefused(f"{name} refused the job: {answer.words}" + (f" {advice}" if advice else ""))
 
     async def find(self, cluster: ClusterRef, role: Role, group: str, count: int) -> tuple[JobId, ...]:
-        """Asked of the queue by name and user."""
+        """Asked of the queue by name and user. Raises `BackendUnavailable` when that cannot be told."""
         if self._limits.hides_jobs and all(report.state is JobState.UNKNOWN for report in self._board.jobs.values()):
             raise BackendUnavailable(self._limits.hides_jobs)  # an operator's gateway has seen some job by now
         try:

@@ -80,7 +80,10 @@ class Launcher:
 
 
 def parse_answer(answer: Answer, username: str, path: str, gateway_user: str) -> dict[str, Any]:
-    """The launcher's answer, or the error that stands for it."""
+    """The launcher's answer, or the error that stands for it.
+
+    Raises `JobRefused`, `BackendUnavailable`, or `AnswerLost` when jobs may have been submitted.
+    """
     result = _result(answer.stdout)
     if result is None:
         raise _without_answer(answer, username, path, gateway_user)

@@ -92,7 +92,10 @@ class LocalDriver:
     # ---- Driver ------------------------------------------------------------
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
-        """Start all processes of a submission, or none; see `Driver.submit`."""
+        """Start all processes of a submission, or none; see `Driver.submit`.
+
+        Raises `JobRefused` when the processes cannot be started.
+        """
         submission = self._submissions[spec.submission] = _Submission()
         self._nursery.start_soon(self._run_submission, spec, submission)
         await submission.done.wait()
