@@ -67,9 +67,10 @@ def test_only_a_scheduler_that_reports_can_be_seen_to_wait_again():
     assert next_row_state(Role.WORKER, RowState.ACTIVE, RowEvent.JOB_QUEUED) is RowState.ACTIVE
 
 
-def test_nothing_leads_out_of_gone():
+def test_only_who_connects_comes_back_from_gone():
     for role, event in product(Role, RowEvent):
-        assert next_row_state(role, RowState.GONE, event) is RowState.GONE
+        back = event is RowEvent.CONNECTED
+        assert next_row_state(role, RowState.GONE, event) is (RowState.ACTIVE if back else RowState.GONE)
 
 
 def test_whoever_connects_is_no_more_missed():
