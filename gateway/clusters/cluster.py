@@ -258,18 +258,8 @@ class Cluster:
             await self._services.store.save(*step.records)
 
     def _perform(self, actions: Actions, children: trio.Nursery) -> None:
-        """Do what takes no time, and start what does."""
-        questions = actions.questions
-        for sentence in actions.tell:
-            self.events.record_event(sentence)
-        if actions.route is not None:
-            self._services.routes.add(self.name, *actions.route)
-        if actions.unroute:
-            self._services.routes.remove(self.name)
-        self._watch.awaits_answer = questions.settle
-        if questions.poll:
-            self.poll_now()
-        machine = self._machine
+        """Start what takes time, and do what does not."""
+        machine, questions = self._machine, actions.questions
 
         def start(action: Callable[[], Awaitable[None]], failed: Callable[[float], None]) -> None:
             children.start_soon(self._attempt, action, failed)
@@ -284,6 +274,15 @@ class Cluster:
             start(partial(self._ask, ask), partial(machine.asked, ask, Answer.NOT_ASKED, str(_OUR_ERROR)))
         if actions.clean:
             children.start_soon(self._clean)
+        for sentence in actions.tell:
+            self.events.record_event(sentence)
+        if actions.route is not None:
+            self._services.routes.add(self.name, *actions.route)
+        if actions.unroute:
+            self._services.routes.remove(self.name)
+        if questions.poll:
+            self.poll_now()
+        self._watch.awaits_answer = questions.settle
 
     async def _attempt(self, action: Callable[[], Awaitable[None]], failed: Callable[[float], None]) -> None:
         """Perform an action; one that fails for want of the gateway itself is answered by `failed`."""

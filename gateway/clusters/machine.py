@@ -254,7 +254,7 @@ class Machine:
         vanished = "was never in the queue" if row.report.presumed and not row.seen else ""
         never_ran = vanished or ("was deleted before it had started" if row.report.deleted else "")
         coming = row.shown in (RowState.QUEUED, RowState.STARTING)
-        if not self.active or row.shown is RowState.GONE:
+        if not self.active or row.state is RowState.GONE:
             return
         if row.role is Role.SCHEDULER:
             self._patience.verdict = Verdict(row, JOB_ENDED, final=True)

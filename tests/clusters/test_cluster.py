@@ -1,6 +1,7 @@
 """The life of one cluster on a fake batch system and a virtual clock."""
 
 from functools import partial
+from math import inf
 
 import pytest
 import trio
@@ -683,6 +684,26 @@ async def test_a_task_that_keeps_failing_fails_this_cluster_only(autojump_clock,
         await house.status(ClusterStatus.FAILED)
         assert "an error inside the gateway" in house.cluster.record.reason
         assert "a bug" in house.cluster.record.reason
+        assert house.driver.living == []
+
+
+async def test_decisions_that_cannot_be_carried_out_end_this_cluster_only(autojump_clock):
+    class Broken:
+        reason = ""
+        failures = 0
+
+        @property
+        def deaf_at(self):
+            self.failures += 1
+            if 3 < self.failures < 20:
+                raise ZeroDivisionError("a bug")
+            return -inf
+
+    async with open_house() as house:
+        house.hearing = Broken()
+        await house.open()
+        await house.status(ClusterStatus.FAILED)
+        assert "an error inside the gateway: decisions failed 5 times" in house.cluster.record.reason
         assert house.driver.living == []
 
 
