@@ -19,9 +19,6 @@ FILES = sorted(ROOT.rglob("*.py"))
 #: Lines of a file and of a function, and ways through a function.
 MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_WAYS = 350, 60, 12
 
-#: What is still larger.
-LARGER = {"clusters/canceller.py", "clusters/machine.py", "clusters/news.py", "clusters/rows.py"}
-
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -65,16 +62,8 @@ def test_ways_are_counted() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_a_file_can_be_read_at_once(file: Path) -> None:
     source = file.read_text()
-    if str(file.relative_to(ROOT)) not in LARGER:
-        assert len(source.splitlines()) <= MOST_LINES
-        for function in functions(source):
-            lines = (function.end_lineno or 0) - function.lineno + 1
-            assert lines <= MOST_LINES_OF_FUNCTION, function.name
-            assert ways(function) <= MOST_WAYS, function.name
-
-
-@pytest.mark.parametrize("name", sorted(LARGER))
-def test_what_is_no_larger_any_more_stands_in_no_list(name: str) -> None:
-    source = (ROOT / name).read_text()
-    small = len(source.splitlines()) <= MOST_LINES and all(ways(each) <= MOST_WAYS for each in functions(source))
-    assert not small
+    assert len(source.splitlines()) <= MOST_LINES
+    for function in functions(source):
+        lines = (function.end_lineno or 0) - function.lineno + 1
+        assert lines <= MOST_LINES_OF_FUNCTION, function.name
+        assert ways(function) <= MOST_WAYS, function.name

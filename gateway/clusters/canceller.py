@@ -1,6 +1,6 @@
 """Which jobs are being cancelled, and when that is tried again (pure)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from math import inf
 
 from gateway.clusters.actions import Cancel
@@ -27,10 +27,7 @@ class Canceller:
         if not moment.due(self._retry.at):
             return ()
         rows = [row for row in rows if row.job and (not row.cancelled or moment.due(row.cancelled_at + CANCEL_AGAIN))]
-        missed = [row for row in rows if row.state is RowState.GONE]
-        present = [row for row in rows if row.state is not RowState.GONE]
-        parts = {"Jobs": rows} if ending else {"Workers": present, "Jobs that are not in the queue any more": missed}
-        cancels = [Cancel(tuple(part), what) for what, part in parts.items() if part]
+        cancels = [Cancel(tuple(part), what) for what, part in _parts(rows, ending=ending) if part]
         self.under_way.update(cancels)
         for row in rows:
             row.cancelled, row.cancelled_at = True, inf
@@ -45,3 +42,12 @@ class Canceller:
             self._retry.failed(now)
         for row in cancel.rows:
             row.cancelled, row.cancelled_at = accepted, now if accepted else inf
+
+
+def _parts(rows: Collection[Row], *, ending: bool) -> Iterator[tuple[str, list[Row]]]:
+    """What is cancelled together, after what it is called."""
+    if ending:
+        yield "Jobs", list(rows)
+        return
+    yield "Workers", [row for row in rows if row.state is not RowState.GONE]
+    yield "Jobs that are not in the queue any more", [row for row in rows if row.state is RowState.GONE]

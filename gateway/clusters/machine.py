@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection
 from gateway.clusters.actions import Actions, Cancel, Questions
 from gateway.clusters.canceller import Canceller
 from gateway.clusters.demand import Demand, Plan, plan
+from gateway.clusters.explanations import Explanations
 from gateway.clusters.heartbeat import Heartbeat, worker_events
 from gateway.clusters.lifecycle import (
     ClusterEvent,
@@ -33,7 +34,7 @@ from gateway.clusters.lifecycle import (
     is_ended,
     next_cluster_status,
 )
-from gateway.clusters.news import because, news_of
+from gateway.clusters.news import because, news_of, taken
 from gateway.clusters.patience import JOB_ENDED, Patience, Verdict
 from gateway.clusters.reasons import BY_USER, failed
 from gateway.clusters.records import Records
@@ -49,9 +50,6 @@ from gateway.user_text import bounded
 
 #: So many errors of the gateway's own, within so many seconds, end a cluster.
 MOST_ERRORS, ERRORS_WINDOW = 5, 60.0
-
-#: At most so many workers of one wave of failures are asked why; they fail alike.
-EXPLAINED_AT_ONCE = 3
 
 #: Seconds that a scheduler has, beyond its heartbeat period, to confirm what a user has asked for.
 CONFIRMATION = 5.0
@@ -85,8 +83,7 @@ class Machine:
         self._canceller = Canceller()
         self._patience = Patience(rules.timeouts, self._tell, polling)
         self._demand = Demand(record.count)
-        self._unexplained: list[Row] = []  # workers that failed to start
-        self._explaining: list[Row] = []
+        self._explanations = Explanations()
         self._route: tuple[str, str] | None = None
         self._heard_of = self._cleaning = False
         self._errors: list[float] = []
@@ -236,9 +233,8 @@ class Machine:
 
     def explained(self, row: Row, text: str, now: float) -> None:
         """This is why a job has ended, or what is known of it."""
-        if row not in self._explaining or not self.active:
+        if not self.active or not self._explanations.end(row):
             return
-        self._explaining.remove(row)
         verdict, failures = self._patience.verdict, self.submitter.failed_starts.failures
         if verdict is not None and verdict.row is row:
             self.failed(verdict.words + text)
@@ -246,7 +242,7 @@ class Machine:
             self._tell.append(f"Worker {row.name} failed to start: {text}")
             too_many = failures >= self._rules.worker_start_failure_limit
             connected = RowState.ACTIVE in self.rows.states.values()
-            if too_many and not connected and not self._explaining and not self._unexplained:
+            if too_many and not connected and not self._explanations.pending:
                 self.failed(f"{failures} workers in a row failed to start; the last one: {text}")
 
     def _job_ended(self, row: Row, now: float) -> None:
@@ -269,7 +265,7 @@ class Machine:
 
     def _failed_to_start(self, row: Row, now: float) -> None:
         self.submitter.failed_starts.failed(now)
-        self._unexplained.append(row)
+        self._explanations.add(row)
 
     def _remove(self, row: Row) -> None:
         """Forget a row, and its submission with the last one; but not that a scheduler was submitted that has ended."""
@@ -284,41 +280,41 @@ class Machine:
         """Return what to do now."""
         moment = Moment(now)
         wanted = self._plan(moment) if self.active else Plan()
-        self._fill_slot(wanted.start, moment)
+        if not self.active:
+            self.submitter.withdraw(moment)
+        elif self._patience.verdict is None:
+            self.submitter.fill(wanted.start, moment)
         if write := self.records.write():
             return Actions(record=write)
-        record, routed, questions = self.records.cluster, self._route, Questions()
-        if is_ended(record.status):
-            return Actions(tell=self._take_sentences())
-        if self.active:
-            questions = self._patience.check(self.rows.scheduler, self.submitter.attempts, moment)
-        if (verdict := self._patience.verdict) is not None and verdict.complete and self.active:
+        if is_ended(self.records.cluster.status):
+            return Actions(tell=taken(self._tell))
+        if not self.active:
+            return self._actions(moment, cancel=list(self.rows.by_name.values()))
+        questions = self._patience.check(self.rows.scheduler, self.submitter.attempts, moment)
+        if (verdict := self._patience.verdict) is not None and verdict.complete:
             self.failed(verdict.words)
             return self.next(now)  # to begin with its record
+        explain = self._explanations.begin(None if verdict is None else verdict.row)
+        useless = [row for row in self.rows.by_name.values() if row.name in wanted.cancel or row.state is RowState.GONE]
+        return self._actions(moment, useless, questions, explain)
+
+    def _actions(
+        self, moment: Moment, cancel: Collection[Row], questions: Questions | None = None, explain: tuple[Row, ...] = ()
+    ) -> Actions:
+        record, routed = self.records.cluster, self._route
         running = record.status is ClusterStatus.RUNNING
         self._route = (record.scheduler_address, record.dashboard_address) if running else None
-        rows = self.rows.by_name.values()
-        useless = [row for row in rows if not self.active or row.name in wanted.cancel or row.state is RowState.GONE]
         return Actions(
             submit=self.submitter.submit(moment),
-            cancel=self._canceller.cancel(useless, moment, ending=not self.active),
-            explain=self._explain(),
-            questions=questions,
+            cancel=self._canceller.cancel(cancel, moment, ending=not self.active),
+            explain=explain,
+            questions=questions or Questions(),
             clean=self._clean(),
             route=self._route if self._route != routed else None,
             unroute=routed is not None and not running,
-            tell=self._take_sentences(),
+            tell=taken(self._tell),
             wake_at=moment.wake_at,
         )
-
-    def _fill_slot(self, missing: int, moment: Moment) -> None:
-        if not self.active:
-            self.submitter.withdraw()
-            self.submitter.fill(Role.WORKER, 0, moment)
-        elif self._patience.verdict is None and self.rows.scheduler is None:
-            self.submitter.fill(Role.SCHEDULER, 1, moment)
-        elif self._patience.verdict is None:
-            self.submitter.fill(Role.WORKER, missing, moment)
 
     def _plan(self, moment: Moment) -> Plan:
         """Give up workers with which patience has ended; return what to do about the others.
@@ -330,35 +326,25 @@ class Machine:
             deaf, requeue = self._patience.deaf_at, self._config.jobs_may_run_again
             when, clock = deadline(row, self._rules.timeouts, requeue=requeue, deaf=deaf)
             due = moment.due(when)
-            if due and self._heard_of and clock is Clock.MISSED:
-                self._job_ended(row, moment.now)
-                row.apply(RowEvent.MISSED, moment.now)
-            elif due and self._heard_of and row.shown is RowState.STARTING:
-                row.apply(RowEvent.GIVEN_UP, moment.now)
-                self._failed_to_start(row, moment.now)
+            if due and self._heard_of:
+                self._give_up(row, clock, moment.now)
             states[row.name] = RowState.FAILED if row.shown is RowState.LOST and due else row.shown
         if self.records.cluster.status is not ClusterStatus.RUNNING or self._patience.verdict is not None:
             return Plan()
         wanted = plan(self._demand.count, states, self._config.max_workers)
         return wanted if self._heard_of else Plan(wanted.start)
 
-    def _explain(self) -> tuple[Row, ...]:
-        """Return whose end is to be explained now; from then on that is awaited."""
-        verdict, new = self._patience.verdict, []
-        if verdict is not None and self.active:
-            new = [verdict.row] if verdict.row not in self._explaining else []
-        elif not self._explaining and self.active:
-            new, self._unexplained = self._unexplained[:EXPLAINED_AT_ONCE], []
-        self._explaining += new
-        return tuple(new)
+    def _give_up(self, row: Row, clock: Clock, now: float) -> None:
+        """Patience with a worker has ended."""
+        if clock is Clock.MISSED:
+            self._job_ended(row, now)
+            row.apply(RowEvent.MISSED, now)
+        elif row.shown is RowState.STARTING:
+            row.apply(RowEvent.GIVEN_UP, now)
+            self._failed_to_start(row, now)
 
     def _clean(self) -> bool:
         """Return whether to remove what is left: all jobs are gone."""
         left = self.active or self.rows.by_job or self.submitter.slot is not None or self._canceller.under_way
         before, self._cleaning = self._cleaning, not left
         return self._cleaning and not before
-
-    def _take_sentences(self) -> tuple[str, ...]:
-        sentences = tuple(self._tell)
-        self._tell.clear()
-        return sentences

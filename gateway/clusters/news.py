@@ -14,8 +14,10 @@ def news_of(row: Row, report: JobReport, *, was_suspended: bool) -> str:
     if report.suspended:
         who = "the scheduler" if scheduler else "workers"
         return "" if was_suspended else f"The batch system has suspended {who}{because(report.reason)}"
-    if not report.reason:
-        return ""
+    return _news_of_state(report, scheduler=scheduler) if report.reason else ""
+
+
+def _news_of_state(report: JobReport, *, scheduler: bool) -> str:
     if report.state is JobState.QUEUED:
         return f"{'The scheduler waits' if scheduler else 'Workers wait'} in the queue: {report.reason}"
     if report.state is JobState.UNKNOWN and scheduler:
@@ -32,3 +34,10 @@ def because(reason: str) -> str:
 def workers(count: int, singular: str, plural: str) -> str:
     """Return the beginning of a sentence about so many workers."""
     return f"1 worker {singular}" if count == 1 else f"{count} workers {plural}"
+
+
+def taken(sentences: list[str]) -> tuple[str, ...]:
+    """Return the sentences that have gathered, and begin anew."""
+    told = tuple(sentences)
+    sentences.clear()
+    return told

@@ -129,12 +129,10 @@ def deadline(row: Row, timeouts: ClusterTimeouts, *, requeue: bool, deaf: float 
 
     `requeue` says whether jobs may run again, `deaf` when the gateway last could not hear everybody.
     """
-    scheduler, asked_again = row.role is Role.SCHEDULER, row.silence.asked + timeouts.ask_again
-    if row.missed and row.state is not RowState.ACTIVE:
-        return row.missed_since, Clock.MISSED
-    if row.missed and scheduler:
-        return max(row.missed_since, row.silent_since(deaf) + timeouts.late, asked_again), Clock.MISSED
-    if row.suspended or row.missed:
+    scheduler = row.role is Role.SCHEDULER
+    if row.missed:
+        return _missed_deadline(row, timeouts, deaf)
+    if row.suspended:
         return inf, Clock.OTHER
     if row.state is RowState.LOST:
         return row.since + (timeouts.requeue if requeue else 0.0), Clock.OTHER
@@ -143,11 +141,28 @@ def deadline(row: Row, timeouts: ClusterTimeouts, *, requeue: bool, deaf: float 
     if row.state is RowState.STARTING:
         start = timeouts.start if scheduler else timeouts.worker_start
         return max(row.since + start, deaf + timeouts.heartbeat), Clock.START
-    if scheduler and row.state is RowState.ACTIVE:
-        return max(row.silent_since(deaf) + timeouts.heartbeat, asked_again), Clock.HEARTBEAT
-    if scheduler and timeouts.queue:
-        return row.since + timeouts.queue, Clock.QUEUE
+    return _schedulers_deadline(row, timeouts, deaf) if scheduler else (inf, Clock.OTHER)
+
+
+def _missed_deadline(row: Row, timeouts: ClusterTimeouts, deaf: float) -> tuple[float, Clock]:
+    """Of a job that is presumed to be gone."""
+    if row.state is not RowState.ACTIVE:
+        return row.missed_since, Clock.MISSED
+    if row.role is Role.SCHEDULER:
+        return max(row.missed_since, _silent_until(row, timeouts, timeouts.late, deaf)), Clock.MISSED
     return inf, Clock.OTHER
+
+
+def _schedulers_deadline(row: Row, timeouts: ClusterTimeouts, deaf: float) -> tuple[float, Clock]:
+    """Of a scheduler that is connected, or waits in the queue."""
+    if row.state is RowState.ACTIVE:
+        return _silent_until(row, timeouts, timeouts.heartbeat, deaf), Clock.HEARTBEAT
+    return (row.since + timeouts.queue, Clock.QUEUE) if timeouts.queue else (inf, Clock.OTHER)
+
+
+def _silent_until(row: Row, timeouts: ClusterTimeouts, limit: float, deaf: float) -> float:
+    """When a scheduler has been silent for `limit` seconds, and long enough after the last question to it."""
+    return max(row.silent_since(deaf) + limit, row.silence.asked + timeouts.ask_again)
 
 
 @define

@@ -68,8 +68,14 @@ class Submitter:
 
     # ---- what is next ----
 
-    def fill(self, role: Role, missing: int, moment: Moment) -> None:
-        """Give the slot, if it is free, to what has to be looked for, or to as many of the `missing` as may be."""
+    def fill(self, missing: int, moment: Moment) -> None:
+        """Give the slot, if it is free: to what has to be looked for, the scheduler, or as many `missing` as may be."""
+        if self._rows.scheduler is None:
+            self._fill(Role.SCHEDULER, 1, moment)
+        else:
+            self._fill(Role.WORKER, missing, moment)
+
+    def _fill(self, role: Role, missing: int, moment: Moment) -> None:
         if self.slot is not None:
             return
         unanswered = [submission for submission in self._records.submissions.values() if submission.jobs is None]
@@ -101,11 +107,12 @@ class Submitter:
         """Submit nothing for so long."""
         self._wait_until = max(self._wait_until, now + seconds)
 
-    def withdraw(self) -> None:
+    def withdraw(self, moment: Moment) -> None:
         """Submit nothing any more; what is under way goes on, and what may exist is looked for."""
         if self.slot is not None and not self.slot.under_way and not self.slot.look:
             self._drop(self.slot.intent)
             self.slot = None
+        self._fill(Role.WORKER, 0, moment)
 
     def submit(self, moment: Moment) -> Submit | None:
         """Return what is to be submitted or looked for now; from then on it is under way."""
