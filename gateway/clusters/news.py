@@ -5,23 +5,19 @@ from gateway.clusters.rows import Row
 from gateway.models import JobReport, JobState, Role
 
 
-def news_of(row: Row, report: JobReport, *, was_suspended: bool) -> str:
-    """Return a sentence about a report of a job that has not ended, or an empty text."""
-    scheduler = row.role is Role.SCHEDULER
-    if report.presumed:
-        heard_of = scheduler and row.state is RowState.ACTIVE
-        return "The scheduler's job is not in the queue any more; its next heartbeat decides" if heard_of else ""
-    if report.suspended:
-        who = "the scheduler" if scheduler else "workers"
-        return "" if was_suspended else f"The batch system has suspended {who}{because(report.reason)}"
-    if not report.reason:
-        return ""
-    if report.state is JobState.QUEUED:
-        return f"{'The scheduler waits' if scheduler else 'Workers wait'} in the queue: {report.reason}"
-    if report.state is JobState.UNKNOWN and scheduler:
-        since = "has not been known for minutes" if report.overdue else "is not known at the moment"
-        return f"The state of the scheduler's job {since}: {report.reason}"
-    return ""
+def news_of(row: Row, report: JobReport, *, was_suspended: bool) -> list[str]:
+    """Return what is to be told about a report of a job that has not ended."""
+    scheduler, why = row.role is Role.SCHEDULER, report.reason
+    if report.presumed and scheduler and row.state is RowState.ACTIVE:
+        return ["The scheduler's job is not in the queue any more; its next heartbeat decides"]
+    if report.suspended and not was_suspended:
+        return [f"The batch system has suspended {'the scheduler' if scheduler else 'workers'}{because(why)}"]
+    if report.state is JobState.QUEUED and why:
+        return [f"{'The scheduler waits' if scheduler else 'Workers wait'} in the queue: {why}"]
+    if report.state is JobState.UNKNOWN and why and scheduler:
+        known = "has not been known for minutes" if report.overdue else "is not known at the moment"
+        return [f"The state of the scheduler's job {known}: {why}"]
+    return []
 
 
 def because(reason: str) -> str:

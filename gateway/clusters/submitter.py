@@ -68,14 +68,20 @@ class Submitter:
 
     # ---- what is next ----
 
-    def fill(self, role: Role, missing: int, moment: Moment) -> None:
-        """Give the slot, if it is free, to what has to be looked for, or to as many of the `missing` as may be."""
+    def fill(self, role: Role | None, missing: int, moment: Moment) -> None:
+        """Give the slot, if it is free, to what has to be looked for, or to as many of the `missing` as may be.
+
+        Without a `role` nothing is to be submitted any more.
+        """
+        if self.slot is not None and role is None and not self.slot.under_way and not self.slot.look:
+            self._drop(self.slot.intent)
+            self.slot = None
         if self.slot is not None:
             return
         unanswered = [submission for submission in self._records.submissions.values() if submission.jobs is None]
         if unanswered:
             self.slot = Submit(unanswered[0], look=True, adopted=True)
-        elif not missing:
+        elif role is None or not missing:
             self._full, self._fitting = "", None
         elif moment.due(max(self._wait_until, self.refusals.at, self._away.at, self.failed_starts.at)):
             room = self._room()
@@ -100,12 +106,6 @@ class Submitter:
     def wait(self, seconds: float, now: float) -> None:
         """Submit nothing for so long."""
         self._wait_until = max(self._wait_until, now + seconds)
-
-    def withdraw(self) -> None:
-        """Submit nothing any more; what is under way goes on, and what may exist is looked for."""
-        if self.slot is not None and not self.slot.under_way and not self.slot.look:
-            self._drop(self.slot.intent)
-            self.slot = None
 
     def submit(self, moment: Moment) -> Submit | None:
         """Return what is to be submitted or looked for now; from then on it is under way."""
