@@ -66,8 +66,7 @@ class Actions:
     clean: bool = False
     """Remove what the cluster's jobs have left behind. Answered by `cleaned`."""
     route: tuple[str, str] | None = None
-    """Lead users to these addresses of the scheduler and of its dashboard."""
-    unroute: bool = False
+    """Where users are to be led: the addresses of the scheduler and of its dashboard. None: nowhere."""
     tell: tuple[str, ...] = ()
     """Sentences for the user."""
     wake_at: float = inf

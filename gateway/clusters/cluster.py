@@ -72,6 +72,7 @@ class Cluster:
         self._log = _log.bind(cluster=record.name, user=record.username)
         self.events = Events(self._log)
         self.changes = ChangeNotifier()
+        self._route: tuple[str, str] | None = None
         self._services = services
         self._driver = services.driver
         self._watch = services.driver.watch(self.ref)
@@ -276,10 +277,11 @@ class Cluster:
             children.start_soon(self._clean)
         for sentence in actions.tell:
             self.events.record_event(sentence)
-        if actions.route is not None:
+        if actions.route is not None and actions.route != self._route:
             self._services.routes.add(self.name, *actions.route)
-        if actions.unroute:
+        elif actions.route is None and self._route is not None:
             self._services.routes.remove(self.name)
+        self._route = actions.route
         if questions.poll:
             self.poll_now()
         self._watch.awaits_answer = questions.settle
@@ -305,7 +307,8 @@ class Cluster:
                 else:
                     jobs = await self._driver.submit(job_spec(self.ref, self.record, intent, self._services.rules))
                 if jobs:
-                    await self._services.store.save(evolve(intent, jobs=jobs))
+                    save = partial(self._services.store.save, evolve(intent, jobs=jobs))
+                    await supervise("recording a submission", save, **FOR_EVER)
         except (JobError, trio.TooSlowError) as error:
             late = AnswerLost(f"none came within {SUBMIT_DEADLINE:g} seconds")
             self._feed(submitter.failed, action, error if isinstance(error, JobError) else late, trio.current_time())

@@ -4,19 +4,16 @@
     actions = machine.next(now)     what to do about it, and when to ask again
 
 All jobs stand in one table, the scheduler's among them (rows.py). Events change
-what is known; `next` compares that with what should be. What it returns it
-considers under way until an event answers it (actions.py says which); answers
-to submissions are events of the `submitter`.
+what is known; `next` compares that with what should be. What it returns is under
+way until an event answers it (actions.py); submissions answer to `submitter`.
 
 - Nothing else is returned while something has to be recorded: whatever is done
   or shown rests on what is durable. So every submission has an *intent* on
   record, and is looked for under its unique name when its answer was lost.
 - One submission is under way at a time. One that came to nothing leaves
   nothing behind: what is missing is planned anew when its time has come.
-- Silence alone ends nothing (silence.py), nor does absence from the queue of
-  what is heard of.
-- A cluster that is told to end cancels all its jobs, and has ended when they
-  are gone.
+- Silence alone ends nothing, nor does absence of what is heard of (patience.py).
+- A cluster that is told to end cancels its jobs, and has ended when they are gone.
 """
 
 from collections.abc import Callable, Collection
@@ -34,8 +31,8 @@ from gateway.clusters.lifecycle import (
     is_ended,
     next_cluster_status,
 )
-from gateway.clusters.news import because, news_of, taken
-from gateway.clusters.patience import JOB_ENDED, Patience, Verdict
+from gateway.clusters.news import because, news_of
+from gateway.clusters.patience import JOB_ENDED, Patience
 from gateway.clusters.reasons import BY_USER, failed
 from gateway.clusters.records import Records
 from gateway.clusters.rows import Clock, Row, Table, deadline
@@ -75,6 +72,7 @@ class Machine:
         whether a question to the batch system is open.
         """
         self.rows = Table()
+        submissions = () if is_ended(record.status) else submissions
         self.records = Records(record, submissions)
         self._rules = rules
         self._config = config
@@ -84,10 +82,9 @@ class Machine:
         self._patience = Patience(rules.timeouts, self._tell, polling)
         self._demand = Demand(record.count)
         self._explanations = Explanations()
-        self._route: tuple[str, str] | None = None
         self._heard_of = self._cleaning = False
         self._errors: list[float] = []
-        for submission in () if is_ended(record.status) else submissions:
+        for submission in submissions:
             state = RowState.ADOPTED
             if submission.role is Role.SCHEDULER:
                 state = RowState.ACTIVE if record.status is ClusterStatus.RUNNING else RowState.QUEUED
@@ -164,7 +161,7 @@ class Machine:
             return False
         news, self._heard_of = not self._heard_of, True
         if scheduler is not None:
-            news |= scheduler.on_heartbeat(now) | self._patience.reconsider(scheduler, heard=True)
+            news |= scheduler.on_heartbeat(now)
         before, self._demand = self._demand, self._demand.confirmed(heartbeat.count, now)
         news |= self._hear_of_workers(heartbeat, now) or self._demand != before
         addresses = (record.scheduler_address, record.dashboard_address)
@@ -214,9 +211,7 @@ class Machine:
         elif row.missed and row.cancelled_at <= now:
             self._remove(row)  # of what was cancelled absence is enough
         elif self.active:
-            self._tell += filter(None, [news_of(row, report, was_suspended=was_suspended)])
-            if row.role is Role.SCHEDULER:
-                self._patience.reconsider(row, heard=False)
+            self._tell += news_of(row, report, was_suspended=was_suspended)
 
     def cancelled(self, cancel: Cancel, error: JobError | None, now: float) -> None:
         """A cancel was accepted, or an error came instead."""
@@ -253,7 +248,7 @@ class Machine:
         if not self.active or row.state is RowState.GONE:
             return
         if row.role is Role.SCHEDULER:
-            self._patience.verdict = Verdict(row, JOB_ENDED, final=True)
+            self._patience.condemn(row, JOB_ENDED, final=True)
         elif row.shown is RowState.ACTIVE:
             self._tell.append(f"Worker {row.name} was lost{because(row.report.reason)}")
         elif coming and never_ran:
@@ -278,43 +273,39 @@ class Machine:
 
     def next(self, now: float) -> Actions:
         """Return what to do now."""
-        moment = Moment(now)
+        moment, questions = Moment(now), Questions()
         wanted = self._plan(moment) if self.active else Plan()
-        if not self.active:
-            self.submitter.withdraw(moment)
-        elif self._patience.verdict is None:
-            self.submitter.fill(wanted.start, moment)
+        self._fill_slot(wanted.start, moment)
         if write := self.records.write():
             return Actions(record=write)
-        if is_ended(self.records.cluster.status):
-            return Actions(tell=taken(self._tell))
-        if not self.active:
-            return self._actions(moment, cancel=list(self.rows.by_name.values()))
-        questions = self._patience.check(self.rows.scheduler, self.submitter.attempts, moment)
-        if (verdict := self._patience.verdict) is not None and verdict.complete:
+        if self.active:
+            questions = self._patience.check(self.rows.scheduler, self.submitter.attempts, moment)
+        if self.active and (verdict := self._patience.verdict) is not None and verdict.complete:
             self.failed(verdict.words)
             return self.next(now)  # to begin with its record
-        explain = self._explanations.begin(None if verdict is None else verdict.row)
-        useless = [row for row in self.rows.by_name.values() if row.name in wanted.cancel or row.state is RowState.GONE]
-        return self._actions(moment, useless, questions, explain)
-
-    def _actions(
-        self, moment: Moment, cancel: Collection[Row], questions: Questions | None = None, explain: tuple[Row, ...] = ()
-    ) -> Actions:
-        record, routed = self.records.cluster, self._route
+        record, rows = self.records.cluster, self.rows.by_name.values()
         running = record.status is ClusterStatus.RUNNING
-        self._route = (record.scheduler_address, record.dashboard_address) if running else None
-        return Actions(
+        useless = [row for row in rows if not self.active or row.name in wanted.cancel or row.state is RowState.GONE]
+        actions = Actions(
             submit=self.submitter.submit(moment),
-            cancel=self._canceller.cancel(cancel, moment, ending=not self.active),
-            explain=explain,
-            questions=questions or Questions(),
+            cancel=self._canceller.cancel(useless, moment, ending=not self.active),
+            explain=self._explain(),
+            questions=questions,
             clean=self._clean(),
-            route=self._route if self._route != routed else None,
-            unroute=routed is not None and not running,
-            tell=taken(self._tell),
+            route=(record.scheduler_address, record.dashboard_address) if running else None,
+            tell=tuple(self._tell),
             wake_at=moment.wake_at,
         )
+        self._tell.clear()
+        return actions
+
+    def _fill_slot(self, missing: int, moment: Moment) -> None:
+        if not self.active:
+            self.submitter.fill(None, 0, moment)
+        elif self._patience.verdict is None and self.rows.scheduler is None:
+            self.submitter.fill(Role.SCHEDULER, 1, moment)
+        elif self._patience.verdict is None:
+            self.submitter.fill(Role.WORKER, missing, moment)
 
     def _plan(self, moment: Moment) -> Plan:
         """Give up workers with which patience has ended; return what to do about the others.
@@ -343,8 +334,13 @@ class Machine:
             row.apply(RowEvent.GIVEN_UP, now)
             self._failed_to_start(row, now)
 
+    def _explain(self) -> tuple[Row, ...]:
+        verdict = self._patience.verdict
+        return self._explanations.begin(None if verdict is None else verdict.row) if self.active else ()
+
     def _clean(self) -> bool:
         """Return whether to remove what is left: all jobs are gone."""
-        left = self.active or self.rows.by_job or self.submitter.slot is not None or self._canceller.under_way
-        before, self._cleaning = self._cleaning, not left
+        ending = self.records.cluster.status is ClusterStatus.STOPPING
+        left = self.rows.by_job or self.submitter.slot is not None or self._canceller.under_way
+        before, self._cleaning = self._cleaning, ending and not left
         return self._cleaning and not before

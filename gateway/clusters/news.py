@@ -5,25 +5,23 @@ from gateway.clusters.rows import Row
 from gateway.models import JobReport, JobState, Role
 
 
-def news_of(row: Row, report: JobReport, *, was_suspended: bool) -> str:
-    """Return a sentence about a report of a job that has not ended, or an empty text."""
-    scheduler = row.role is Role.SCHEDULER
-    if report.presumed:
-        heard_of = scheduler and row.state is RowState.ACTIVE
-        return "The scheduler's job is not in the queue any more; its next heartbeat decides" if heard_of else ""
-    if report.suspended:
-        who = "the scheduler" if scheduler else "workers"
-        return "" if was_suspended else f"The batch system has suspended {who}{because(report.reason)}"
-    return _news_of_state(report, scheduler=scheduler) if report.reason else ""
+def news_of(row: Row, report: JobReport, *, was_suspended: bool) -> list[str]:
+    """Return what is to be told about a report of a job that has not ended."""
+    scheduler, why = row.role is Role.SCHEDULER, report.reason
+    if report.presumed and scheduler and row.state is RowState.ACTIVE:
+        return ["The scheduler's job is not in the queue any more; its next heartbeat decides"]
+    if report.suspended and not was_suspended:
+        return [f"The batch system has suspended {'the scheduler' if scheduler else 'workers'}{because(why)}"]
+    return _news_of_state(report, scheduler=scheduler) if why else []
 
 
-def _news_of_state(report: JobReport, *, scheduler: bool) -> str:
+def _news_of_state(report: JobReport, *, scheduler: bool) -> list[str]:
     if report.state is JobState.QUEUED:
-        return f"{'The scheduler waits' if scheduler else 'Workers wait'} in the queue: {report.reason}"
+        return [f"{'The scheduler waits' if scheduler else 'Workers wait'} in the queue: {report.reason}"]
     if report.state is JobState.UNKNOWN and scheduler:
-        since = "has not been known for minutes" if report.overdue else "is not known at the moment"
-        return f"The state of the scheduler's job {since}: {report.reason}"
-    return ""
+        known = "has not been known for minutes" if report.overdue else "is not known at the moment"
+        return [f"The state of the scheduler's job {known}: {report.reason}"]
+    return []
 
 
 def because(reason: str) -> str:
@@ -34,10 +32,3 @@ def because(reason: str) -> str:
 def workers(count: int, singular: str, plural: str) -> str:
     """Return the beginning of a sentence about so many workers."""
     return f"1 worker {singular}" if count == 1 else f"{count} workers {plural}"
-
-
-def taken(sentences: list[str]) -> tuple[str, ...]:
-    """Return the sentences that have gathered, and begin anew."""
-    told = tuple(sentences)
-    sentences.clear()
-    return told

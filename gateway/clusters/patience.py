@@ -29,15 +29,13 @@ MOST_ATTEMPTS = 3
 
 @frozen
 class Verdict:
-    """The scheduler has ended. `words` say why; unless they are `complete`, what is known of its job is added.
-
-    Unless it is `final`, a heartbeat refutes it; and if its job was only missed, so does a look at the queue.
-    """
+    """The scheduler has ended. `words` say why; unless they are `complete`, what is known of its job is added."""
 
     row: Row
     words: str
-    complete: bool = False
-    final: bool = False
+    complete: bool
+    basis: tuple[RowState, float, bool] | None
+    """What it rests on (see `_basis`); None when nothing refutes it."""
 
 
 class Patience:
@@ -49,7 +47,7 @@ class Patience:
         self.deaf_reason = ""
         self.poll = False
         """True when the batch system should be asked about our jobs."""
-        self.verdict: Verdict | None = None
+        self._verdict: Verdict | None = None
         self._timeouts = timeouts
         self._tell = tell
         self._polling = polling
@@ -77,26 +75,28 @@ class Patience:
             return Questions(poll=poll, ask=row.silence)
         return Questions(poll=poll, settle=settle)
 
-    def reconsider(self, row: Row, *, heard: bool) -> bool:
-        """Drop the verdict if there is reason to: the scheduler was `heard`, or its job is not missed any more."""
-        verdict = self.verdict
-        refuted = heard or (verdict is not None and verdict.words == JOB_ENDED and not row.missed)
-        if verdict is None or verdict.final or not refuted:
-            return False
-        self.verdict = None
-        return True
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict, unless its row has changed since: a heartbeat, or a job that is back, refutes it."""
+        verdict = self._verdict
+        stands = verdict is not None and verdict.basis in (None, _basis(verdict.row))
+        return verdict if stands else None
+
+    def condemn(self, row: Row, words: str, *, complete: bool = False, final: bool = False) -> None:
+        """Come to a verdict (see `Verdict`); a `final` one is not refuted."""
+        self._verdict = Verdict(row, words, complete, None if final else _basis(row))
 
     def _give_up(self, row: Row, clock: Clock, attempts: int) -> None:
         """Patience with a scheduler that has not reported has ended."""
         if clock is Clock.QUEUE:
             limit = f"{self._timeouts.queue:g} s{because(row.report.reason)}"
             words = f"the scheduler's job waited in the queue for more than {limit}"
-            self.verdict = Verdict(row, words, complete=True)
+            self.condemn(row, words, complete=True)
         elif clock is Clock.START:
             words = f"the scheduler did not report within {self._timeouts.start:g} s after its job had started\n"
-            self.verdict = Verdict(row, words)
+            self.condemn(row, words)
         elif row.seen or not 0 < attempts < MOST_ATTEMPTS:
-            self.verdict = Verdict(row, JOB_ENDED)
+            self.condemn(row, JOB_ENDED)
         else:  # so it is with a batch server that crashed before it had stored the job
             self._tell.append(f"The scheduler's job {row.job} was never in the queue; submitting it again")
             row.apply(RowEvent.MISSED, row.missed_since)
@@ -111,7 +111,7 @@ class Patience:
         found = f"{self._timeouts.heartbeat:g} s, {answer}" + (f" ({words})" if words else "")
         if row.silence.proves_end(answer, self._timeouts, missed=row.missed):
             end = JOB_ENDED if row.missed else f"the scheduler has not been heard of for {found}\n"
-            self.verdict = Verdict(row, end, complete=row.job is None)
+            self.condemn(row, end, complete=row.job is None)
         else:
             then = {Answer.SILENT: "it will be asked again", Answer.NOT_ASKED: "trying again"}.get(answer, "waiting")
             self._tell.append(f"No heartbeat of the scheduler for {found}; {then}")
@@ -123,3 +123,7 @@ class Patience:
             missed = f"{heartbeat:g} s, in which the gateway may have missed some ({self.deaf_reason})"
             self._excused = row.since, f"No heartbeat of the scheduler for {missed}; waiting"
             self._tell += [self._excused[1]] if self._excused != before else []
+
+
+def _basis(row: Row) -> tuple[RowState, float, bool]:
+    return row.state, row.since, row.missed

@@ -68,20 +68,19 @@ class Submitter:
 
     # ---- what is next ----
 
-    def fill(self, missing: int, moment: Moment) -> None:
-        """Give the slot, if it is free: to what has to be looked for, the scheduler, or as many `missing` as may be."""
-        if self._rows.scheduler is None:
-            self._fill(Role.SCHEDULER, 1, moment)
-        else:
-            self._fill(Role.WORKER, missing, moment)
+    def fill(self, role: Role | None, missing: int, moment: Moment) -> None:
+        """Give the slot, if it is free, to what has to be looked for, or to as many of the `missing` as may be.
 
-    def _fill(self, role: Role, missing: int, moment: Moment) -> None:
+        Without a `role` nothing is to be submitted any more.
+        """
+        if role is None:
+            self._withdraw()
         if self.slot is not None:
             return
         unanswered = [submission for submission in self._records.submissions.values() if submission.jobs is None]
         if unanswered:
             self.slot = Submit(unanswered[0], look=True, adopted=True)
-        elif not missing:
+        elif role is None or not missing:
             self._full, self._fitting = "", None
         elif moment.due(max(self._wait_until, self.refusals.at, self._away.at, self.failed_starts.at)):
             room = self._room()
@@ -92,6 +91,12 @@ class Submitter:
                 moment.due(self._wait_until)
             else:
                 self._begin(role, min(limit for limit in (missing, room, self._fitting) if limit is not None), moment)
+
+    def _withdraw(self) -> None:
+        """Take back what is not under way yet."""
+        if self.slot is not None and not self.slot.under_way and not self.slot.look:
+            self._drop(self.slot.intent)
+            self.slot = None
 
     def _begin(self, role: Role, count: int, moment: Moment) -> None:
         group, cluster = SCHEDULER_GROUP, self._records.cluster
@@ -106,13 +111,6 @@ class Submitter:
     def wait(self, seconds: float, now: float) -> None:
         """Submit nothing for so long."""
         self._wait_until = max(self._wait_until, now + seconds)
-
-    def withdraw(self, moment: Moment) -> None:
-        """Submit nothing any more; what is under way goes on, and what may exist is looked for."""
-        if self.slot is not None and not self.slot.under_way and not self.slot.look:
-            self._drop(self.slot.intent)
-            self.slot = None
-        self._fill(Role.WORKER, 0, moment)
 
     def submit(self, moment: Moment) -> Submit | None:
         """Return what is to be submitted or looked for now; from then on it is under way."""

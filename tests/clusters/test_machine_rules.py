@@ -130,7 +130,8 @@ class MachineRules(RuleBasedStateMachine):
         assert self.cluster == self.stored
         assert self.machine.records.durable == self.stored
         assert self.machine.records.submissions == self.stored_submissions
-        idle = Actions(wake_at=again.wake_at, questions=evolve(again.questions, ask=None, poll=False))
+        questions = evolve(again.questions, ask=None, poll=False)
+        idle = Actions(route=again.route, wake_at=again.wake_at, questions=questions)
         assert again == idle, "what is under way is decided again"
         assert again.wake_at > self.now
         self.wake_at = again.wake_at
@@ -146,8 +147,7 @@ class MachineRules(RuleBasedStateMachine):
             assert self.heard, "who was never heard of cannot be asked"
             self.asks.append(actions.questions.ask)
         self.cleaning = self.cleaning or actions.clean
-        if actions.route is not None:
-            assert self.stored.status is ClusterStatus.RUNNING
+        assert (actions.route is not None) == (self.stored.status is ClusterStatus.RUNNING)
         if actions.clean:
             assert not self.living.keys() - self.tried
 
