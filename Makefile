@@ -7,7 +7,7 @@ ORIGINAL ?= .original
 BIN := $(VENV)/bin
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz docs clean
+.PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -25,6 +25,7 @@ check: lint types pytest                  ## what `make test` runs once everythi
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest --quiet tests/test_sizes.py tests/test_docstrings.py tests/test_import_graph.py
 
 types: $(VENV)/.test
 	$(BIN)/mypy
@@ -65,6 +66,9 @@ soak: $(VENV)/.test                       ## minutes of random kills, of batch s
 fuzz: $(VENV)/.test                       ## coverage-guided, FOR=600 seconds
 	@$(PIP) install --editable '.[test,fuzz]'
 	$(BIN)/python tests/fuzz/run.py --seconds $(or $(FOR),600)
+
+fuzz-machine: $(VENV)/.test               ## a cluster's decisions in a world of random events, FOR=600 seconds
+	$(BIN)/python -m tests.fuzz.machine --seconds $(or $(FOR),600)
 
 docs: $(VENV)/.test                       ## regenerate the manual of the options
 	$(BIN)/python -m gateway.config.render > docs/configuration.md

@@ -1,22 +1,30 @@
-"""Addresses to listen at, as people write them.
+"""Addresses to listen at and to connect to, as they are written.
 
 `host:port`, `:port` for all interfaces and `[v6]:port` are addresses in the
 narrow sense. A listener may also be a Unix socket (`unix:/path`), a file
 descriptor (`fd://3`) or what systemd hands over (`systemd`, `systemd:NAME`).
+
+Schedulers say where they are as `tls://host:port` and `http://host:port`.
 """
 
 import re
 from ipaddress import ip_address
-
-from attrs import frozen
+from typing import NamedTuple
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 _OTHER = re.compile(r"unix:/[^\0]{1,106}|fd://[0-9]{1,9}|systemd(:[^\s:]+)?")  # unix(7): 108 bytes, one is a NUL
+#: RFC 1123 2.1, and underscores, which some sites have.
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_DNS_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_URL = re.compile(
+    r"(?P<scheme>[a-z]{1,10})://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
+)
+#: Characters: a scheme, the longest name of a host, a port.
+_LONGEST_URL = 300
 
 
-@frozen
-class Address:
-    """Where to listen. `host` is a name or an address without brackets, empty for all interfaces; port 0: any."""
+class Address(NamedTuple):
+    """A host (a name, or an address without brackets; empty: all interfaces) and a TCP port (0: any)."""
 
     host: str
     port: int
@@ -31,6 +39,29 @@ def parse_address(text: str) -> Address:
     if match is None or (port := int(match["port"])) > 65535:
         raise ValueError("must be HOST:PORT, :PORT for all interfaces, or [IPV6]:PORT, with a port up to 65535")
     return Address(match["v6"] or match["host"], port)
+
+
+def parse_url(text: str, scheme: str = "") -> Address:
+    """The address in `scheme://host:port` with nothing else; of any scheme, if none is named.
+
+    Raises ValueError with the text and what it must be.
+    """
+    match = _URL.fullmatch(text[: _LONGEST_URL + 1])
+    port = int(match["port"]) if match else 0
+    host = (match["v6"] or match["host"]).lower() if match else ""
+    if match is None or match["scheme"] != (scheme or match["scheme"]) or not 0 < port < 65536 or not _is_host(host):
+        raise ValueError(f"{text[:_LONGEST_URL]!r} is not an address of the form {scheme or 'scheme'}://host:port")
+    return Address(host, port)
+
+
+def _is_host(host: str) -> bool:
+    """An IP address or a DNS name. Others are no mere failures: looking up `a..b` raises an UnicodeError."""
+    if len(host) < 254 and _DNS_NAME.fullmatch(host):  # as IPv4 addresses are, too
+        return True
+    try:
+        return bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 def is_loopback(text: str) -> bool:

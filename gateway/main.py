@@ -28,16 +28,17 @@ from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
 from gateway.clusters.reasons import not_running
+from gateway.clusters.rules import ClusterTimeouts, Rules
 from gateway.clusters.scheduler_client import used_for_messages
-from gateway.clusters.services import Rules, Services
-from gateway.clusters.timeouts import Limits
+from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.fields import settings_of
 from gateway.config.load import Config
 from gateway.config.server import Proxy
 from gateway.errors import GatewayError, StartError
-from gateway.gc_pauses import spare_survivors
-from gateway.proxy.certificate import ReloadingContext, server_context
+from gateway.process.gc_pauses import spare_survivors
+from gateway.process.systemd import notify
+from gateway.proxy.certificate import ReloadingContext, reloading_context
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.dialer import Dialer
@@ -52,7 +53,6 @@ from gateway.proxy.this_host import is_this_host
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store, open_store
 from gateway.supervise import describe
-from gateway.systemd import notify
 from gateway.web.api import BODY_LIMIT, create_api
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
@@ -115,8 +115,7 @@ async def serve(
     _log.info("starting", version=__version__, backend=type(backend).__name__)
     for warning in config.warnings:
         _log.warning(warning)
-    cert, key = config.proxy.tls_cert, config.proxy.tls_key
-    context = ReloadingContext(partial(server_context, cert, key), cert, key) if cert else None
+    context = reloading_context(config.proxy.tls_cert, config.proxy.tls_key)
     raise_file_limit()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(spare_survivors())
@@ -126,15 +125,13 @@ async def serve(
             schedulers=config.proxy.tcp_address if config.proxy.tcp_address != config.proxy.address else "",
             private=config.gateway.address,
         )
-        destinations = _destinations(config, ports)
-        dialer = Dialer(destinations)
+        dialer = Dialer(_destinations(config, ports))
         stack.enter_context(used_for_messages(dialer))
         store = await stack.enter_async_context(
             open_store(backend.db_url, keys=encryption_keys(backend.db_encrypt_keys), debug=backend.db_debug)
         )
         driver = await stack.enter_async_context(backend.open_driver())
-        routes = Routes()
-        hearing = Hearing()
+        routes, hearing = Routes(), Hearing()
         stack.enter_context(noting_stalls(hearing))
         rules = _rules(config, backend, ports)
         services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing)
@@ -304,7 +301,7 @@ def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
     return Rules(
         api_url=backend.api_url or _api_url(config, backend, ports),
         host=backend.default_host or "0.0.0.0",  # noqa: S104 (schedulers are reached from other nodes)
-        limits=Limits(
+        timeouts=ClusterTimeouts(
             queue=backend.queue_timeout,
             start=backend.cluster_start_timeout,
             heartbeat=backend.heartbeat_timeout,

@@ -27,7 +27,7 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 
 #: Room → its pure modules.
 PURE = {
-    "": "addresses errors models",
+    "": "addresses errors models user_text",
     "auth": "secret_compare",
     "config": """backend carried carry cluster compat fields option_fields original_classes registry server site_errors
         structure traits user_options""",
@@ -37,10 +37,12 @@ PURE = {
     "backends.slurm": "arguments dialect ids jobs launcher_rules options refusals submission",
     "backends.pbs": "arguments dialect follow_up ids launcher_rules options qstat refusals submission",
     "backends.local": "jobs",
-    "clusters": "heartbeat heartbeat_body job_specs lifecycle quota reasons scaling timeouts workers",
+    "clusters": """actions canceller demand explanations heartbeat heartbeat_body job_specs lifecycle machine news
+        patience quota reasons records rows rules silence submitter timing""",
     "web": "fast_parser http2_frames request_origin",
     "proxy": "admission client_hello comm_messages destinations limits proxy_protocol routes",
     "proxy.dashboard": "headers pages",
+    "proxy.relay": "turn_policy",
 }
 
 #: What pure modules do without.

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
+from gateway.user_text import one_line
+
 #: Old script → the words that replace it.
 FALLBACKS: Mapping[str, tuple[str, ...]] = {
     "dask-scheduler": ("dask", "scheduler"),
@@ -41,6 +43,5 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """What the command had to say about a failure, on one line."""
-        text = self.stderr.strip() or self.stdout.strip() or f"exit code {self.returncode}"
-        return " ".join(text.split())
+        """What the command had to say about a failure, on one line, for users and logs."""
+        return one_line(self.stderr) or one_line(self.stdout) or f"exit code {self.returncode}"

@@ -16,7 +16,7 @@ import trio
 
 from gateway.backends.commands import Answer
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 #: Seconds that a killed process gets to end, and that output may follow a process's end.
 GRACE = 1.0
@@ -114,7 +114,7 @@ async def _end(process: trio.Process, program: str) -> None:
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError) as error:
-            log.warning("a command cannot be killed", program=program, pid=process.pid, error=str(error))
+            _log.warning("a command cannot be killed", program=program, pid=process.pid, error=str(error))
         with trio.move_on_after(GRACE, shield=True):
             await process.wait()
     with trio.move_on_after(GRACE, shield=True):

@@ -38,6 +38,7 @@ class Watch:
     def __init__(self, board: "WatchBoard", cluster: _Cluster) -> None:
         self.cluster = cluster
         self.jobs: dict[JobId, JobReport] = {}
+        self.awaits_answer = False
         self._board = board
         self._eager = False
         self._changes: dict[JobId, JobReport] = {}
@@ -81,12 +82,16 @@ class Watch:
         """Ask for news at once."""
         self._board.poll_now()
 
-    async def wait_polled(self) -> None:
-        """Wait until no question to the batch system is open: its answer, or that there is none, is on the board."""
-        await self._board.wait_polled()
+    @property
+    def polling(self) -> bool:
+        """True while a question to the batch system is open: its answer, or that there is none, is not on the board."""
+        return self._board.question_open
 
     async def wait_changes(self) -> dict[JobId, JobReport]:
-        """Wait until something new is known, and return it: job → newest report."""
+        """Wait until something new is known, and return it: job → newest report.
+
+        While `awaits_answer` is set, this also returns when a question has been answered without news.
+        """
         await self._wakeup.wait()
         self._wakeup = trio.Event()
         changes, self._changes = self._changes, {}
@@ -109,8 +114,8 @@ class WatchBoard:
         self._watches: set[Watch] = set()
         self._owners: dict[JobId, Watch] = {}
         self._poll_requested = trio.Event()
-        self._polled = trio.Event()
-        self._polled.set()
+        self.question_open = False
+        """True while a question to the batch system has not been answered."""
 
     def open(self, cluster: _Cluster) -> Watch:
         """A new watch; enter it as a context manager to put it on the board."""
@@ -151,15 +156,14 @@ class WatchBoard:
     @contextmanager
     def polling(self) -> Iterator[None]:
         """A driver that polls has a question open while this is entered; `deliver` what was learnt inside."""
-        self._polled = trio.Event()
+        self.question_open = True
         try:
             yield
         finally:
-            self._polled.set()
-
-    async def wait_polled(self) -> None:
-        """Wait until no question is open."""
-        await self._polled.wait()
+            self.question_open = False
+            for watch in self._watches:
+                if watch.awaits_answer:
+                    watch._wakeup.set()
 
     async def wait_poll_requested(self) -> None:
         """Wait until somebody asks; every call of `poll_now` before this one returns counts."""

@@ -1,26 +1,21 @@
-"""A bell that many can wait for: "something of this cluster has changed, look again".
+"""A broadcast condition variable: `notify` increments a counter, `wait(seen)` returns once it differs from `seen`.
 
-Whoever waits names the count of changes it has already seen, so nothing is
-missed between looking and waiting, and nothing is remembered for those who
-do not wait.
+Whoever waits names the count it has seen, so nothing is missed between
+looking and waiting, and nothing is remembered for those who do not wait.
 """
-
-from collections.abc import Callable
 
 import trio
 
 
-class Changes:
-    """Counts changes and wakes everybody who waits for the next one. `first` is called before anybody is woken."""
+class ChangeNotifier:
+    """Counts changes, and wakes every task that waits for the next one."""
 
-    def __init__(self, first: Callable[[], None] = lambda: None) -> None:
+    def __init__(self) -> None:
         self.count = 0
-        self._first = first
         self._next = trio.Event()
 
     def notify(self) -> None:
-        """Something has changed."""
-        self._first()
+        """Record a change, and wake all waiting tasks."""
         self.count += 1
         self._next.set()
         self._next = trio.Event()

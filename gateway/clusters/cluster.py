@@ -1,23 +1,20 @@
-"""The life of one cluster: one task tree, from its durable record to its end.
+"""The life of one cluster: one task tree, and what the API asks of it.
 
-    run:  living → ending → ended
-    living:  keep record │ start scheduler │ watch jobs │ keep workers │ watch clocks
+    run:  act │ watch jobs │ one child for each action that takes time
 
-The children of *living* are supervised: a failure restarts one of them, too
-many restarts fail the cluster with the reason, and nothing else. A stop or a
-failure cancels them; *ending* then cancels the jobs and waits until the batch
-system says that they are gone. Cancelling the whole tree from outside ends
-our watching and leaves jobs alone: the next start of the gateway takes them
-back.
+What is to be done is decided by machine.py; *act* does it, one decision at a
+time. It writes the record first, so nothing is done or shown that is not
+durable, and hands what takes time to children. They, the watch over the jobs
+and the API feed the machine with events (`_tell`), and wake *act*. A child
+that fails is run again; one that fails too often fails the cluster with the
+reason, and nothing else.
 
-The record is kept by record.py: nothing is shown before it is durable. Workers
-are soft state, found again after a restart from their submissions
-(worker_keeper.py, submissions.py).
+Cancelling the whole tree from outside ends our watching and leaves jobs alone:
+the next start of the gateway takes them back.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
-from math import inf
 from typing import Any
 
 import structlog
@@ -25,32 +22,39 @@ import trio
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef
-from gateway.backends.log_tail import bounded, redact
-from gateway.clusters.changes import Changes
+from gateway.clusters.actions import Actions, Cancel, Submit
+from gateway.clusters.changes import ChangeNotifier
+from gateway.clusters.demand import limited_count, limited_range
 from gateway.clusters.events import Events, time_ms
 from gateway.clusters.heartbeat import Heartbeat
-from gateway.clusters.job_specs import SCHEDULER_GROUP, scheduler_spec
-from gateway.clusters.lifecycle import ClusterEvent, is_active, is_ended, next_cluster_status
-from gateway.clusters.reasons import BY_USER, by_scheduler, cannot_start, failed, not_running
-from gateway.clusters.record import Ledger
+from gateway.clusters.job_specs import job_spec
+from gateway.clusters.lifecycle import is_ended
+from gateway.clusters.machine import Machine
+from gateway.clusters.reasons import BY_USER, by_scheduler, cannot_start, not_running
+from gateway.clusters.records import Write
+from gateway.clusters.rows import Row, Table
 from gateway.clusters.scheduler_client import tell_scheduler
 from gateway.clusters.services import Services
-from gateway.clusters.submissions import Submissions
-from gateway.clusters.timeouts import Answer, Clock, SchedulerClock
-from gateway.clusters.worker_keeper import QUEUE_RETRY, TOO_MANY_WAIT, WorkerKeeper
-from gateway.clusters.workers import Workers
+from gateway.clusters.silence import Answer, Silence
 from gateway.config.cluster import ClusterConfig
-from gateway.errors import BackendUnavailable, ClusterFailed, Conflict, JobError, JobRefused, QueueFull
-from gateway.models import ClusterRecord, ClusterStatus, JobId, JobReport, JobState, SubmissionRecord, alive
+from gateway.errors import AnswerLost, ClusterFailed, Conflict, JobError, TryAgainLater
+from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord
 from gateway.supervise import FOR_EVER, describe, supervise
+from gateway.user_text import redact
 
 _log = structlog.get_logger()
 
-#: How often a scheduler is submitted whose job is given an id and then is never in the queue.
-MOST_ATTEMPTS = 3
+#: Seconds that an API request waits for the store before it is told to try again.
+RECORD_DEADLINE = 20.0
 
-#: Seconds until a cancel is repeated for jobs that are still there.
-CANCEL_AGAIN = 30.0
+#: Seconds after which a submission's answer counts as lost, even when the driver does not say so.
+SUBMIT_DEADLINE = 90.0
+
+#: Seconds that the batch system has to say why a job ended.
+EXPLAIN_DEADLINE = 15.0
+
+#: What is believed of an action that failed for want of the gateway itself: it may have been done.
+_OUR_ERROR = AnswerLost("an error inside the gateway")
 
 
 class Cluster:
@@ -63,434 +67,275 @@ class Cluster:
         services: Services,
         submissions: Collection[SubmissionRecord] = (),
     ) -> None:
+        self.name = record.name
         self.ref = ClusterRef(name=record.name, username=record.username, config=config)
         self._log = _log.bind(cluster=record.name, user=record.username)
         self.events = Events(self._log)
-        self.changes = Changes(self._set_urgency)
-        self._ledger = Ledger(record, services.store, self.changes)
+        self.changes = ChangeNotifier()
         self._services = services
-        self._rules = services.rules
         self._driver = services.driver
         self._watch = services.driver.watch(self.ref)
-        self._submissions = Submissions(self.ref, services.driver, services.store, self.events.tell, submissions)
-        self._keeper = WorkerKeeper(
-            self.ref,
-            services,
-            ledger=self._ledger,
-            submissions=self._submissions,
-            watch=self._watch,
-            events=self.events,
-            changes=self.changes,
-            fail=self._fail,
+        self._machine = Machine(
+            record,
+            submissions,
+            trio.current_time(),
+            rules=services.rules,
+            config=config,
+            room=partial(services.driver.max_group_size, self.ref),
+            polling=lambda: self._watch.polling,
         )
-        self._keeper.adopt(submissions)
-        self._scheduler_job: JobId | None = None
-        self._attempts = 0  # how often the scheduler was submitted by this process
-        self._clock = SchedulerClock(trio.current_time())
-        self._asked_when_late: float | None = None
-        self._heard_of = False
-        self._living = trio.CancelScope()
 
-    # ---- what the API asks -------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The cluster's name."""
-        return self.record.name
+    # ---- what the API asks ----
 
     @property
     def record(self) -> ClusterRecord:
         """What is durable of it."""
-        return self._ledger.record
+        return self._machine.records.durable
 
     @property
-    def workers(self) -> Workers:
-        """Its workers that have not ended."""
-        return self._keeper.workers
+    def rows(self) -> Table:
+        """Its jobs that have not ended."""
+        return self._machine.rows
 
     @property
     def ended(self) -> bool:
         """True when the cluster is STOPPED or FAILED, durably."""
         return is_ended(self.record.status)
 
-    async def wait_started(self, patience: float) -> None:
-        """Wait at most `patience` seconds for the end of PENDING.
+    async def wait_started(self, timeout: float) -> None:
+        """Wait at most `timeout` seconds for the end of PENDING.
 
         Raises `ClusterFailed` with the reason when the cluster has failed, or has stopped without its user's doing.
         """
-        seen = self.changes.count
-        with trio.move_on_after(patience):
-            while self.record.status is ClusterStatus.PENDING:
-                seen = await self.changes.wait(seen)
+        with trio.move_on_after(timeout):
+            await self._wait(lambda: self.record.status is not ClusterStatus.PENDING)
         if words := cannot_start(self.record):
             raise ClusterFailed(words)
 
     async def heartbeat(self, heartbeat: Heartbeat) -> None:
-        """The scheduler reports. Returns when what it changed is durable."""
-        if not is_active(self._draft.status):
-            raise Conflict(f"Cluster {self.name} is {self._draft.status.lower()}")
-        moved = (heartbeat.scheduler_address, heartbeat.dashboard_address) != (
-            self._draft.scheduler_address,
-            self._draft.dashboard_address,
-        )
-        # Heartbeats without news wake no task of the cluster: they only put off what its clocks wait for. The first one
-        # sets the clocks by itself; else those of all clusters that were taken back would ring at the same moment.
-        if not self._heard_of or self._clock.last_heartbeat in (None, self._asked_when_late):
-            self._heard_of = True
+        """Take the scheduler's report. Returns when what it changed is durable.
+
+        Raises `Conflict` when the cluster has ended or is about to, `TryAgainLater` when the store takes too long.
+        """
+        if not self._machine.active:
+            raise Conflict(f"Cluster {self.name} is {self._machine.records.cluster.status.lower()}")
+        if self._machine.heartbeat(heartbeat, trio.current_time()):
             self.changes.notify()
-        self._clock = self._clock.heard(trio.current_time())
-        started = self._draft.status is ClusterStatus.PENDING
-        self._ledger.change(
-            status=next_cluster_status(self._draft.status, ClusterEvent.HEARTBEAT),
-            scheduler_address=heartbeat.scheduler_address,
-            dashboard_address=heartbeat.dashboard_address,
-            api_address=heartbeat.api_address,
-            count=self._keeper.hear(heartbeat),
-        )
-        if moved:
-            self._services.routes.add(self.name, heartbeat.scheduler_address, heartbeat.dashboard_address)
-            self.events.tell("The scheduler is running" if started else "The scheduler has moved to another address")
-        await self._ledger.wait_durable()
+        await self._wait_durable()
 
     async def scale(self, count: int) -> str:
         """Ask for `count` workers; returns what the user should know, or an empty text.
 
-        Raises `Conflict` when the cluster does not run or its scheduler does not listen.
+        Raises `Conflict` when the cluster does not run or its scheduler does not listen, and `TryAgainLater`.
         """
-        limit = self.ref.config.max_workers
-        message = ""
-        if limit is not None and count > limit:
-            message = (
-                f"Scale request of {count} workers would exceed resource limit of {limit} workers. "
-                f"Scaling to {limit} instead."
-            )
-            count = limit
+        count, message = limited_count(count, self.ref.config.max_workers)
         await self._tell_scheduler({"op": "scale", "count": count})
-        waiting = self._keeper.ask(count)
-        await self._ledger.wait_durable()
+        waiting = self._machine.scale(count, trio.current_time())
+        self.changes.notify()
+        await self._wait_durable()
         return message or waiting
 
     async def adapt(self, minimum: int | None, maximum: int | None, active: bool) -> str:
-        """Let the scheduler choose the number of workers; returns what the user should know, or an empty text."""
-        limit = self.ref.config.max_workers
-        message = ""
-        if limit is not None:
-            low, high = min(minimum or 0, limit), limit if maximum is None else min(maximum, limit)
-            if (minimum or 0) > limit or (maximum is not None and maximum > limit):
-                message = (
-                    f"Adapt with `maximum={maximum}, minimum={minimum}` workers would exceed resource limit of "
-                    f"{limit} workers. Using `maximum={high}, minimum={low}` instead."
-                )
-            minimum, maximum = low, high
+        """Let the scheduler choose the number of workers; returns what the user should know, or an empty text.
+
+        Raises `Conflict` when the cluster does not run or its scheduler does not listen.
+        """
+        minimum, maximum, message = limited_range(minimum, maximum, self.ref.config.max_workers)
         await self._tell_scheduler({"op": "adapt", "minimum": minimum, "maximum": maximum, "active": active})
-        self._keeper.free()
+        self._machine.adapt()
         return message
 
     async def stop(self, why: str = BY_USER) -> None:
         """Ask for the end of the cluster; returns when that wish is durable. No-op when it ends already.
 
-        `why` is one of reasons.py, for whoever asks later.
+        `why` is one of reasons.py, for whoever asks later. Raises `TryAgainLater` when the store takes too long.
         """
-        self._end(why)
-        await self._ledger.wait_durable()
+        self._feed(self._machine.stop, why)
+        await self._wait_durable()
 
     async def stop_itself(self) -> None:
-        """Its own scheduler asks for the end: the cluster was idle for too long."""
+        """End it because its own scheduler asks for that: it was idle for too long. Raises as `stop` does."""
         await self.stop(by_scheduler(self.ref.config.idle_timeout))
 
-    def ask(self) -> None:
-        """Ask the batch system about our jobs at once."""
+    def poll_now(self) -> None:
+        """Have the batch system asked about our jobs at once."""
         self._watch.poll_now()
 
     async def wait_ended(self) -> None:
         """Wait until the cluster is STOPPED or FAILED."""
+        await self._wait(lambda: self.ended)
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
         seen = self.changes.count
-        while not self.ended:
+        while not condition():
             seen = await self.changes.wait(seen)
 
-    @property
-    def _draft(self) -> ClusterRecord:
-        return self._ledger.draft
-
-    def _set_urgency(self) -> None:
-        self._watch.eager = self._draft.status is not ClusterStatus.RUNNING or self.workers.coming
-
-    # ---- the task tree -----------------------------------------------------
-
-    async def run(self) -> None:
-        """Live until the end. The record is durable before this is called: nothing unrecorded is submitted."""
-        with self._watch:
-            async with trio.open_nursery() as nursery:
-                # A cluster is never given up for want of a database or at its end, however long that takes.
-                nursery.start_soon(partial(supervise, "keeping the record", self._ledger.keep, **FOR_EVER))
-                if is_active(self._draft.status):
-                    await self._live()
-                await supervise("end of the cluster", self._finish, **FOR_EVER)
-                nursery.cancel_scope.cancel()
-
-    async def _live(self) -> None:
-        try:
-            with self._living:
-                async with trio.open_nursery() as nursery:
-                    for name, child in {
-                        "start of the scheduler": self._start,
-                        "watch over the jobs": self._watch_jobs,
-                        "keeping the workers": self._keeper.keep,
-                        "watch over the clocks": self._watch_clocks,
-                    }.items():
-                        nursery.start_soon(supervise, name, child)
-        except* Exception as group:  # noqa: BLE001
-            # The cluster's boundary: whatever went wrong ends this cluster, and no other.
-            self._log.error("the cluster's tasks failed", exc_info=group)
-            self._fail(f"an error inside the gateway: {describe(group)}")
-
-    def _fail(self, reason: str) -> None:
-        """End the cluster because of a failure; the first reason stays."""
-        if is_active(self._draft.status):
-            reason = bounded(reason)
-            self.events.tell(f"{failed(self._draft).capitalize()}: {reason}")
-            self._end(reason=reason)
-
-    def _end(self, stopped: str = "", reason: str = "") -> None:
-        """Begin to end the cluster: it was `stopped`, in these words, or it failed for this `reason`."""
-        if is_active(self._draft.status):
-            if stopped:
-                self.events.tell("Stopping" if stopped == BY_USER else f"Stopping: {stopped}")
-            status = next_cluster_status(self._draft.status, ClusterEvent.END)
-            self._ledger.change(status=status, reason=reason, stopped=stopped)
-            self._living.cancel()
-
-    async def _start(self) -> None:
-        """Find or submit the scheduler's job."""
-        if self._draft.status is ClusterStatus.RUNNING:
-            self._services.routes.add(self.name, self._draft.scheduler_address, self._draft.dashboard_address)
-            self._clock = self._clock.heard(trio.current_time())
-        jobs: tuple[JobId, ...] = ()
-        if SCHEDULER_GROUP in self._submissions:
-            jobs = await self._submissions.recover(SCHEDULER_GROUP)
-        if not jobs:
-            while self._driver.max_group_size(self.ref) == 0:
-                self.events.tell(TOO_MANY_WAIT)
-                await trio.sleep(QUEUE_RETRY)
-            spec = scheduler_spec(
-                self.ref,
-                self._draft,
-                api_url=self._rules.api_url,
-                host=self._rules.host,
-                heartbeat_period=self._rules.limits.heartbeat_period,
-            )
-            while not jobs:
-                try:
-                    jobs = await self._submissions.submit(spec)
-                    self._attempts += 1
-                except QueueFull as error:
-                    self.events.tell(f"The scheduler cannot be submitted yet; trying again: {error}")
-                    await trio.sleep(QUEUE_RETRY)
-                except JobRefused as error:
-                    self._fail(f"the scheduler could not be submitted: {error}")
-                    return
-            self.events.tell(f"The scheduler is job {jobs[0]}")
-        self._scheduler_job = jobs[0]
-        self._clock = evolve(self._clock, queued_since=trio.current_time())
-        self._watch.add(*jobs)
-        self.changes.notify()
-
-    # ---- jobs --------------------------------------------------------------
-
-    async def _watch_jobs(self) -> None:
-        """Hear what the batch system says of our jobs."""
-        changes: Mapping[JobId, JobReport] = dict(self._watch.jobs)  # again, after a restart of this task
-        while True:
-            job = self._scheduler_job
-            if job is not None and job in changes:
-                await self._scheduler_reported(job, changes[job])
-            await self._keeper.report([news for news in changes.items() if news[0] != job])
-            self.changes.notify()
-            changes = await self._watch.wait_changes()
-
-    async def _scheduler_reported(self, job: JobId, report: JobReport) -> None:
-        self._clock = self._clock.reported(report, trio.current_time())
-        if report.presumed:
-            if self._clock.last_heartbeat is not None:
-                self.events.tell("The scheduler's job is not in the queue any more; its next heartbeat decides")
-        elif report.state is JobState.GONE:
-            self._fail("the scheduler's job ended: " + await self._explain(job))
-        elif report.suspended:
-            self.events.tell(f"The batch system has suspended the scheduler{_because(report.reason)}")
-        elif report.state is JobState.QUEUED and report.reason:
-            self.events.tell(f"The scheduler waits in the queue: {report.reason}")
-        elif report.overdue:
-            self.events.tell(f"The state of the scheduler's job has not been known for minutes: {report.reason}")
-        elif report.state is JobState.UNKNOWN and report.reason:
-            self.events.tell(f"The state of the scheduler's job is not known at the moment: {report.reason}")
-
-    async def _explain(self, job: JobId) -> str:
-        """Why the scheduler's job ended, or what is known of it.
-
-        A driver keeps the secrets of what it has submitted out of this; of clusters that were taken back it knows none.
-        """
-        return redact(await self._submissions.explain(job, SCHEDULER_GROUP), self.record.secrets)
-
-    # ---- clocks ------------------------------------------------------------
-
-    async def _watch_clocks(self) -> None:
-        """Act when the scheduler or a worker has been silent for too long."""
-        limits, hearing = self._rules.limits, self._services.hearing
-        seen = -1
-        while True:
-            now = trio.current_time()
-            deadline, clock = self._clock.deadline(limits, hearing.deaf_at)
-            if deadline <= now:
-                # A question that is open (a controller that hangs) may end with nothing being known at the moment.
-                await self._watch.wait_polled()
-                job = self._scheduler_job
-                if job is not None and job in self._watch.jobs:
-                    self._clock = self._clock.reported(self._watch.jobs[job], trio.current_time())
-                deadline, clock = self._clock.deadline(limits, hearing.deaf_at)
-                if deadline > trio.current_time() or await self._submit_again(clock):
-                    continue
-                if await self._silent(clock):
-                    return
-                continue
-            if self._clock.is_excused(limits, now, hearing.deaf_at):
-                self.events.tell(
-                    f"No heartbeat of the scheduler for {limits.heartbeat:g} s, in which the gateway may have missed "
-                    f"some ({hearing.reason}); waiting"
-                )
-            late = self._clock.late(limits)
-            if late <= now and self._asked_when_late != self._clock.last_heartbeat:
-                self._asked_when_late = self._clock.last_heartbeat
-                self._watch.poll_now()
-            wake = min(deadline, late if late > now else inf, await self._keeper.give_up_overdue())
-            with trio.move_on_at(wake):
-                seen = await self.changes.wait(seen)
-
-    async def _submit_again(self, clock: Clock) -> bool:
-        """Submit the scheduler once more when its job was given an id but never came into the queue.
-
-        So it is with a batch server that crashed before it had stored the job. False when that is not the case.
-        """
-        job, seen = self._scheduler_job, self._clock.seen or self._clock.last_heartbeat is not None
-        if clock is not Clock.MISSED or job is None or seen or not 0 < self._attempts < MOST_ATTEMPTS:
-            return False
-        self.events.tell(f"The scheduler's job {job} was never in the queue; submitting it again")
-        try:
-            await self._driver.cancel(self.ref, [job])  # in case it is there after all
-        except JobError as error:
-            self.events.tell(f"Job {job} could not be cancelled: {error}")
-        self._watch.discard(job)
-        self._scheduler_job, self._clock = None, SchedulerClock(trio.current_time())
-        await self._submissions.forget(SCHEDULER_GROUP)
-        await self._start()
-        return True
-
-    async def _silent(self, clock: Clock) -> bool:
-        """A clock has run out; False when that does not show that the cluster has failed, and it was set anew."""
-        limits = self._rules.limits
-        job = self._scheduler_job
-        if clock is Clock.QUEUE:
-            reason = self._watch.jobs[job].reason if job is not None and job in self._watch.jobs else ""
-            self._fail(f"the scheduler's job waited in the queue for more than {limits.queue:g} s{_because(reason)}")
-            return True
-        words = ""
-        if self._clock.last_heartbeat is not None and not (words := await self._ask_scheduler(clock)):
-            return False
-        log = await self._explain(job) if job is not None else ""
-        if clock is Clock.MISSED:
-            self._fail(f"the scheduler's job ended: {log}")
-        elif clock is Clock.START:
-            self._fail(f"the scheduler did not report within {limits.start:g} s after its job had started\n{log}")
-        else:
-            self._fail(f"the scheduler has not been heard of for {limits.heartbeat:g} s, and {words}\n{log}")
-        return True
-
-    async def _ask_scheduler(self, clock: Clock) -> str:
-        """Ask a scheduler whose heartbeat is missing; returns what shows that it has ended, else an empty text."""
-        limits, hearing = self._rules.limits, self._services.hearing
-        before, began = self._clock, trio.current_time()
-        asked = await self._services.ask(self._draft.api_address, self._draft.token)
-        if self._clock is not before:
-            return ""  # something was heard meanwhile, of it or of its job
-        answer = asked.answer
-        if hearing.deaf_at >= began and answer is not Answer.HERE:
-            answer = Answer.NOT_ASKED  # whatever kept us from hearing others may have kept us from hearing the answer
-        self._clock = self._clock.told(answer, trio.current_time(), hearing.deaf_at)
-        because = f" ({asked.words})" if asked.words else ""
-        if self._clock.is_over(clock, answer, limits):
-            return f"its port refuses{because}" if answer is Answer.REFUSED else f"it does not answer{because}"
-        silence = f"No heartbeat of the scheduler for {limits.heartbeat:g} s"
-        if answer is Answer.HERE:
-            self.events.tell(f"{silence}, but it answers when it is asked; waiting")
-        elif answer is Answer.SILENT:
-            self.events.tell(f"{silence}, and it does not answer{because}; it will be asked again")
-        else:
-            self.events.tell(f"{silence}, and it cannot be asked{because}; trying again")
-        return ""
-
-    # ---- the end -----------------------------------------------------------
-
-    async def _finish(self) -> None:
-        """End all jobs, wait until they are gone, and record the end."""
-        if self.ended:
+    async def _wait_durable(self) -> None:
+        records = self._machine.records
+        if records.durable is records.cluster:  # as after nearly every heartbeat, where a deadline would cost a tenth
             return
-        self._services.routes.remove(self.name)
-        self.changes.notify()
-        for group in self._submissions.groups:
-            self._watch.add(*await self._submissions.recover(group))
-        await self._end_jobs()
-        failed = bool(self._draft.reason)
         try:
-            await self._driver.clean(self.ref, keep_logs=failed)
-        except JobError as error:
-            self._log.warning("cannot clean up after a cluster", error=str(error))
-        except Exception:  # noqa: BLE001 - what jobs have left behind never keeps a cluster from ending
-            self._log.exception("cannot clean up after a cluster")
-        await self._submissions.forget(*self._submissions.groups)
-        gone = ClusterEvent.FAILED_JOBS_GONE if failed else ClusterEvent.STOPPED_JOBS_GONE
-        self.events.tell("Ended")
-        self._ledger.change(status=next_cluster_status(self._draft.status, gone), stop_time=time_ms())
-        while not self.ended:
-            await self.changes.wait(self.changes.count)
-
-    async def _end_jobs(self) -> None:
-        """One cancel for all jobs, repeated for those that are still there after a while.
-
-        Those that are only presumed to be gone are among them the first time.
-        """
-        jobs = alive(self._watch.jobs.items())
-        while jobs:
-            try:
-                await self._driver.cancel(self.ref, jobs)
-            except BackendUnavailable as error:
-                self.events.tell(f"The batch system does not answer ({error}); trying again")
-                await trio.sleep(5)
-                continue
-            except JobError as error:
-                self.events.tell(f"Jobs could not be cancelled: {error}")
-            with trio.move_on_after(CANCEL_AGAIN):
-                while any(report.state is not JobState.GONE for report in self._watch.jobs.values()):
-                    await self._watch.wait_changes()
-            jobs = [job for job, report in self._watch.jobs.items() if report.state is not JobState.GONE]
+            with trio.fail_after(RECORD_DEADLINE):
+                await self._wait(lambda: records.durable is records.cluster)
+        except trio.TooSlowError:
+            raise TryAgainLater("The gateway's database does not answer; please try again") from None
 
     async def _tell_scheduler(self, message: dict[str, Any]) -> None:
         self._check_runs()
+        record, attempts = self._machine.records.cluster, self._services.rules.scheduler_api_retries
         try:
-            await tell_scheduler(
-                self._draft.api_address,
-                self._draft.token,
-                message,
-                attempts=self._rules.scheduler_api_retries,
-            )
+            await tell_scheduler(record.api_address, record.token, message, attempts=attempts)
         except Conflict:
-            self._watch.poll_now()  # perhaps it is gone
+            self.poll_now()  # perhaps it is gone
             self._check_runs()  # and that is known by now, with the reason
             raise
         self._check_runs()  # still: nothing changes a record any more once its end is written
 
     def _check_runs(self) -> None:
-        if self._draft.status is not ClusterStatus.RUNNING:
-            raise Conflict(not_running(self._draft))
+        if self._machine.records.cluster.status is not ClusterStatus.RUNNING:
+            raise Conflict(not_running(self._machine.records.cluster))
 
+    # ---- the task tree ----
 
-def _because(reason: str) -> str:
-    return f": {reason}" if reason else ""
+    async def run(self) -> None:
+        """Live until the end. The record is durable before this is called: nothing unrecorded is submitted."""
+        with self._watch:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(supervise, "watch over the jobs", self._watch_jobs, **FOR_EVER))
+                act = partial(self._act, nursery)
+                try:
+                    await supervise("decisions", act)
+                except* Exception as group:  # noqa: BLE001 (the cluster's boundary: no other cluster is concerned)
+                    self._log.error("the cluster's tasks failed", exc_info=group)
+                    self._feed(self._machine.failed, f"an error inside the gateway: {describe(group)}")
+                # A cluster is never given up at its end, however long that takes.
+                await supervise("end of the cluster", act, **FOR_EVER)
+                nursery.cancel_scope.cancel()
+
+    def _feed(self, event: Callable[..., object], *about: object, **more: object) -> None:
+        """Feed the machine with an event, and have decided what follows."""
+        event(*about, **more)
+        self.changes.notify()
+
+    async def _watch_jobs(self) -> None:
+        """Feed the machine with what the batch system says of our jobs."""
+        changes = dict(self._watch.jobs)  # again, after a restart of this task
+        while True:
+            for job, report in changes.items():
+                self._machine.report(job, report, trio.current_time())
+            self.changes.notify()
+            changes = await self._watch.wait_changes()
+
+    async def _act(self, children: trio.Nursery) -> None:
+        """Do what is decided, until the cluster has ended."""
+        machine, hearing = self._machine, self._services.hearing
+        while True:
+            seen = self.changes.count
+            machine.deaf(hearing.deaf_at, hearing.reason)
+            actions = machine.next(trio.current_time())
+            self._follow_jobs()
+            if actions.record is not None:
+                await supervise("keeping the record", partial(self._write, actions.record), **FOR_EVER)
+                self._feed(machine.records.written, actions.record)
+                continue
+            self._perform(actions, children)
+            if self.ended:
+                return
+            with trio.move_on_at(actions.wake_at):
+                await self.changes.wait(seen)
+
+    def _follow_jobs(self) -> None:
+        """Watch the jobs of the table, as urgently as it is."""
+        jobs = self.rows.by_job.keys()
+        self._watch.discard(*(self._watch.jobs.keys() - jobs))
+        self._watch.add(*(jobs - self._watch.jobs.keys()))
+        self._watch.eager = self._machine.eager
+
+    async def _write(self, step: Write) -> None:
+        if step.groups:
+            await self._services.store.forget_submissions(self.name, *step.groups)
+        if step.records:
+            await self._services.store.save(*step.records)
+
+    def _perform(self, actions: Actions, children: trio.Nursery) -> None:
+        """Start what takes time, and do what does not."""
+        machine, questions = self._machine, actions.questions
+
+        def start(action: Callable[[], Awaitable[None]], failed: Callable[[float], None]) -> None:
+            children.start_soon(self._attempt, action, failed)
+
+        if (submit := actions.submit) is not None:
+            start(partial(self._submit, submit), partial(machine.submitter.failed, submit, _OUR_ERROR))
+        for cancel in actions.cancel:
+            start(partial(self._cancel, cancel), partial(machine.cancelled, cancel, _OUR_ERROR))
+        for row in actions.explain:
+            start(partial(self._explain, row), partial(machine.explained, row, "no reason is known"))
+        if (ask := questions.ask) is not None:
+            start(partial(self._ask, ask), partial(machine.asked, ask, Answer.NOT_ASKED, str(_OUR_ERROR)))
+        if actions.clean:
+            children.start_soon(self._clean)
+        for sentence in actions.tell:
+            self.events.record_event(sentence)
+        if actions.route is not None:
+            self._services.routes.add(self.name, *actions.route)
+        if actions.unroute:
+            self._services.routes.remove(self.name)
+        if questions.poll:
+            self.poll_now()
+        self._watch.awaits_answer = questions.settle
+
+    async def _attempt(self, action: Callable[[], Awaitable[None]], failed: Callable[[float], None]) -> None:
+        """Perform an action; one that fails for want of the gateway itself is answered by `failed`."""
+        try:
+            await action()
+        except* Exception as group:  # noqa: BLE001 (a boundary: what goes wrong in one action ends no other)
+            self._log.error("an action has failed", exc_info=group)
+            self._machine.broken(describe(group), trio.current_time())
+            self._feed(failed, trio.current_time())
+
+    # ---- actions that take time ----
+
+    async def _submit(self, action: Submit) -> None:
+        intent, submitter = action.intent, self._machine.submitter
+        try:
+            # A cancellation after the jobs were submitted would lose their ids, so that step is completed first.
+            with trio.fail_after(SUBMIT_DEADLINE, shield=not action.look):
+                if action.look:
+                    jobs = await self._driver.find(self.ref, intent.role, intent.group, intent.count)
+                else:
+                    jobs = await self._driver.submit(job_spec(self.ref, self.record, intent, self._services.rules))
+                if jobs:
+                    await self._services.store.save(evolve(intent, jobs=jobs))
+        except (JobError, trio.TooSlowError) as error:
+            late = AnswerLost(f"none came within {SUBMIT_DEADLINE:g} seconds")
+            self._feed(submitter.failed, action, error if isinstance(error, JobError) else late, trio.current_time())
+        else:
+            self._feed(submitter.submitted, action, jobs, trio.current_time())
+
+    async def _cancel(self, cancel: Cancel) -> None:
+        failure: JobError | None = None
+        try:
+            await self._driver.cancel(self.ref, [row.job for row in cancel.rows if row.job is not None])
+        except JobError as error:
+            failure = error
+        self._feed(self._machine.cancelled, cancel, failure, trio.current_time())
+
+    async def _explain(self, row: Row) -> None:
+        assert row.job is not None
+        text = "the batch system did not say why in time"
+        with trio.move_on_after(EXPLAIN_DEADLINE):
+            text = await self._driver.explain(self.ref, row.job, row.name) or "no reason is known"
+        # A driver keeps out the secrets of what it has submitted; of clusters that were taken back it knows none.
+        self._feed(self._machine.explained, row, redact(text, self.record.secrets), trio.current_time())
+
+    async def _ask(self, silence: Silence) -> None:
+        asked = await self._services.ask(self.record.api_address, self.record.token)
+        self._machine.deaf(self._services.hearing.deaf_at, self._services.hearing.reason)
+        self._feed(self._machine.asked, silence, asked.answer, asked.words, trio.current_time())
+
+    async def _clean(self) -> None:
+        try:
+            await self._driver.clean(self.ref, keep_logs=bool(self.record.reason))
+        except Exception:  # noqa: BLE001 (what jobs have left behind never keeps a cluster from ending)
+            self._log.exception("cannot clean up after a cluster")
+        self._feed(self._machine.cleaned, time_ms())

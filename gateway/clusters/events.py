@@ -35,7 +35,7 @@ class Events:
     def __iter__(self) -> Iterator[Event]:
         return iter(self._events)
 
-    def tell(self, message: str) -> None:
+    def record_event(self, message: str) -> None:
         """Something happened, for the user and for the log; what repeats the newest event is left out."""
         if self._events and self._events[-1].message == message:
             return

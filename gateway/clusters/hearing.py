@@ -3,7 +3,7 @@
 A heartbeat that is missing says something of its sender only when it would
 have been heard. So whoever turns a connection away, and the watch over the
 loop below, note when that was (`Hearing.missed`), and clusters let their
-clocks begin there (timeouts.py).
+clocks begin there (rows.py).
 """
 
 import time

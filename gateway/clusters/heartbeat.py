@@ -10,25 +10,17 @@ no longer listed as active or closing has left, whatever the long list says.
 heartbeat_body.py takes a long one apart before it gets here.
 """
 
-import ipaddress
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 from attrs import frozen
 
-from gateway.clusters.lifecycle import COMING_STATES, WorkerEvent, WorkerState
+from gateway.addresses import Address, parse_url
+from gateway.clusters.lifecycle import COMING_STATES, RowEvent, RowState
 from gateway.config.structure import shown
 from gateway.errors import BadRequest, InvalidRequest
 from gateway.models import MOST_WORKERS
-
-#: RFC 1123 2.1, and underscores, which some sites have.
-_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_DNS_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
-#: Characters: a scheme, the longest name of a host, a port. (`urlsplit` remembers what it has been asked.)
-_LONGEST_ADDRESS = 300
 
 
 @frozen
@@ -57,17 +49,17 @@ def parse_heartbeat(body: bytes, closed: Collection[str] = ()) -> Heartbeat:
         raise BadRequest("The heartbeat is not a JSON object")
     scheduler = _address(message, "scheduler_address", "tls")
     api = _address(message, "api_address", "http")
-    dashboard = _address(message, "dashboard_address", "http") if message.get("dashboard_address") else ""
-    hosts = {urlsplit(address).hostname for address in (scheduler, api, dashboard) if address}
+    dashboard = _address(message, "dashboard_address", "http") if message.get("dashboard_address") else None
+    hosts = {address.host for address in (scheduler, api, dashboard) if address}
     if len(hosts) > 1:
-        raise InvalidRequest(f"The addresses of a heartbeat name different hosts: {', '.join(sorted(map(str, hosts)))}")
+        raise InvalidRequest(f"The addresses of a heartbeat name different hosts: {', '.join(sorted(hosts))}")
     count = message.get("count")
     if type(count) is not int or count < 0:
         raise InvalidRequest(f"Field 'count' of a heartbeat is {shown(count)}, expected an integer >= 0")
     return Heartbeat(
-        scheduler_address=scheduler,
-        dashboard_address=dashboard,
-        api_address=api,
+        scheduler_address=message["scheduler_address"],
+        dashboard_address=message["dashboard_address"] if dashboard else "",
+        api_address=message["api_address"],
         count=min(count, MOST_WORKERS),
         active_workers=frozenset(_names(message, "active_workers")),
         closing_workers=frozenset(_names(message, "closing_workers")),
@@ -75,7 +67,7 @@ def parse_heartbeat(body: bytes, closed: Collection[str] = ()) -> Heartbeat:
     )
 
 
-def worker_events(workers: Mapping[str, WorkerState], heartbeat: Heartbeat) -> Iterator[tuple[str, WorkerEvent]]:
+def worker_events(workers: Mapping[str, RowState], heartbeat: Heartbeat) -> Iterator[tuple[str, RowEvent]]:
     """What the heartbeat means for each of `workers`. Cost: the known workers and the connected ones."""
     active = {worker_name(name) for name in heartbeat.active_workers}
     closing = {worker_name(name) for name in heartbeat.closing_workers} - active
@@ -83,11 +75,11 @@ def worker_events(workers: Mapping[str, WorkerState], heartbeat: Heartbeat) -> I
     closed = {worker_name(name) for name in heartbeat.closed_workers} if unseen else frozenset()
     for name, state in workers.items():
         if name in active:
-            yield name, WorkerEvent.CONNECTED
+            yield name, RowEvent.CONNECTED
         elif name in closing:
-            yield name, WorkerEvent.CLOSING
-        elif state is WorkerState.ACTIVE or (state in COMING_STATES and name in closed):
-            yield name, WorkerEvent.DISCONNECTED
+            yield name, RowEvent.CLOSING
+        elif state is RowState.ACTIVE or (state in COMING_STATES and name in closed):
+            yield name, RowEvent.DISCONNECTED
 
 
 def worker_name(reported: str) -> str:
@@ -98,34 +90,13 @@ def worker_name(reported: str) -> str:
     return "-".join(reported.split("-", 2)[:2])
 
 
-def _address(message: Mapping[str, Any], field: str, scheme: str) -> str:
+def _address(message: Mapping[str, Any], field: str, scheme: str) -> Address:
     value = message.get(field)
     try:
-        parts = urlsplit(value) if isinstance(value, str) and len(value) <= _LONGEST_ADDRESS else None
-        good = (
-            parts is not None
-            and parts.scheme == scheme
-            and _is_host(parts.hostname or "")
-            and bool(parts.port)
-            and not (parts.path or parts.query or parts.fragment or parts.username or parts.password)
-            and all(32 < ord(char) < 127 for char in parts.netloc)
-        )
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        good = False
-    if not good:
-        raise InvalidRequest(f"Field {field!r} of a heartbeat is {shown(value)}, expected {scheme}://host:port")
-    assert isinstance(value, str)
-    return value
-
-
-def _is_host(host: str) -> bool:
-    """An IP address or a DNS name. Others are no mere failures: looking up `a..b` raises an UnicodeError."""
-    if len(host) < 254 and _DNS_NAME.fullmatch(host):  # as IPv4 addresses are, too
-        return True
-    try:
-        return bool(ipaddress.ip_address(host))
+        return parse_url(value if isinstance(value, str) else "", scheme)
     except ValueError:
-        return False
+        wrong = f"Field {field!r} of a heartbeat is {shown(value)}, expected {scheme}://host:port"
+        raise InvalidRequest(wrong) from None
 
 
 def _names(message: Mapping[str, Any], field: str) -> list[str]:

@@ -8,63 +8,25 @@ what a site adds comes last.
 """
 
 from gateway.backends.base import ClusterRef, JobSpec
-from gateway.models import ClusterRecord, Role
+from gateway.clusters.rules import Rules
+from gateway.config.cluster import ClusterConfig
+from gateway.models import ClusterRecord, Role, SubmissionRecord
 
 SCHEDULER_GROUP = "scheduler"
 
 
-def scheduler_spec(
-    cluster: ClusterRef, record: ClusterRecord, *, api_url: str, host: str, heartbeat_period: float
-) -> JobSpec:
-    """The scheduler's job. `host` is the interface it listens on, `heartbeat_period` is in seconds."""
-    config = cluster.config
-    command = (
-        *config.scheduler_cmd,
-        *("--protocol", "tls", "--port", "0", "--host", host, "--dashboard-address", f"{host}:0"),
-        *("--preload", "dask_gateway.scheduler_preload", "--dg-api-address", f"{host}:0"),
-        *("--dg-heartbeat-period", _number(heartbeat_period)),
-        *("--dg-adaptive-period", _number(config.adaptive_period)),
-        *("--dg-idle-timeout", _number(config.idle_timeout)),
-        *config.scheduler_arguments(),
-    )
-    return _spec(cluster, record, api_url, Role.SCHEDULER, SCHEDULER_GROUP, 1, command)
-
-
-def worker_spec(
-    cluster: ClusterRef, record: ClusterRecord, *, api_url: str, host: str, group: str, count: int
-) -> JobSpec:
-    """A group of `count` workers for the scheduler that `record` knows."""
-    config = cluster.config
-    command = (
-        *config.worker_cmd,
-        record.scheduler_address,
-        *("--dashboard-address", f"{host}:0"),
-        *("--nthreads", str(config.worker_threads or config.worker_cores)),
-        *("--memory-limit", str(config.worker_memory)),
-        *config.worker_arguments(),
-    )
-    return _spec(cluster, record, api_url, Role.WORKER, group, count, command)
-
-
-def _spec(
-    cluster: ClusterRef,
-    record: ClusterRecord,
-    api_url: str,
-    role: Role,
-    group: str,
-    count: int,
-    command: tuple[str, ...],
-) -> JobSpec:
-    tls = "DASK_DISTRIBUTED__COMM__TLS"
+def job_spec(cluster: ClusterRef, record: ClusterRecord, submission: SubmissionRecord, rules: Rules) -> JobSpec:
+    """Return what a submission runs: the cluster's scheduler, or workers for the one that `record` knows."""
+    tls, role = "DASK_DISTRIBUTED__COMM__TLS", submission.role
     return JobSpec(
         cluster=cluster,
         role=role,
-        group=group,
-        count=count,
-        command=command,
+        group=submission.group,
+        count=submission.count,
+        command=(_scheduler if role is Role.SCHEDULER else _worker)(cluster.config, record, rules),
         environment={
             **cluster.config.environment,
-            "DASK_GATEWAY_API_URL": api_url,
+            "DASK_GATEWAY_API_URL": rules.api_url,
             "DASK_GATEWAY_CLUSTER_NAME": cluster.name,
             "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
         },
@@ -74,6 +36,30 @@ def _spec(
             f"{tls}__{role.upper()}__CERT": record.tls_cert,
             f"{tls}__{role.upper()}__KEY": record.tls_key,
         },
+    )
+
+
+def _scheduler(config: ClusterConfig, record: ClusterRecord, rules: Rules) -> tuple[str, ...]:
+    host = rules.host
+    return (
+        *config.scheduler_cmd,
+        *("--protocol", "tls", "--port", "0", "--host", host, "--dashboard-address", f"{host}:0"),
+        *("--preload", "dask_gateway.scheduler_preload", "--dg-api-address", f"{host}:0"),
+        *("--dg-heartbeat-period", _number(rules.timeouts.heartbeat_period)),
+        *("--dg-adaptive-period", _number(config.adaptive_period)),
+        *("--dg-idle-timeout", _number(config.idle_timeout)),
+        *config.scheduler_arguments(),
+    )
+
+
+def _worker(config: ClusterConfig, record: ClusterRecord, rules: Rules) -> tuple[str, ...]:
+    return (
+        *config.worker_cmd,
+        record.scheduler_address,
+        *("--dashboard-address", f"{rules.host}:0"),
+        *("--nthreads", str(config.worker_threads or config.worker_cores)),
+        *("--memory-limit", str(config.worker_memory)),
+        *config.worker_arguments(),
     )
 
 

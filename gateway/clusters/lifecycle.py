@@ -1,14 +1,14 @@
-"""Every state a cluster and a worker can be in, and what leads from one to the next.
+"""Every state that a cluster and the row of a job can be in, and what leads from one to the next (pure).
 
-These two tables are the only place where states change; the rest of the
-gateway asks `next_cluster_status` and `next_worker_state`. A pair that is not
+These tables are the only place where states change; the rest of the
+gateway asks `next_cluster_status` and `next_row_state`. A pair that is not
 in a table changes nothing: late news about something that has moved on is
 normal in a system where users, schedulers and a batch system speak at once.
 """
 
 import enum
 
-from gateway.models import ClusterStatus
+from gateway.models import ClusterStatus, Role
 
 
 class ClusterEvent(enum.StrEnum):
@@ -24,49 +24,39 @@ class ClusterEvent(enum.StrEnum):
     """It ends because somebody wanted that, and nothing of it is left."""
 
 
-class WorkerState(enum.StrEnum):
-    """Where a worker is between being asked for and being gone."""
+class RowState(enum.StrEnum):
+    """Where a scheduler or a worker is between being asked for and being gone."""
 
     ADOPTED = "adopted"
-    """Submitted before a restart of the gateway; nothing has been heard of it since."""
+    """A worker submitted before a restart of the gateway; nothing has been heard of it since."""
     QUEUED = "queued"
     """Submitted; the batch system has not started its job."""
     STARTING = "starting"
-    """Its job runs, the scheduler has not seen it."""
+    """Its job runs; it has not reported (a scheduler), or has not connected (a worker)."""
     ACTIVE = "active"
-    """Connected to the scheduler."""
+    """A scheduler that sends heartbeats, or a worker that is connected to it."""
     CLOSING = "closing"
-    """The scheduler retires it; its job ends by itself."""
+    """The scheduler retires this worker; its job ends by itself."""
     LOST = "lost"
-    """It left the scheduler without being asked to; its job is of no more use, unless it is run again."""
+    """The worker left its scheduler without being asked to; its job is of no more use, unless it is run again."""
+    FAILED = "failed"
+    """The worker did not connect in time; its job is of no more use."""
+    GONE = "gone"
+    """Its job is presumed to be gone, and not waited for any more. It is cancelled in case it is there after all."""
     ENDING = "ending"
-    """We have asked the batch system to end its job."""
+    """The batch system was asked to end its job. (Rows show this state; what they were before is kept.)"""
 
 
-class WorkerEvent(enum.StrEnum):
-    """What can happen to a worker. (That its job is gone removes it, see `ending_of`.)"""
+class RowEvent(enum.StrEnum):
+    """What can happen to a row. (That its job is gone removes it.)"""
 
     JOB_QUEUED = "job queued"
     JOB_RUNNING = "job running"
     CONNECTED = "connected"
     CLOSING = "closing"
     DISCONNECTED = "disconnected"
-    CANCELLED = "cancelled"
-
-
-class WorkerEnding(enum.StrEnum):
-    """What the end of a worker's job means."""
-
-    EXPECTED = "expected"
-    """Retired, cancelled by us, or ended while the gateway was away: no failure."""
-    LOST = "lost"
-    """It worked, then its job ended: replace it while workers are wanted."""
-    FAILED_START = "failed start"
-    """It never connected: counts towards `worker_start_failure_limit`."""
-    DELETED = "deleted"
-    """Somebody ended its job before it had connected: replace it, it did not fail."""
-    VANISHED = "vanished"
-    """Its job was never in the queue, although it was given an id (a server that crashed): replace it likewise."""
+    GIVEN_UP = "given up"
+    MISSED = "missed"
 
 
 _C, _E = ClusterStatus, ClusterEvent
@@ -79,39 +69,30 @@ CLUSTER_TABLE = {
     (_C.STOPPING, _E.STOPPED_JOBS_GONE): _C.STOPPED,
 }
 
-_W, _V = WorkerState, WorkerEvent
+_S, _V = RowState, RowEvent
 
-WORKER_TABLE = {
-    (_W.ADOPTED, _V.JOB_QUEUED): _W.QUEUED,
-    (_W.ADOPTED, _V.JOB_RUNNING): _W.STARTING,
-    (_W.ADOPTED, _V.CONNECTED): _W.ACTIVE,
-    (_W.ADOPTED, _V.CLOSING): _W.CLOSING,
-    (_W.ADOPTED, _V.CANCELLED): _W.ENDING,
-    (_W.QUEUED, _V.JOB_RUNNING): _W.STARTING,
-    (_W.QUEUED, _V.CONNECTED): _W.ACTIVE,  # faster than the next poll
-    (_W.QUEUED, _V.CLOSING): _W.CLOSING,
-    (_W.QUEUED, _V.DISCONNECTED): _W.LOST,
-    (_W.QUEUED, _V.CANCELLED): _W.ENDING,
-    (_W.STARTING, _V.JOB_QUEUED): _W.QUEUED,  # requeued
-    (_W.STARTING, _V.CONNECTED): _W.ACTIVE,
-    (_W.STARTING, _V.CLOSING): _W.CLOSING,
-    (_W.STARTING, _V.DISCONNECTED): _W.LOST,
-    (_W.STARTING, _V.CANCELLED): _W.ENDING,
-    (_W.ACTIVE, _V.CLOSING): _W.CLOSING,
-    (_W.ACTIVE, _V.DISCONNECTED): _W.LOST,
-    (_W.ACTIVE, _V.CANCELLED): _W.ENDING,
-    (_W.CLOSING, _V.CONNECTED): _W.ACTIVE,  # the scheduler could not retire it after all
-    (_W.CLOSING, _V.CANCELLED): _W.ENDING,
-    (_W.LOST, _V.JOB_QUEUED): _W.QUEUED,  # requeued
-    (_W.LOST, _V.CONNECTED): _W.ACTIVE,  # its nanny brought it back before its job was cancelled
-    (_W.LOST, _V.CANCELLED): _W.ENDING,
+#: Where each event leads, and from which states.
+ROW_TABLE = {
+    _V.JOB_QUEUED: (_S.QUEUED, {_S.ADOPTED, _S.STARTING, _S.LOST}),  # the latter two have been requeued
+    _V.JOB_RUNNING: (_S.STARTING, {_S.ADOPTED, _S.QUEUED}),
+    # A worker may connect before the next look at the queue, or after all: its scheduler could not retire it, its nanny
+    # brought it back, it was late, or its job was only not listed; and its job has not been cancelled yet.
+    _V.CONNECTED: (_S.ACTIVE, {_S.ADOPTED, _S.QUEUED, _S.STARTING, _S.CLOSING, _S.LOST, _S.FAILED, _S.GONE}),
+    _V.CLOSING: (_S.CLOSING, {_S.ADOPTED, _S.QUEUED, _S.STARTING, _S.ACTIVE}),
+    _V.DISCONNECTED: (_S.LOST, {_S.QUEUED, _S.STARTING, _S.ACTIVE}),
+    _V.GIVEN_UP: (_S.FAILED, {_S.STARTING}),
+    _V.MISSED: (_S.GONE, {_S.ADOPTED, _S.QUEUED, _S.STARTING, _S.CLOSING, _S.LOST, _S.FAILED}),
 }
 
-#: States in which a worker counts as one of those that the user asked for.
-LIVE_STATES = frozenset({_W.ADOPTED, _W.QUEUED, _W.STARTING, _W.ACTIVE})
+#: Of a scheduler its job tells: one that waits again has been requeued. Of a worker the scheduler tells, and a look at
+#: the queue may be older than that.
+_REQUEUED = (Role.SCHEDULER, _S.ACTIVE, _V.JOB_QUEUED)
+
+#: States in which a worker counts as one of those that are wanted.
+LIVE_STATES = frozenset({_S.ADOPTED, _S.QUEUED, _S.STARTING, _S.ACTIVE})
 
 #: States in which a worker is on its way, that is, not yet of use.
-COMING_STATES = frozenset({_W.ADOPTED, _W.QUEUED, _W.STARTING})
+COMING_STATES = frozenset({_S.ADOPTED, _S.QUEUED, _S.STARTING})
 
 
 def next_cluster_status(status: ClusterStatus, event: ClusterEvent) -> ClusterStatus:
@@ -119,20 +100,10 @@ def next_cluster_status(status: ClusterStatus, event: ClusterEvent) -> ClusterSt
     return CLUSTER_TABLE.get((status, event), status)
 
 
-def next_worker_state(state: WorkerState, event: WorkerEvent) -> WorkerState:
-    """The state after `event`; unchanged where the table says nothing."""
-    return WORKER_TABLE.get((state, event), state)
-
-
-def ending_of(state: WorkerState, *, deleted: bool = False, seen: bool = True) -> WorkerEnding:
-    """What it means that the job of a worker in `state` is gone: `deleted` by somebody or not, ever `seen` or not."""
-    if state in (WorkerState.QUEUED, WorkerState.STARTING):
-        if not seen:
-            return WorkerEnding.VANISHED
-        return WorkerEnding.DELETED if deleted else WorkerEnding.FAILED_START
-    if state is WorkerState.ACTIVE:
-        return WorkerEnding.LOST
-    return WorkerEnding.EXPECTED
+def next_row_state(role: Role, state: RowState, event: RowEvent) -> RowState:
+    """Return the state after `event`; unchanged where the table says nothing."""
+    after, before = ROW_TABLE[event]
+    return after if state in before or (role, state, event) == _REQUEUED else state
 
 
 def is_active(status: ClusterStatus) -> bool:

@@ -18,12 +18,11 @@ import trio
 
 from gateway.auth.secret_compare import same_secret
 from gateway.clusters.certificate import new_cluster_certificate
-from gateway.clusters.cluster import Cluster
+from gateway.clusters.cluster import RECORD_DEADLINE, Cluster
 from gateway.clusters.events import time_ms
 from gateway.clusters.lifecycle import is_active, is_ended
 from gateway.clusters.quota import Limits, Quota, stored_size
 from gateway.clusters.reasons import BY_GATEWAY
-from gateway.clusters.record import RECORD_DEADLINE
 from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
@@ -200,7 +199,9 @@ class Manager:
             return
         if misfits:
             _log.warning("a cluster's options do not fit the configuration any more", cluster=record.name, **misfits)
-            cluster.events.tell(f"The gateway was reconfigured; now the site's defaults hold for {', '.join(misfits)}")
+            cluster.events.record_event(
+                f"The gateway was reconfigured; now the site's defaults hold for {', '.join(misfits)}"
+            )
         self._start(cluster)
 
     def _restore(self, stored: Mapping[str, Any]) -> tuple[ClusterConfig, Mapping[str, str]]:
@@ -225,7 +226,7 @@ class Manager:
     def ask_about(self, name: str) -> None:
         """Somebody could not reach this cluster: ask the batch system about its jobs at once."""
         if name in self._clusters:
-            self._clusters[name].ask()
+            self._clusters[name].poll_now()
 
     async def stop_all(self) -> None:
         """Stop every cluster and wait for the ends, within `STOP_ALL_DEADLINE`."""

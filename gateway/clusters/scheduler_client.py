@@ -15,13 +15,12 @@ import orjson
 import trio
 from attrs import frozen
 
-from gateway.addresses import Address
-from gateway.clusters.timeouts import Answer
+from gateway.addresses import parse_url
+from gateway.clusters.silence import Answer
 from gateway.errors import Conflict
 from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError
 from gateway.proxy.dialer import Dialer
 from gateway.proxy.resolver import LookUpError, NoSuchName
-from gateway.proxy.routes import parse_address
 
 #: Seconds for one attempt.
 ATTEMPT_DEADLINE = 5.0
@@ -98,14 +97,23 @@ async def ask_scheduler(api_address: str, token: str) -> Asked:
     The cluster's token says whose look-up of a name it is, and is not sent: somebody else may listen there by now.
     """
     dialer = _DIALER.get(None) or Dialer()
+    # Apart from what follows: a name server's silence is not the scheduler's.
+    return await _without_address(dialer, api_address, token) or await _asked(dialer, api_address, token)
+
+
+async def _without_address(dialer: Dialer, api_address: str, token: str) -> Asked | None:
+    """What came of it when the scheduler's name leads nowhere; None when there is an address."""
     try:
-        # Apart from what follows: a name server's silence is not the scheduler's.
         with trio.fail_after(ATTEMPT_DEADLINE):
-            await dialer.look_up(token, parse_address(api_address))
+            await dialer.look_up(token, parse_url(api_address))
     except NoSuchName as error:
         return Asked(Answer.SILENT, str(error))
     except (LookUpError, trio.TooSlowError) as error:
         return Asked(Answer.NOT_ASKED, str(error) or "its name cannot be looked up in time")
+    return None
+
+
+async def _asked(dialer: Dialer, api_address: str, token: str) -> Asked:
     try:
         with trio.fail_after(2 * ATTEMPT_DEADLINE):
             status = await _exchange(dialer, api_address, token, "GET", "/api/health")
@@ -143,8 +151,8 @@ async def _exchange(
     body: bytes = b"",
 ) -> int:
     """The status of the answer. One connection for each request: nothing of one cluster is left for the next."""
-    address = parse_address(api_address)
-    name = str(Address(*address))
+    address = parse_url(api_address)
+    name = str(address)
     # A token stands for its cluster as well as the name does, which is not known here.
     async with await dialer.connect(token, address, ATTEMPT_DEADLINE) as stream:
         exchange = HttpExchange(stream)

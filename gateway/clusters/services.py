@@ -7,8 +7,8 @@ from attrs import field, frozen
 
 from gateway.backends.base import Driver
 from gateway.clusters.hearing import Hearing
+from gateway.clusters.rules import Rules
 from gateway.clusters.scheduler_client import Asked, ask_scheduler
-from gateway.clusters.timeouts import Limits
 from gateway.store.writer import Store
 
 
@@ -22,19 +22,6 @@ class Routing(Protocol):
     def remove(self, name: str) -> None:
         """End the route and its connections; an unknown name is fine."""
         ...
-
-
-@frozen(kw_only=True)
-class Rules:
-    """What the site says about the life of clusters. Times are seconds."""
-
-    api_url: str
-    host: str
-    limits: Limits
-    worker_start_failure_limit: int
-    backoff_base_delay: float
-    backoff_max_delay: float
-    scheduler_api_retries: int = 3
 
 
 @frozen(kw_only=True)

@@ -100,7 +100,10 @@ class Backend:
 
     @abstractmethod
     def open_driver(self) -> "AbstractAsyncContextManager[Driver]":
-        """Bring the backend to life: `async with backend.open_driver() as driver`."""
+        """Bring the backend to life: `async with backend.open_driver() as driver`.
+
+        Raises NotImplementedError here: each backend has its own.
+        """
         raise NotImplementedError
 
     def find_mistakes(self) -> Iterable[tuple[str, str]]:

@@ -124,10 +124,14 @@ def _validate(instance: Any, option: str, method: str) -> None:
     except SettingError:
         raise
     except Exception as error:
-        secret = setting_of(field).secret
-        kind = "" if isinstance(error, ValueError) or type(error).__name__ == "TraitError" else type(error).__name__
-        text = ": ".join(part for part in (kind, str(error)) if part) or type(error).__name__
-        if secret and isinstance(value, str):
-            text = text.replace(value, "********")
-        raise SettingError(option, f"is refused: {text}", value=attrs.NOTHING if secret else value) from error
+        raise _refusal(option, value, error, secret=setting_of(field).secret) from error
     object.__setattr__(instance, option, structure_setting(result, field))
+
+
+def _refusal(option: str, value: Any, error: Exception, *, secret: bool) -> SettingError:
+    """What a validator's error says of an option; never a secret's value."""
+    kind = "" if isinstance(error, ValueError) or type(error).__name__ == "TraitError" else type(error).__name__
+    text = ": ".join(part for part in (kind, str(error)) if part) or type(error).__name__
+    if secret and isinstance(value, str):
+        text = text.replace(value, "********")
+    return SettingError(option, f"is refused: {text}", value=attrs.NOTHING if secret else value)

@@ -113,6 +113,11 @@ class ClusterConfig:
         return ()
 
     @property
+    def jobs_may_run_again(self) -> bool:
+        """Whether the batch system may run a job of this cluster again."""
+        return False
+
+    @property
     def max_workers(self) -> int | None:
         """Workers that the cluster may have: the smallest of three limits, after the scheduler's share."""
         limits = []

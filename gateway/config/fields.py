@@ -128,6 +128,7 @@ def setting(
     """One option of a config class; see `Setting`. A default is needed, and may be in the form people write.
 
     Write `default=` as a keyword: type checkers see it only then.
+    Raises TypeError for arguments that do not go together.
     """
     if (default is attrs.NOTHING) == (factory is None):
         raise TypeError("an option needs a default or a factory")

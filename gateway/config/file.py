@@ -26,7 +26,7 @@ from attrs import field, frozen
 from gateway.config.compat import SECTION_ALIASES
 from gateway.config.fields import default_of, is_configurable, settings_of
 from gateway.config.site_errors import advice, place_raised
-from gateway.config.structure import Misfit, shown
+from gateway.config.structure import InvalidValue, shown
 from gateway.config.traits import default_value, is_trait
 from gateway.trusted_files import unsafe
 
@@ -129,7 +129,7 @@ class Recording:
             place = self._where_raised(error.__traceback__) or f"{name}:1"
             inside = place_raised(error.__traceback__)  # of a module that the file imports
             where = "" if inside.rpartition(":")[0] in ("", *self._seen) else f" ({inside})"
-            kind = "" if isinstance(error, Misfit) else f"{type(error).__name__}: "  # whose text is a sentence
+            kind = "" if isinstance(error, InvalidValue) else f"{type(error).__name__}: "  # whose text is a sentence
             self.mistake(f"{place}: {kind}{error}{where}{advice(error)}")
         finally:
             self._running.pop()
@@ -173,7 +173,10 @@ class Recording:
         self._assignments[section, option] = Assignment(text, section, option, value, self.where(), self._order)
 
     def read(self, text: str, section: str, option: str, visible: Mapping[str, object]) -> Any:
-        """What holds so far. `visible` are the names in the file that asks: classes of its own are there."""
+        """What holds so far. `visible` are the names in the file that asks: classes of its own are there.
+
+        Raises AttributeError for what was never set.
+        """
         key = section, option
         if key not in self._assignments and key not in self._handed_out:
             cls = self.classes.get(section, visible.get(section))

@@ -9,7 +9,7 @@ import copy
 from collections import abc
 from typing import Any, ClassVar
 
-from gateway.config.structure import Misfit, WrongType, shown, structure
+from gateway.config.structure import InvalidValue, WrongType, shown, structure
 
 #: What is nested deeper could be stored, but not told to anybody: what writes JSON has a limit of its own.
 DEEPEST = 32
@@ -19,7 +19,7 @@ class Field:
     """One thing that users may set.
 
     `field` is its name for programs (an identifier), `label` its name for people, `target` the name under
-    which handlers get it; both default to `field`. Raises Misfit for a default that is not valid.
+    which handlers get it; both default to `field`. Raises InvalidValue for a default that is not valid.
 
     A field of a site's own overrides `check`, or `validate` and `json_type_spec`.
     """
@@ -28,9 +28,10 @@ class Field:
     type: ClassVar[Any]
 
     def __init__(self, field: str, default: Any = None, target: str | None = None, label: str | None = None) -> None:
+        """Raises `InvalidValue` for a name that is none."""
         for name in (field, target or field):
             if not (isinstance(name, str) and name.isidentifier()):
-                raise Misfit(f"the name of an option must be a Python identifier, got {name!r}")
+                raise InvalidValue(f"the name of an option must be a Python identifier, got {name!r}")
         self.field = field
         self.label = label or field
         self.target = target or field
@@ -40,16 +41,16 @@ class Field:
     def validate(self, x: object) -> Any:
         """The JSON value to record for what a user sent.
 
-        Raises Misfit (a ValueError) with the reason, WrongType (a TypeError as well) for another type.
+        Raises InvalidValue (a ValueError) with the reason, WrongType (a TypeError as well) for another type.
         """
         try:
             return self.check(structure(x, self.type))
-        except Misfit as error:
-            misfit = WrongType if isinstance(error, TypeError) else Misfit
-            raise misfit(f"{self.field} {error}, got {shown(x)}") from None
+        except InvalidValue as error:
+            error_class = WrongType if isinstance(error, TypeError) else InvalidValue
+            raise error_class(f"{self.field} {error}, got {shown(x)}") from None
 
     def check(self, value: Any) -> Any:
-        """Further rules for a value of the right type; raises Misfit."""
+        """Further rules for a value of the right type; raises InvalidValue."""
         return value
 
     def transform(self, x: Any) -> Any:
@@ -108,15 +109,15 @@ class Number(Field):
     def _bound(self, field: str, bound: float | None) -> float | None:
         try:
             return None if bound is None else structure(bound, self.type)
-        except Misfit as error:
-            raise Misfit(f"a bound of {field} {error}, got {bound!r}") from None
+        except InvalidValue as error:
+            raise InvalidValue(f"a bound of {field} {error}, got {bound!r}") from None
 
     def check(self, value: Any) -> Any:
-        """Refuse a number out of bounds."""
+        """Refuse a number out of bounds. Raises `InvalidValue` outside its range."""
         if self.min is not None and value < self.min:
-            raise Misfit(f"must be at least {self.min}")
+            raise InvalidValue(f"must be at least {self.min}")
         if self.max is not None and value > self.max:
-            raise Misfit(f"must be at most {self.max}")
+            raise InvalidValue(f"must be at most {self.max}")
         return value
 
     def json_type_spec(self) -> dict[str, Any]:
@@ -152,10 +153,11 @@ class Select(Field):
         label: str | None = None,
         target: str | None = None,
     ) -> None:
+        """Raises `InvalidValue` or `WrongType` for options that are none."""
         if not isinstance(options, abc.Sequence) or isinstance(options, str | bytes):
             raise WrongType(f"{field} needs a list of choices that is not empty, got {options!r}")
         if not options:
-            raise Misfit(f"{field} needs a list of choices that is not empty, got {options!r}")
+            raise InvalidValue(f"{field} needs a list of choices that is not empty, got {options!r}")
         self.options: dict[str, Any] = {}
         for choice in options:
             key, value = choice if isinstance(choice, list | tuple) and len(choice) == 2 else (choice, choice)
@@ -166,9 +168,9 @@ class Select(Field):
         super().__init__(field, default, label=label, target=target)
 
     def check(self, value: str) -> str:
-        """Refuse what is no choice."""
+        """Refuse what is no choice. Raises `InvalidValue` for any other."""
         if value not in self.options:
-            raise Misfit(f"must be one of {', '.join(map(repr, self.options))}")
+            raise InvalidValue(f"must be one of {', '.join(map(repr, self.options))}")
         return value
 
     def transform(self, x: str) -> Any:
@@ -196,12 +198,12 @@ class Mapping(Field):
         super().__init__(field, {} if default is None else default, label=label, target=target)
 
     def check(self, value: Any) -> Any:
-        """Refuse what is nested too deeply."""
+        """Refuse what is nested too deeply. Raises `InvalidValue` for keys that are no text."""
         level = [value]
         for _ in range(DEEPEST):
             level = [inner for outer in level for inner in _inside(outer)]
         if level:
-            raise Misfit(f"must not be nested more than {DEEPEST} levels deep")
+            raise InvalidValue(f"must not be nested more than {DEEPEST} levels deep")
         return value
 
 

@@ -88,12 +88,15 @@ def render_value(value: Any, kind: Any = None) -> str:
     if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     if isinstance(value, int) and kind in (Memory, Memory | None):
-        return repr(
-            next((f"{value >> 10 * n} {u}" for u, n in _UNITS.items() if value and not value % (1 << 10 * n)), value)
-        )
+        return repr(_memory(value))
     if callable(value) and not isinstance(value, Options):
         return getattr(value, "__qualname__", repr(value))
     return repr(value)
+
+
+def _memory(size: int) -> int | str:
+    """A number of bytes, with a unit where that is exact."""
+    return next((f"{size >> 10 * n} {unit}" for unit, n in _UNITS.items() if size and not size % (1 << 10 * n)), size)
 
 
 def generated_file() -> str:

@@ -80,20 +80,29 @@ class Resolution:
         for option, given in holding.items():
             via = "" if given.section == cls.__name__ else f" ({given.text})"
             self.origins[f"{cls.__name__}.{option}"] = f"{given.origin}{via}"
-        keys = {option: (given.section, given.option) for option, given in holding.items()}
         try:
-            return cls(**{option: self._values[key] for option, key in keys.items() if key in self._values})
-        except (SettingError, SettingErrors) as error:
-            for single in error.errors if isinstance(error, SettingErrors) else (error,):
-                names = (single.option, *re.findall(r"\w+", single.reason))
-                involved = [holding[name] for name in names if name in holding]
-                if all(
-                    keys[given.option] in self._values for given in involved
-                ):  # else it follows from a known mistake
-                    self._contradiction(cls, single, involved)
+            return cls(**{option: self._value_of(given) for option, given in holding.items() if self._is_known(given)})
+        except SettingErrors as several:
+            for single in several.errors:
+                self._refused(cls, single, holding)
+        except SettingError as error:
+            self._refused(cls, error, holding)
         except Exception as error:  # noqa: BLE001 - a class of the site's own may raise anything
             self._mistake(f"{cls.__module__}.{cls.__qualname__}: {type(error).__name__}: {error}")
         return None
+
+    def _is_known(self, given: Assignment) -> bool:
+        return (given.section, given.option) in self._values
+
+    def _value_of(self, given: Assignment) -> Any:
+        return self._values[given.section, given.option]
+
+    def _refused(self, cls: type, error: SettingError, holding: Mapping[str, Assignment]) -> None:
+        """An instance cannot be made of these values; unless that follows from a mistake that is known already."""
+        names = (error.option, *re.findall(r"\w+", error.reason))
+        involved = [holding[name] for name in names if name in holding]
+        if all(map(self._is_known, involved)):
+            self._contradiction(cls, error, involved)
 
     def refuse(self, cls: type, option: str, reason: str) -> None:
         """Record that the value of a class's option cannot be used, for a reason found elsewhere.

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from gateway.errors import GatewayError, Unauthorized, innermost
+from gateway.user_text import one_line
 
 #: A challenge as it may stand in a header (RFC 9110, 11.6.1): printable ASCII on one line.
 _CHALLENGE = re.compile(r"[!-~][ -~]{0,4000}")
-#: Characters of a site's own text that are told; a longer one is a page, not a reason.
-_LONGEST = 1000
 
 #: Packages that the original brings along and this gateway does not → what to do without them.
 ABSENT: Mapping[str, str] = {
@@ -100,7 +99,7 @@ def told(error: BaseException) -> str:
         text = str(innermost(error))
     except Exception:  # noqa: BLE001 - a class of the site's own may raise anything
         text = ""
-    return _line(text) or type(innermost(error)).__name__
+    return one_line(text) or type(innermost(error)).__name__
 
 
 def described(error: BaseException) -> str:
@@ -138,7 +137,7 @@ def _status(error: BaseException) -> int:
 
 def _reason(error: BaseException) -> str:
     reason = getattr(error, "reason", None)
-    return _line(reason) if isinstance(reason, str) and reason else told(error)
+    return one_line(reason) if isinstance(reason, str) and reason else told(error)
 
 
 def _challenge(error: BaseException) -> str:
@@ -148,12 +147,6 @@ def _challenge(error: BaseException) -> str:
             if str(name).lower() == "www-authenticate" and _CHALLENGE.fullmatch(str(value)):
                 return str(value)
     return "Basic"
-
-
-def _line(text: str) -> str:
-    """The text without line ends and control characters, and not longer than a reason."""
-    text = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(text.split())[:_LONGEST]
 
 
 def place_raised(traceback: TracebackType | None) -> str:

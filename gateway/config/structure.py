@@ -1,7 +1,7 @@
 """Values from outside, structured strictly: what is not of the right type is refused, never converted.
 
 `True` is no integer and 3 is no text, so that a mistake is found where it was
-made. A refusal is a `Misfit`, whose text completes a sentence that begins with
+made. A refusal is a `InvalidValue`, whose text completes a sentence that begins with
 the option's name ("must be an integer"); it leaves out the value, which may be
 a secret.
 
@@ -21,11 +21,11 @@ from typing import Any, NewType, Union, get_args, get_origin
 from gateway.config.compat import find_class
 
 
-class Misfit(ValueError):
+class InvalidValue(ValueError):
     """A value is not what is wanted; the text says what it must be."""
 
 
-class WrongType(Misfit, TypeError):
+class WrongType(InvalidValue, TypeError):
     """A value is of another type than is wanted. (Also a TypeError, which is what the original's fields raise.)"""
 
 
@@ -65,31 +65,33 @@ def parse_memory(value: object) -> Memory:
 
     The units are those of the original server (K, M, G, T) and KiB to TiB, all powers of 1024 and in any
     case. KB to TB are refused, as half of the world reads them as powers of 1000.
+    Raises `InvalidValue` for what is no size.
     """
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return Memory(int(value))
     if isinstance(value, str) and (match := _MEMORY.fullmatch(value)):
         number, unit = match.groups()
         return Memory(int(Fraction(number) * 1024 ** _UNITS[unit and unit.upper()]))
-    raise Misfit('must be a number of bytes or text such as "4 G" (units K, M, G, T)')
+    raise InvalidValue('must be a number of bytes or text such as "4 G" (units K, M, G, T)')
 
 
 def parse_command(value: object) -> Command:
     """An argv of at least one word, from a list of strings or from one string as a shell would split it.
 
     Words with variables in them are `ShellWord`s.
+    Raises `InvalidValue` for what is no command.
     """
     if isinstance(value, str):
         try:
             words = tuple(shlex.split(value))
         except ValueError as error:
-            raise Misfit(f"cannot be split into words: {error}") from None
+            raise InvalidValue(f"cannot be split into words: {error}") from None
     else:
         words = _sequence(value, tuple[str, ...])
     if not words or not words[0]:
-        raise Misfit("must name a program")
+        raise InvalidValue("must name a program")
     if any("\0" in word for word in words):
-        raise Misfit("must not contain NUL characters")
+        raise InvalidValue("must not contain NUL characters")
     return Command(tuple(_shell_word(word) for word in words))
 
 
@@ -99,7 +101,7 @@ def _shell_word(word: str) -> str:
 
 
 def parse_float(value: object) -> float:
-    """A finite number; an integer is fine, a bool is none."""
+    """A finite number; an integer is fine, a bool is none. Raises `WrongType` for what is no number."""
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2.0**1023:
         return float(value)
     raise WrongType("must be a number")
@@ -120,7 +122,7 @@ def _sequence(value: object, kind: Any) -> tuple[Any, ...]:
     try:
         return tuple(structure(element, get_args(kind)[0]) for element in value)
     except ValueError as error:
-        raise Misfit(f"every item {error}") from None
+        raise InvalidValue(f"every item {error}") from None
 
 
 def _mapping(value: object, kind: Any) -> dict[Any, Any]:
@@ -132,7 +134,7 @@ def _mapping(value: object, kind: Any) -> dict[Any, Any]:
         try:
             result[structure(key, key_kind)] = structure(element, value_kind)
         except ValueError as error:
-            raise Misfit(f"{key!r}: {error}") from None
+            raise InvalidValue(f"{key!r}: {error}") from None
     return result
 
 
@@ -140,7 +142,7 @@ def _enum(value: object, kind: type[enum.Enum]) -> enum.Enum:
     for member in kind:
         if value is member or value == member.value:
             return member
-    raise Misfit(f"must be one of {', '.join(repr(member.value) for member in kind)}")
+    raise InvalidValue(f"must be one of {', '.join(repr(member.value) for member in kind)}")
 
 
 def _union(value: object, kind: Any) -> Any:
@@ -153,7 +155,7 @@ def _union(value: object, kind: Any) -> Any:
                 return structure(value, member)
             except ValueError as error:
                 reasons.append(str(error))
-    raise Misfit(reasons[0] if len(reasons) == 1 else f"fits no type allowed here: {'; '.join(reasons)}")
+    raise InvalidValue(reasons[0] if len(reasons) == 1 else f"fits no type allowed here: {'; '.join(reasons)}")
 
 
 def _class(value: object, kind: Any) -> type:
@@ -162,7 +164,7 @@ def _class(value: object, kind: Any) -> type:
     if not isinstance(found, type):
         raise WrongType("must be a class or the dotted name of one")
     if not issubclass(found, base):
-        raise Misfit(f"must be a subclass of {base.__name__}")
+        raise InvalidValue(f"must be a subclass of {base.__name__}")
     return found
 
 
@@ -196,7 +198,7 @@ _HOOKS: dict[Any, Callable[[object, Any], Any]] = {
 
 
 def structure(value: object, kind: Any) -> Any:
-    """The value as that type. Raises Misfit with a text that says what it must be.
+    """The value as that type. Raises InvalidValue with a text that says what it must be.
 
     `kind` is str, bool, int, float, Memory, Command, Any, an enum, a class (of which the value must be an
     instance), `X | None` and other unions, `tuple[X, ...]`, `Mapping[X, Y]`, `type[X]` (also given by its

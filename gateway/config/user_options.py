@@ -21,7 +21,7 @@ from collections import abc
 from typing import Any
 
 from gateway.config.option_fields import Bool, Field, Float, Integer, Mapping, Select, String
-from gateway.config.structure import Misfit, WrongType, shown
+from gateway.config.structure import InvalidValue, WrongType, shown
 from gateway.errors import InvalidRequest
 from gateway.models import User
 
@@ -81,11 +81,12 @@ class Options:
     """
 
     def __init__(self, *fields: Field, handler: abc.Callable[..., abc.Mapping[str, Any]] | None = None) -> None:
+        """Raises `InvalidValue` or `WrongType` for fields that are none."""
         if not all(isinstance(field, Field) for field in fields):
             raise WrongType("Options takes fields: String, Bool, Integer, Float, Select or Mapping")
         names = [field.field for field in fields]
         if len(names) != len(set(names)):
-            raise Misfit(f"two fields of the options have one name, got {', '.join(names)}")
+            raise InvalidValue(f"two fields of the options have one name, got {', '.join(names)}")
         self.fields = fields
         self.handler = handler
 

@@ -30,7 +30,7 @@ class Acceptor:
         self._exhausted = exhausted
 
     def ready(self, mask: int) -> None:
-        """Accept what waits."""
+        """Accept the connections that wait, `_BATCH` of them at most."""
         for _ in range(_BATCH):
             try:
                 sock, name = self.listener.accept()
@@ -44,5 +44,5 @@ class Acceptor:
             self._accepted(sock, name)
 
     def abort(self) -> None:
-        """The port closes. (What goes wrong in one connection has its boundary in `accepted`.)"""
+        """Close the duplicate. (What goes wrong in one connection has its boundary in `accepted`.)"""
         self.listener.close()

@@ -29,7 +29,10 @@ from gateway.proxy.limits import PortLimits
 
 
 def group_of(address: str) -> str:
-    """The address that counts for this one: itself, or an IPv6 address's network."""
+    """Return the address that counts for this one: itself, or the /64 of an IPv6 address.
+
+    Raises `ValueError` for a text with a colon that is no address.
+    """
     return _network(address) if ":" in address else address
 
 
@@ -62,16 +65,16 @@ class Guest:
         self.served = False
 
     def waits(self) -> None:
-        """It is HTTP, and its request has been answered: from now on it is idle."""
+        """Note that its request for HTTP has been answered: from now on it is idle."""
         self.served = True
         self._admission.idles(self)
 
     def works(self) -> None:
-        """A request of its is being answered."""
+        """Note that a request of its is being answered."""
         self._admission.works(self)
 
     def is_known(self) -> None:
-        """It has shown a cluster's token."""
+        """Note that it has shown a cluster's token."""
         self._admission.knows(self)
 
 
@@ -88,7 +91,7 @@ class Crowd:
         self._groups: dict[int, dict[str, None]] = {}  # those that have so many members
 
     def add(self, guest: Guest) -> None:
-        """One more, the newest."""
+        """Add a connection, the newest of its address. It must be in no crowd."""
         group = guest.group
         members = self._members.get(group)
         if members is None:
@@ -103,7 +106,7 @@ class Crowd:
             self.most = size
 
     def remove(self, guest: Guest) -> None:
-        """One less."""
+        """Remove a member."""
         group = guest.group
         members = self._members[group]
         del members[guest]
@@ -118,27 +121,27 @@ class Crowd:
             self.most -= 1
 
     def renew(self, guest: Guest) -> None:
-        """Make it the newest."""
+        """Make a member the newest of its address."""
         members = self._members[guest.group]
         del members[guest]
         members[guest] = None
 
     def size_of(self, group: str) -> int:
-        """How many members an address has."""
+        """Return how many members an address has."""
         return len(self._members.get(group, ()))
 
     def oldest_of(self, group: str) -> Guest | None:
-        """The oldest member of an address, None without any."""
+        """Return the oldest member of an address, None without any."""
         return next(iter(self._members.get(group, ())), None)
 
     @property
     def oldest(self) -> Guest:
-        """The oldest member of the address that has most. There must be one."""
+        """The oldest member of the address that has most. Raises `KeyError` in an empty crowd."""
         return next(iter(self._members[self._largest]))
 
     @property
     def newest(self) -> Guest:
-        """The newest member of the address that has most. There must be one."""
+        """The newest member of the address that has most. Raises `KeyError` in an empty crowd."""
         return next(reversed(self._members[self._largest]))
 
     @property
@@ -182,7 +185,7 @@ class Admission:
     # ---- coming and going
 
     def make_room(self, address: str) -> str:
-        """End somebody when that is needed for one more of `address`; why there is no room even so, else empty."""
+        """End somebody when one more of `address` needs that; return why there is no room even so, or an empty text."""
         limits, group = self._limits, group_of(address)
         if self._by_group.get(group, 0) >= limits.max_connections_per_address and not self._end_one_of(group):
             return self._too_many_of_one
@@ -195,20 +198,20 @@ class Admission:
         return ""
 
     def spare(self, count: int) -> int:
-        """End at most so many, since something else is used up; returns how many there were that may be ended."""
+        """End `count` connections at most, since something else is used up; return how many were ended."""
         ended = 0
         while ended < count and self._end_unknown("", self._scarce):
             ended += 1
         return ended
 
     def enter(self, address: str) -> Guest:
-        """A connection has been taken."""
+        """Count a connection that was accepted, and return its guest, who is in no crowd yet."""
         guest = Guest(self, address)
         self._count_in(guest)
         return guest
 
     def leave(self, guest: Guest) -> None:
-        """A connection has ended; a second time does nothing."""
+        """Count a connection out that has ended; a second time does nothing."""
         if not guest.gone:
             guest.gone = True
             guest.end = _nothing
@@ -216,7 +219,10 @@ class Admission:
             self._count_out(guest)
 
     def introduce(self, guest: Guest, address: str) -> str:
-        """Somebody whom we trust says whose connection it is; why there is no room for that client, else empty."""
+        """Count a connection as that of the client whom a trusted proxy names.
+
+        Return why there is no room for that client, or an empty text.
+        """
         crowd = guest.crowd
         self._move(guest, None)
         self._count_out(guest)
@@ -229,27 +235,27 @@ class Admission:
     # ---- what they do
 
     def is_silent(self, guest: Guest) -> None:
-        """It has not asked for anything yet."""
+        """Note that it has not asked for anything yet."""
         self._move(guest, self._silent)
 
     def has_asked(self, guest: Guest) -> None:
-        """It is silent no longer."""
+        """Note that it is silent no longer."""
         self._move(guest, None)
 
     def idles(self, guest: Guest) -> None:
-        """It is HTTP, and waits for a request; from now on."""
+        """Note that it is HTTP, and waits for a request from now on."""
         if guest.crowd is self._idle:
             self._idle.renew(guest)
         elif guest.crowd is not self._known:
             self._move(guest, self._idle)
 
     def works(self, guest: Guest) -> None:
-        """It is HTTP, and a request of its is being answered."""
+        """Note that it is HTTP, and that a request of its is being answered."""
         if guest.crowd is not self._known:
             self._move(guest, self._busy)
 
     def knows(self, guest: Guest) -> bool:
-        """It has proved to be a job, or is to be relayed; False when there is no room among those."""
+        """Note that it has proved to be a job, or is to be relayed; False when there is no room among those."""
         if guest.crowd is not self._known:
             if self._known.total >= self._share and not self._end_known(guest.group):
                 return False

@@ -11,7 +11,7 @@ _STARTS = ("http.response.start", "websocket.http.response.start")
 
 
 def with_headers(send: Send, headers: Iterable[tuple[bytes, bytes]]) -> Send:
-    """A `send` whose answers have these headers, too."""
+    """Return a `send` (ASGI) that adds these headers to each answer that begins."""
 
     async def send_with_headers(message: Any) -> None:
         if message["type"] in _STARTS:

@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -12,14 +13,15 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from gateway.errors import GatewayError, StartError
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class ReloadingContext:
     """Gives the TLS context for a new connection; makes it anew when one of the files has changed.
 
     `make` reads the files. When it fails (half-written files, a key that does not fit), the earlier context
-    stays in use, the log says why, and the next change is awaited. The first failure is the caller's.
+    stays in use, the log says why, and the next change is awaited. The first failure is the caller's: what `make`
+    raises then.
     """
 
     def __init__(self, make: Callable[[], ssl.SSLContext], *paths: str) -> None:
@@ -29,16 +31,16 @@ class ReloadingContext:
         self._context = make()
 
     def __call__(self) -> ssl.SSLContext:
-        """The context to use now: a look at the files costs two stat(2), which is nothing beside a handshake."""
+        """Return the context to use now. A look at the files costs two stat(2), which is nothing beside a handshake."""
         seen = self._look()
         if seen != self._seen:
             self._seen = seen
             try:
                 self._context = self._make()
             except (GatewayError, OSError, ssl.SSLError, ValueError) as error:
-                log.error("certificate not reloaded", files=self._paths, error=str(error))  # noqa: TRY400
+                _log.error("certificate not reloaded", files=self._paths, error=str(error))
             else:
-                log.info("certificate reloaded", files=self._paths)
+                _log.info("certificate reloaded", files=self._paths)
         return self._context
 
     def _look(self) -> list[tuple[int, int, int] | None]:
@@ -54,7 +56,7 @@ class ReloadingContext:
 
 
 def server_context(cert_path: str | os.PathLike[str], key_path: str | os.PathLike[str]) -> ssl.SSLContext:
-    """The TLS of the public port: 1.2 or newer, forward secret, HTTP/2 and HTTP/1.1.
+    """Make the TLS settings of the public port: 1.2 or newer, forward secret, HTTP/2 and HTTP/1.1.
 
     `cert_path` is a PEM file with the server's certificate and those of its
     intermediate authorities, `key_path` one with its private key. Raises
@@ -107,3 +109,13 @@ def _read(option: str, path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise StartError(f"{option}: cannot read {os.fspath(path)}: {error.strerror}.") from error
+
+
+def reloading_context(cert_path: str, key_path: str) -> ReloadingContext | None:
+    """Make the TLS settings of the public port from these files, as they are renewed; None without a certificate.
+
+    Raises `StartError` as `server_context` does.
+    """
+    if not cert_path:
+        return None
+    return ReloadingContext(partial(server_context, cert_path, key_path), cert_path, key_path)

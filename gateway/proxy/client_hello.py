@@ -4,20 +4,21 @@ A TLS client opens with a ClientHello (RFC 8446, 4.1.2; the same shape since
 TLS 1.0), and the server name that it wants stands there in clear text (RFC
 6066, 3). The message travels in *records* of at most 16 KiB, may be cut into
 any number of them, and grows past a TCP segment as soon as post-quantum keys
-are offered; hence `NeedMoreData`, which says how many bytes are needed to decide, so
-that the caller can sleep until they are there.
+are offered; hence `NeedMoreData`, which says how many bytes are needed to
+decide, so that the caller can sleep until they are there.
 
-`parse_client_hello` is given everything received so far and answers with one
-of `ClientHello`, `NeedMoreData`, `PlainText`; it raises `MalformedClientHello` when no further byte could
-make sense of it. It never reads past the ClientHello. With encrypted hellos
-(ECH) the name is the outer one, which is meant to be public.
+`parse_client_hello` is given everything received so far and answers with one of
+`ClientHello`, `NeedMoreData`, `PlainText`; it raises `MalformedClientHello`
+when no further byte could make sense of it. It never reads past the
+ClientHello. With encrypted hellos (ECH) the name is the outer one, which is
+meant to be public.
 
 A hello of tiny records must cost no more than its bytes are worth. So a record
-is looked at once (a `NeedMoreData` is where the next look begins), a look can be held
-to a number of records, and as soon as the length of the message is known,
-`NeedMoreData` asks for all that is missing and the one header that must precede it at
-least: a hello in records of one byte comes to a decision in some fifty looks.
-(Nonsense between may so be found a little later than it could be.)
+is looked at once (a `NeedMoreData` is where the next look begins), a look can
+be held to a number of records, and as soon as the length of the message is
+known, `NeedMoreData` asks for all that is missing and the one header that must
+precede it at least: a hello in records of one byte comes to a decision in some
+fifty looks. (Nonsense between may so be found a little later than it could be.)
 """
 
 import struct
@@ -78,9 +79,9 @@ class PlainText:
 def parse_client_hello(
     data: bytes, seen: NeedMoreData = START, most: int = MAX_HELLO
 ) -> ClientHello | NeedMoreData | PlainText:
-    """Look at all bytes received so far, in at most `most` records after those already `seen`.
+    """Parse all bytes received so far, of which `most` records at most after those already `seen`.
 
-    Raises `MalformedClientHello`.
+    Raises `MalformedClientHello` when no further byte could make sense of them.
     """
     if not data:
         return START
@@ -169,7 +170,7 @@ class _Reader:
         return int.from_bytes(self.take(size), "big")
 
     def vector(self, prefix: int) -> bytes:
-        """A piece whose length stands before it in `prefix` bytes."""
+        """Take a piece whose length stands before it in `prefix` bytes."""
         return self.take(self.integer(prefix))
 
     def __bool__(self) -> bool:

@@ -20,22 +20,22 @@ Value = str | int | None | Mapping[str, "Value"] | list["Value"]
 
 
 def handshake() -> bytes:
-    """What a scheduler says first: no compression, and an old pickle, since nothing of either will be used."""
+    """Render what a scheduler says first: no compression, and an old pickle, since nothing of either will be used."""
     return message({"compression": None, "python": [3, 11, 0], "pickle-protocol": 4})
 
 
 def turned_away(reason: str) -> bytes:
-    """The answer to `register-client` that makes the client raise this reason."""
+    """Render the answer to `register-client` that makes the client raise this reason, of less than 64 KiB."""
     return message([{"op": "stream-start", "error": reason}])
 
 
 def registers(payload: bytes) -> bool:
-    """Whether a message (all that follows its length) asks for a client's registration."""
+    """Return whether a message (all that follows its length) asks for a client's registration."""
     return b"register-client" in payload
 
 
 def length(head: bytes) -> int:
-    """The size of the message whose first `LENGTH_SIZE` bytes these are. Raises ValueError when it is too large."""
+    """Parse a message's first `LENGTH_SIZE` bytes: how many follow. Raises `ValueError` above `MAX_MESSAGE`."""
     (size,) = _LENGTH.unpack(head)
     if size > MAX_MESSAGE:
         raise ValueError(f"a message of {size} bytes")
@@ -43,14 +43,17 @@ def length(head: bytes) -> int:
 
 
 def message(value: Value) -> bytes:
-    """A message of one frame."""
+    """Render a message of one frame; `msgpack` says of what."""
     frame = msgpack(value)
     prelude = _LENGTH.pack(1) + _LENGTH.pack(len(frame))
     return _LENGTH.pack(len(prelude) + len(frame)) + prelude + frame
 
 
 def msgpack(value: Value) -> bytes:
-    """Encode texts below 64 KiB, numbers from 0 to 127, None, and lists and mappings of less than 16 of these."""
+    """Encode texts below 64 KiB, numbers from 0 to 127, None, and lists and mappings of less than 16 of these.
+
+    What is said here is ours: no other value is expected, or refused.
+    """
     if value is None:
         return b"\xc0"
     if isinstance(value, int):

@@ -51,7 +51,7 @@ class Dial:
         self.others = others
 
     def ready(self, mask: int) -> None:
-        """The connection stands, or there is none."""
+        """Tell whether the connection stands, or why there is none."""
         error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             self.done(self, os.strerror(error))
@@ -59,11 +59,11 @@ class Dial:
             self.done(self, "")
 
     def expire(self) -> None:
-        """Time is up for this address."""
+        """Give this address up, as its time is over."""
         self.done(self, "no answer")
 
     def abort(self) -> None:
-        """The route has gone, the port closes, or something unforeseen happened: no address is tried any more."""
+        """Give up and try no other address: the route has gone, the port closes, or something unforeseen happened."""
         self.others = ()
         self.done(self, "given up")
 
@@ -104,7 +104,7 @@ class SchedulerConnector:
         self._on_closed = self._relay_closed  # one bound method for all relays
 
     def connect(self, pending: PendingConnection, route: Route) -> None:
-        """Begin to connect a client with the scheduler of a route."""
+        """Begin to connect a client with the scheduler of a route; `failed(pending)` is called when that cannot be."""
         family = numeric_family(route.scheduler[0])
         if family is None:
             self._nursery.start_soon(self._look_up, pending, route)
@@ -156,7 +156,7 @@ class SchedulerConnector:
             if code == errno.EINPROGRESS:
                 pending.guest.end = partial(self._give_up, pending)
                 dial = pending.dial = Dial(self._dialed, pending, route, sock, targets[tried:])
-                self._loop.add(sock, dial)
+                self._loop.register(sock, dial)
                 self.dials.add(dial)
                 self._dials.setdefault(route, set()).add(dial)
                 return
@@ -170,7 +170,7 @@ class SchedulerConnector:
         if not reason:
             self._relay(dial.pending, dial.route, dial.sock, watched=True)
             return
-        self._loop.drop(dial.sock)
+        self._loop.close_socket(dial.sock)
         if dial.others:
             self._dial(dial.pending, dial.route, dial.others)
         else:
@@ -185,10 +185,10 @@ class SchedulerConnector:
             del self._dials[dial.route]
 
     def _give_up(self, pending: PendingConnection) -> None:
-        """It is ended to make room, before its scheduler has answered."""
+        """End it to make room, before its scheduler has answered."""
         if dial := pending.dial:
             self._forget(dial)
-            self._loop.drop(dial.sock)
+            self._loop.close_socket(dial.sock)
         pending.abort()
 
     def _fail(self, pending: PendingConnection, route: Route, reason: str) -> None:
@@ -209,9 +209,9 @@ class SchedulerConnector:
         self._relays.setdefault(route, set()).add(relay)
         for side, known in ((relay.client, pending.watched), (relay.upstream, watched)):
             if known:
-                loop.hand_over(side.sock, side)
+                loop.set_watcher(side.sock, side)
             else:
-                loop.add(side.sock, side)
+                loop.register(side.sock, side)
         traffic = self._traffic.get(route.name)
         if traffic is None:
             traffic = self._traffic[route.name] = Traffic()
@@ -229,7 +229,7 @@ class SchedulerConnector:
         self._left(guest)
 
     def end_route(self, route: Route) -> None:
-        """End all connections that go to where this route leads."""
+        """End all connections that go to where this route leads, with a reset."""
         for dial in tuple(self._dials.get(route, ())):
             dial.abort()
         for relay in tuple(self._relays.get(route, ())):
@@ -238,7 +238,7 @@ class SchedulerConnector:
             self._traffic.pop(route.name, None)
 
     def traffic(self, name: str) -> Traffic:
-        """What a cluster's connections have carried since it has a route; nothing of one that has gone."""
+        """Return what a cluster's connections have carried since it has a route; nothing for an unknown one."""
         route = self._routes.get(name)
         relays = self._relays.get(route, ()) if route else ()
         return self._traffic.get(name, Traffic()).with_open([relay.upstream.sock for relay in relays])

@@ -36,11 +36,11 @@ class Deadlines(Generic[T]):
         self._items[item] = trio.current_time() + self._seconds
 
     def discard(self, item: T) -> None:
-        """`item` is settled; an unknown one is fine."""
+        """Forget an item that is settled; an unknown one is fine."""
         self._items.pop(item, None)
 
     async def run(self) -> None:
-        """Watch the clock until cancelled."""
+        """Call `expire` in time, until cancelled. What it raises ends this task."""
         while True:
             while self._items:
                 item, deadline = next(iter(self._items.items()))

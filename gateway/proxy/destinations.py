@@ -23,8 +23,9 @@ _OPTION = "c.Proxy.scheduler_networks"
 
 
 class Destinations:
-    """Decides. `is_here(address)` says whether an address is one of this host's; it may raise OSError.
+    """Decides to which addresses the gateway connects.
 
+    `is_here(address)` says whether an address is one of this host's; it may raise OSError.
     `listeners` are our own (an address in digits and a port), `jobs_here()` is True while jobs may run on this host,
     and `networks` are those of `c.Proxy.scheduler_networks`.
     """
@@ -43,7 +44,10 @@ class Destinations:
         self._jobs_here = jobs_here
 
     def refusal(self, host: str, port: int) -> str:
-        """Why nothing is connected to this address (in digits) and port; empty when it may be."""
+        """Return why nothing is connected to this address and port, or an empty text when it may be.
+
+        Raises `ValueError` for a host that is no address in digits.
+        """
         address = _reached_by(_plain(ip_address(host)))
         if address.is_multicast or address == IPv4Address("255.255.255.255"):
             return f"{host} is not the address of a host"
@@ -51,18 +55,17 @@ class Destinations:
             here = address.is_loopback or self._is_here(str(address))
         except OSError as error:
             return f"{host} may be this host's own address, which cannot be found out: {error}"
-        if here and any(
-            port == other and (bound.is_unspecified or bound == address) for bound, other in self._listeners
-        ):
+        if here and self._is_listener(address, port):
             return f"{host}:{port} is where this gateway itself listens"
         if self._networks:
             return "" if self._is_listed(address, here) else f"{host} is in none of the networks of {_OPTION}"
         if not (here or address.is_link_local) or self._jobs_here():
             return ""
-        kind = (
-            "a loopback address" if address.is_loopback else "this host's own address" if here else "a link-local one"
-        )
+        kind = _kind(address, here)
         return f"{host} is {kind}, and jobs run elsewhere; if schedulers may be there, list it in {_OPTION}"
+
+    def _is_listener(self, address: _Address, port: int) -> bool:
+        return any(port == other and (bound.is_unspecified or bound == address) for bound, other in self._listeners)
 
     def _is_listed(self, address: _Address, here: bool) -> bool:
         containing = [network for network in self._networks if address in network]
@@ -72,6 +75,12 @@ class Destinations:
             if address in special:
                 return any(network.prefixlen >= special.prefixlen for network in containing)
         return any(not here or network.num_addresses == 1 for network in containing)
+
+
+def _kind(address: _Address, here: bool) -> str:
+    if address.is_loopback:
+        return "a loopback address"
+    return "this host's own address" if here else "a link-local one"
 
 
 def _plain(address: _Address) -> _Address:

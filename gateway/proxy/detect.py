@@ -105,12 +105,12 @@ class PendingConnection:
         self.watched = False
 
     def ready(self, mask: int) -> None:
-        """Look at what has come."""
+        """Look at what has come, and act on it."""
         if not self.settled:
             self.act(self, self.look(mask))
 
     def look(self, mask: int = 0) -> Outcome:
-        """What the bytes that are there tell. A `ProxyHeader` is taken off, and the next look is for what follows."""
+        """Return what the bytes that are there tell. A `ProxyHeader` is taken off: the next look is at what follows."""
         if mask & _END:
             self.ended = True  # which is told once
         try:
@@ -151,5 +151,5 @@ class PendingConnection:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
     def abort(self) -> None:
-        """Time is up, or something unforeseen happened."""
+        """End it: time is up, or something unforeseen happened."""
         self.act(self, Undecided.ENDED)

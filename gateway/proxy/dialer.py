@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import trio
 
+from gateway.addresses import Address
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.resolver import Resolver, Target
-from gateway.proxy.routes import Address
 
 
 class RefusedDestination(OSError):
@@ -29,13 +29,16 @@ class Dialer:
         self._resolver = Resolver()
 
     def refusal(self, host: str, port: int) -> str:
-        """Why this address is not connected to; empty when it may be, or when it is a name and has to be looked up."""
+        """Return why this address is not connected to; empty when it may be, or is a name and has to be looked up."""
         if self._destinations is None or numeric_family(host) is None:
             return ""
         return self._destinations.refusal(host, port)
 
     async def look_up(self, route: str, address: Address) -> Sequence[Target]:
-        """All that an address may stand for, unchecked. Raises OSError."""
+        """Return all that an address may stand for, unchecked. Raises `LookUpError`, an OSError.
+
+        `route` tells whose look-up it is (resolver.py). A deadline is the caller's to set.
+        """
         host, port = address
         if (family := numeric_family(host)) is not None:
             return [(family, address)]
@@ -49,7 +52,10 @@ class Dialer:
             raise RefusedDestination(reason)
 
     async def connect(self, route: str, address: Address, seconds: float) -> trio.SocketStream:
-        """Connect within `seconds`, to the first of its addresses that accepts. Raises OSError with the last reason."""
+        """Connect within `seconds`, to the first of its addresses that accepts.
+
+        Raises OSError with the last reason: `RefusedDestination`, `LookUpError`, TimeoutError, or the kernel's.
+        """
         end = trio.current_time() + seconds
         with trio.move_on_at(end):
             failure: OSError = TimeoutError(f"{address[0]} has no address")
@@ -81,7 +87,7 @@ async def _connect(family: int, target: Address) -> trio.SocketStream:
 
 @lru_cache(maxsize=4096)
 def numeric_family(host: str) -> int | None:
-    """The address family of an address written in digits, None for a name that has to be looked up."""
+    """Return the address family of an address written in digits, None for a name that has to be looked up."""
     try:
         return socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
     except ValueError:

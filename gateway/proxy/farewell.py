@@ -52,7 +52,10 @@ class Farewells:
         self._under_way = 0
 
     def find(self, server_name: str) -> Farewell | None:
-        """What whoever asks for this server name is told; None if it is for no cluster that has ended."""
+        """Return what whoever asks for this server name is told.
+
+        None if it is for no cluster that has ended, or if `MAX_FAREWELLS` conversations are under way.
+        """
         if self._under_way >= MAX_FAREWELLS:
             return None
         return self._find(server_name.lower().removeprefix(SERVER_NAME_PREFIX))
@@ -60,7 +63,7 @@ class Farewells:
     def begin(
         self, nursery: trio.Nursery, sock: socket.socket, farewell: Farewell, client: str, ended: Callable[[], None]
     ) -> None:
-        """Say it in a task of its own, which calls `ended` at its end."""
+        """Say it in a task of its own, which owns `sock`, and calls `ended` at its end."""
         self._under_way += 1
         nursery.start_soon(self._say, sock, farewell, client, ended)
 
@@ -75,9 +78,9 @@ class Farewells:
 
 
 async def say_farewell(sock: socket.socket, farewell: Farewell) -> None:
-    """Shake hands as the cluster's scheduler would, tell a client the reason, close.
+    """Shake hands as the cluster's scheduler would, tell a client the reason, and close, all within `TIMEOUT` seconds.
 
-    Raises what TLS, sockets and malformed messages raise (OSError, trio's errors, ValueError).
+    Raises what TLS, sockets and malformed messages raise: OSError, `trio.BrokenResourceError`, `ValueError`.
     """
     stream = trio.SSLStream(
         trio.SocketStream(trio.socket.from_stdlib_socket(sock)), cluster_context(farewell), server_side=True
@@ -97,7 +100,7 @@ async def say_farewell(sock: socket.socket, farewell: Farewell) -> None:
 
 
 def cluster_context(farewell: Farewell) -> ssl.SSLContext:
-    """TLS with a cluster's own certificate, for peers that have it, too."""
+    """Make TLS settings with a cluster's own certificate, for peers that have it, too. Raises `ssl.SSLError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED

@@ -19,7 +19,7 @@ class HandshakeTurns:
         self._pool = Pool(AT_ONCE)
 
     def of(self, address: str) -> "HandshakeTurn":
-        """Those of one connection."""
+        """Return the turn of one connection from this address."""
         return HandshakeTurn(self._pool, address)
 
 
@@ -32,12 +32,12 @@ class HandshakeTurn:
         self._taken = False
 
     async def take(self) -> None:
-        """Wait for it. When cancelled, it is not taken."""
+        """Wait for the turn. When cancelled, it is not taken."""
         await self._pool.reserve(self._address, 1)
         self._taken = True
 
     def give_back(self) -> None:
-        """The step has been made, if one was."""
+        """Let others have the turn, if it is taken."""
         if self._taken:
             self._taken = False
             self._pool.give_back(self._address, 1)

@@ -21,26 +21,26 @@ class Presence(Protocol):
     """What becomes known of a connection while it is served, for when somebody has to go (admission.py)."""
 
     def waits(self) -> None:
-        """A request of its was answered, and none is at the moment."""
+        """Note that a request of its was answered, and none is at the moment."""
 
     def works(self) -> None:
-        """A request of its is being answered."""
+        """Note that a request of its is being answered."""
 
     def is_known(self) -> None:
-        """It has proved to be a job's."""
+        """Note that it has proved to be a job's."""
 
 
 class _Nobody:
     """A connection of which nobody keeps count."""
 
     def waits(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def works(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def is_known(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 NOBODY: Presence = _Nobody()
@@ -63,7 +63,7 @@ class _Named:
 
 
 def owner_of(stream: trio.abc.Stream) -> str:
-    """Who has what a connection holds (memory_budget.py): the address that it comes from."""
+    """Return who has what a connection holds (memory_budget.py): the address that it comes from."""
     try:
         name = below_tls(stream).socket.getpeername()
     except OSError:  # it has gone already
@@ -106,17 +106,20 @@ class WebStream(trio.abc.HalfCloseableStream):
             turn.give_back()
 
     def meter(self) -> None:
-        """From now on, bytes that are received without a limit (`max_bytes`) are TLS, and have to become data."""
+        """Take bytes that are received without a limit (`max_bytes`) for TLS from now on, which has to become data."""
         self._overhead = TokenBucket(_OVERHEAD_RATE, _OVERHEAD)
 
     def delivered(self, size: int) -> None:
-        """So many bytes of data have come of it."""
+        """Note that `size` bytes of data have come of it. Only after `meter`."""
         assert self._overhead is not None
         self._overhead.add(size + _RECORD_OVERHEAD)
         self._careful = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """See trio. The HTTP server ends a stream (`send_eof`) on which it may be sending: that is a broken one."""
+        """See trio. The HTTP server ends a stream (`send_eof`) on which it may be sending.
+
+        So that raises `trio.BrokenResourceError` in place of `trio.BusyResourceError`.
+        """
         if self._turn is not None:
             self._turn.give_back()
         try:
@@ -129,7 +132,10 @@ class WebStream(trio.abc.HalfCloseableStream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """See trio; the client's end starts the last deadline as well, for HTTP knows no half-close."""
+        """See trio. The client's end starts the last deadline as well, for HTTP knows no half-close.
+
+        Raises `trio.BrokenResourceError` also for too much TLS that is no data.
+        """
         if self._turn is not None:
             self._turn.give_back()
         overhead = self._overhead if max_bytes is None else None
@@ -155,7 +161,7 @@ class WebStream(trio.abc.HalfCloseableStream):
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        """Close; whoever works on this stream has `linger` seconds left."""
+        """Close the stream; whoever works on it has `linger` seconds left."""
         self._end_soon()
         await self._stream.aclose()
 
@@ -181,7 +187,10 @@ class SecureStream(trio.abc.Stream):
         await self._secure.do_handshake()
 
     def selected_alpn_protocol(self) -> str | None:
-        """What both sides have agreed to speak."""
+        """Return what both sides have agreed to speak, as ALPN has it; None when nothing was said.
+
+        Raises `trio.NeedHandshakeError` before the handshake.
+        """
         chosen: str | None = self._secure.selected_alpn_protocol()
         return chosen
 
@@ -204,7 +213,7 @@ class SecureStream(trio.abc.Stream):
         await self._secure.aclose()
 
     def untie(self) -> None:
-        """Let it go at once when nobody uses it: it would hold itself by the handshake that it knows how to make."""
+        """Break the cycle by which it would hold itself, with the handshake that it knows how to make."""
         vars(self._secure).pop("_handshook", None)  # gc_pauses.py does not look for cycles very often
 
 
@@ -214,7 +223,10 @@ _LINGER_SECONDS = 1.0
 
 
 async def linger(stream: trio.abc.Stream) -> None:
-    """End our direction and read on for a little: closing with bytes unread would make the peer lose our last ones."""
+    """End our direction, and read and drop a mebibyte, or for a second, at most.
+
+    Closing with bytes unread would make the peer lose our last ones.
+    """
     bare = below_tls(stream)
     if not isinstance(bare, trio.abc.HalfCloseableStream):
         return
@@ -232,12 +244,12 @@ async def linger(stream: trio.abc.Stream) -> None:
 
 
 def below_tls(stream: Any) -> Any:
-    """The stream that TLS is spoken on; without TLS the stream itself."""
+    """Return the stream that TLS is spoken on; without TLS the stream itself."""
     return stream.transport_stream if isinstance(stream, SecureStream | trio.SSLStream) else stream
 
 
 def presence_of(stream: Any) -> Presence:
-    """That of a `WebStream`, with TLS around it or without; `NOBODY` for any other stream."""
+    """Return the presence of a `WebStream`, with TLS around it or without; `NOBODY` for any other stream."""
     inner = below_tls(stream)
     return inner.presence if isinstance(inner, WebStream) else NOBODY
 
@@ -267,7 +279,10 @@ class HttpHandler:
         return self._context is not None
 
     async def serve(self, sock: socket.socket, guest: Guest, client: str, *, tls: bool) -> None:
-        """Serve one connection to its end. `client` is who it comes from, when that is not the socket's peer."""
+        """Serve one connection to its end, and close it. What fails is logged, and raised to nobody.
+
+        `client` is who it comes from, when that is not the socket's peer, else empty.
+        """
         stream = WebStream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), client, _LINGER, guest)
         guest.end = stream.abort
         self._open.add(stream)
@@ -304,7 +319,7 @@ class HttpHandler:
         return True
 
     async def abort_when_cancelled(self) -> None:
-        """Sleep; when cancelled, cut off those connections that cannot be cancelled because they send in a shield."""
+        """Sleep until cancelled, then abort all connections: those that send in a shield cannot be cancelled."""
         try:
             await trio.sleep_forever()
         finally:

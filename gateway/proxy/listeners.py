@@ -20,12 +20,11 @@ import socket
 import stat
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, closing
-from urllib.parse import urlsplit
 
 import trio
 from attrs import frozen
 
-from gateway.addresses import Address
+from gateway.addresses import Address, parse_address
 from gateway.errors import StartError
 
 _BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
@@ -33,7 +32,7 @@ _SYSTEMD_FIRST = 3  # sd_listen_fds(3)
 
 
 async def open_listeners(address: str) -> list[socket.socket]:
-    """Listen at `address`; raises `StartError` with the reason. Port 0 takes a free port."""
+    """Listen at `address`, written as above; port 0 takes a free one. Raises `StartError` with the reason."""
     try:
         if address.startswith("fd://"):
             return [_inherited(int(address.removeprefix("fd://")))]
@@ -47,14 +46,8 @@ async def open_listeners(address: str) -> list[socket.socket]:
 
 
 async def _tcp(address: str) -> list[socket.socket]:
-    try:
-        parts = urlsplit(f"//{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        port = None
-    if port is None or parts.netloc != address:
-        raise ValueError("an address is written host:port, :port, unix:/path, fd://N or systemd")
-    if host in (None, "", "::"):
+    host, port = parse_address(address)
+    if host in ("", "::"):
         return [_any_address(port)]
     found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listeners: list[socket.socket] = []

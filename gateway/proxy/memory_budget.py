@@ -34,7 +34,7 @@ DEFAULT_TOTAL = 256 * 1024 * 1024
 
 
 def owner_at(address: str) -> str:
-    """Who has what connections from an address hold."""
+    """Return the owner of what connections from an address hold."""
     return f"address {address}"
 
 
@@ -45,7 +45,7 @@ class _Waiting:
 
 
 class Pool:
-    """So many bytes, of which each owner may have a quarter."""
+    """`total` bytes, of which each owner may have a quarter."""
 
     def __init__(self, total: int) -> None:
         self._share = total // 4
@@ -59,7 +59,7 @@ class Pool:
         return self._free
 
     def take(self, owner: str, size: int) -> bool:
-        """Take some, if they are there; `size` is bounded by an owner's share."""
+        """Take `size` bytes, or an owner's share if that is less; False and nothing when they are not there."""
         size = min(size, self._share)
         taken = self._taken.get(owner, 0) + size
         if size > self._free or taken > self._share:
@@ -69,7 +69,7 @@ class Pool:
         return True
 
     def give_back(self, owner: str, size: int) -> None:
-        """Give back what was taken."""
+        """Give back `size` bytes that were taken at once."""
         size = min(size, self._share)
         self._free += size
         self._taken[owner] -= size
@@ -79,7 +79,7 @@ class Pool:
 
     @asynccontextmanager
     async def reserved(self, owner: str, size: int) -> AsyncIterator[None]:
-        """Wait for so much, and have it as long as the body runs."""
+        """Wait for `size` bytes, and have them as long as the body runs. A deadline is the caller's to set."""
         await self.reserve(owner, size)
         try:
             yield
@@ -87,7 +87,7 @@ class Pool:
             self.give_back(owner, size)
 
     async def reserve(self, owner: str, size: int) -> None:
-        """Wait for so much. When cancelled, nothing is taken."""
+        """Wait for `size` bytes, and take them; when cancelled, none are taken. A deadline is the caller's to set."""
         if owner not in self._waiting and self.take(owner, size):
             return
         waiting = _Waiting(size)
@@ -122,7 +122,7 @@ class Pool:
 
 
 class MemoryBudget:
-    """`total` is in bytes."""
+    """The pools of `total` bytes, one half each."""
 
     def __init__(self, total: int = DEFAULT_TOTAL) -> None:
         self.buffers = Pool(total // 2)
@@ -138,7 +138,7 @@ class Holding:
         self._sizes: list[int] = []
 
     def take(self, size: int) -> bool:
-        """Whether there is room for so many bytes. What is not large needs none."""
+        """Take `size` bytes; False when they are not there. Up to `LARGE` bytes need no room."""
         if size <= LARGE:
             return True
         if not self._pool.take(self._owner, size):
@@ -147,7 +147,7 @@ class Holding:
         return True
 
     def close(self) -> None:
-        """Give all of it back."""
+        """Give all of it back; a second time does nothing."""
         while self._sizes:
             self._pool.give_back(self._owner, self._sizes.pop())
 
@@ -165,18 +165,18 @@ class ReadSize:
 
     @property
     def now(self) -> int:
-        """Bytes for the next read."""
+        """How many bytes to read next: `SMALL` or `LARGE`."""
         return LARGE if self._large else SMALL
 
     def was(self, size: int) -> None:
-        """So much has been read."""
+        """Note that `size` bytes have been read."""
         if size < SMALL:
             self.close()
         elif not self._large and self._pool is not None:
             self._large = self._pool.take(self._owner, COPIES * LARGE)
 
     def close(self) -> None:
-        """Give the buffer back."""
+        """Give the buffer back; a second time does nothing."""
         if self._large and self._pool is not None:
             self._large = False
             self._pool.give_back(self._owner, COPIES * LARGE)

@@ -76,11 +76,10 @@ async def serve_public(
     before, which decides what they may ask for. Connections from `trusted_proxies` (addresses, networks, or `unix`)
     must begin with a PROXY protocol header. `dialer` says which addresses of schedulers are connected to; without it
     all are. `farewell(name)` is what clients of a cluster that has ended are told, None for any other name.
-    `missed(reason)` is called when somebody may have spoken in vain: a connection was turned away.
-    `task_status` gets the `PublicPort`.
+    `missed(reason)` is called when somebody may have spoken in vain: a connection was turned away. `task_status` gets
+    the `PublicPort`.
 
-    When cancelled, no more connections are taken, open ones have `limits.shutdown_grace` seconds to end by
-    themselves, and then are closed.
+    When cancelled, no more are taken, open ones have `limits.shutdown_grace` seconds to end, and then are closed.
     """
     log = RateLimitedLog()
     service = Service(
@@ -163,11 +162,11 @@ class PublicPort:
         self._life: trio.CancelScope | None = None
 
     def traffic(self, name: str) -> Traffic:
-        """What this cluster's connections through this port have carried so far."""
+        """Return what this cluster's connections through this port have carried so far."""
         return self.connector.traffic(name)
 
     def listen(self, listeners: Sequence[socket.socket]) -> None:
-        """Take connections from these sockets."""
+        """Accept connections from these sockets, which stay the caller's to close."""
         for listener in listeners:
             if listener.family != socket.AF_UNIX:
                 expect_life(listener, self._service.limits.dead_peer_timeout)
@@ -175,13 +174,13 @@ class PublicPort:
 
     def _open(self, acceptor: Acceptor) -> None:
         self._acceptors.add(acceptor)
-        self.loop.add(acceptor.listener, acceptor, select.EPOLLIN)
+        self.loop.register(acceptor.listener, acceptor, select.EPOLLIN)
 
     def stop(self, life: trio.CancelScope) -> None:
         """Take no more connections, and cancel `life` when the last one has ended."""
         for acceptor in self._acceptors:
             if acceptor.listener.fileno() >= 0:  # else the port has failed, and everything is closed already
-                self.loop.remove(acceptor.listener)
+                self.loop.unregister(acceptor.listener)
                 acceptor.abort()
         self._acceptors.clear()
         self._life = life
@@ -193,7 +192,7 @@ class PublicPort:
         self._service.missed("connections could not be accepted")
         if self._admission.spare(_SPARED):
             return  # in the next turn those are closed
-        self.loop.remove(acceptor.listener)
+        self.loop.unregister(acceptor.listener)
         self._acceptors.discard(acceptor)
         self._nursery.start_soon(self._resume, acceptor)
 
@@ -219,12 +218,12 @@ class PublicPort:
             self._act, self._peek_buffer, sock, guest, has_header=address in self._service.trust
         )
         guest.end = pending.abort
-        self.loop.tell(pending, select.EPOLLIN)
+        self.loop.call(pending, select.EPOLLIN)
         if not pending.settled:
             self._admission.is_silent(guest)
             (self.silent if pending.silent else self.unclear).add(pending)
             pending.watched = True
-            self.loop.add(sock, pending)
+            self.loop.register(sock, pending)
 
     def _turned_away(self, address: str, reason: str) -> None:
         self._log.warning("connection refused", client=address, reason=reason)
@@ -253,7 +252,7 @@ class PublicPort:
                 self._log.info("bad first bytes", client=pending.guest.address, error=reason)
                 self._refuse(pending, DECODE_ERROR)
             case Undecided.LOOK_AGAIN:
-                self.loop.again(pending)
+                self.loop.call_soon(pending)
             case Undecided.ENDED:
                 self._give_up(pending)
 
@@ -291,7 +290,7 @@ class PublicPort:
     def _give_up(self, pending: PendingConnection) -> None:
         """It ended, or took too long."""
         self._settle(pending)
-        self.loop.drop(pending.sock)
+        self.loop.close_socket(pending.sock)
         self._left(pending.guest)
 
     def _failed(self, pending: PendingConnection) -> None:
@@ -331,14 +330,14 @@ class PublicPort:
     def _to_farewell(self, pending: PendingConnection, farewell: Farewell) -> None:
         self._settle(pending)
         if pending.watched:
-            self.loop.remove(pending.sock)
+            self.loop.unregister(pending.sock)
         guest = pending.guest
         self._farewells.begin(self._nursery, pending.sock, farewell, guest.address, lambda: self._left(guest))
 
     def _to_http(self, pending: PendingConnection, http: HttpHandler, *, tls: bool) -> None:
         self._settle(pending)
         if pending.watched:
-            self.loop.remove(pending.sock)
+            self.loop.unregister(pending.sock)
         pending.guest.end = pending.sock.close  # until its task has begun
         self._admission.idles(pending.guest)
         self._nursery.start_soon(self._serve_http, pending, http, tls)

@@ -31,7 +31,7 @@ class ProxyHeader:
 
 
 def parse_proxy_header(data: bytes) -> ProxyHeader | NeedMoreData:
-    """Look at all bytes received so far; raises `MalformedProxyHeader`."""
+    """Parse all bytes received so far; raises `MalformedProxyHeader` when no further byte could make sense of them."""
     if not data:
         return NeedMoreData(1)
     if data[: len(_SIGNATURE)] == _SIGNATURE[: len(data)]:

@@ -58,7 +58,9 @@ class Resolver:
         self._known: dict[str, tuple[float, _Answer]] = {}
 
     async def look_up(self, route: str, host: str) -> Sequence[Target]:
-        """The addresses of a host, all with port 0. `route` tells whose look-up it is. Raises `LookUpError`.
+        """Return the addresses of a host, eight at most, all with port 0. `route` tells whose look-up it is.
+
+        Raises `LookUpError`, of which `NoSuchName` is a kind, and `RuntimeError` for a fault of ours.
 
         Waits for as long as the system's resolver does: a deadline is the caller's to set.
         """

@@ -10,15 +10,13 @@ which is news to whoever watches the cluster's job.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from gateway.addresses import Address, parse_url
+
 #: Server names of clusters are this and the cluster's name.
 SERVER_NAME_PREFIX = "daskgateway-"
-
-Address = tuple[str, int]
-"""Host (name, IPv4 or IPv6 without brackets) and TCP port."""
 
 
 @frozen
@@ -30,18 +28,6 @@ class Route:
     dashboard: Address | None = None
 
 
-def parse_address(url: str) -> Address:
-    """`tls://10.0.0.1:8786` → `("10.0.0.1", 8786)`; raises `ValueError` naming the text that is no such address."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"{url!r} is not an address: {error}") from None
-    if not parts.scheme or not host or not port:
-        raise ValueError(f"{url!r} is not an address of the form scheme://host:port")
-    return host, port
-
-
 class Routes:
     """The table of routes, by cluster name."""
 
@@ -51,11 +37,12 @@ class Routes:
         self._on_refused: list[Callable[[str], None]] = []
 
     def add(self, name: str, scheduler: str, dashboard: str = "") -> None:
-        """Lead to these addresses (`tls://host:port`; `http://host:port` or "") from now on; raises `ValueError`.
+        """Lead to these addresses from now on: `tls://host:port`, and `http://host:port` or an empty text.
 
         Saying the same again changes nothing. Other addresses end the connections to the earlier ones.
+        Raises `ValueError`, and changes nothing, when one is no such address.
         """
-        route = Route(name, parse_address(scheduler), parse_address(dashboard) if dashboard else None)
+        route = Route(name, parse_url(scheduler), parse_url(dashboard) if dashboard else None)
         earlier = self._routes.get(name)
         self._routes[name] = route
         if earlier not in (None, route):
@@ -65,26 +52,24 @@ class Routes:
         """Forget a cluster and end its connections; an unknown name is fine."""
         self._gone(self._routes.pop(name, None))
 
-    def find(self, server_name: str | bytes) -> Route | None:
-        """The route that a TLS server name asks for, compared without case."""
-        if isinstance(server_name, bytes):
-            server_name = server_name.decode("ascii", "replace")
+    def find(self, server_name: str) -> Route | None:
+        """Return the route that a TLS server name asks for, compared without case; None for any other name."""
         label = server_name.lower()
         if not label.startswith(SERVER_NAME_PREFIX):
             return None
         return self._routes.get(label.removeprefix(SERVER_NAME_PREFIX))
 
     def dashboard(self, name: str) -> Address | None:
-        """The address of a cluster's dashboard, None when the cluster is unknown or has none."""
+        """Return the address of a cluster's dashboard, None when the cluster is unknown or has none."""
         route = self._routes.get(name)
         return route.dashboard if route else None
 
     def get(self, name: str) -> Route | None:
-        """The route of a cluster."""
+        """Return the route of a cluster, None for an unknown one."""
         return self._routes.get(name)
 
     def refused(self, name: str) -> None:
-        """Say that nobody answers at this cluster's address; for the proxy."""
+        """Tell the `on_refused` callbacks that nobody answers at this cluster's address; for the proxy."""
         for callback in tuple(self._on_refused):
             callback(name)
 

@@ -11,7 +11,7 @@ _WITHIN_HOST = b"reno"
 
 
 def expect_life(sock: socket.socket | SocketType, seconds: float) -> None:
-    """Let the kernel end this TCP connection when its peer shows no life for about so long.
+    """Let the kernel end this TCP connection when its peer shows no life for about `seconds`. Raises OSError.
 
     An idle peer is asked after a third of the time; one that owes an acknowledgement, or takes nothing at all
     (a window of zero), has the whole. Set on a listener, accepted connections inherit it.

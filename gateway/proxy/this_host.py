@@ -21,7 +21,10 @@ _NO_ROUTE = frozenset((errno.ENETUNREACH, errno.EHOSTUNREACH))
 
 
 def is_this_host(address: str) -> bool:
-    """True for an address (in digits) under which this host reaches itself. Raises OSError when it cannot be asked."""
+    """Return whether this host reaches itself under an address.
+
+    Raises OSError when the kernel cannot be asked, and `ValueError` for what is no address in digits.
+    """
     parsed = ipaddress.ip_address(address)
     family = socket.AF_INET if parsed.version == 4 else socket.AF_INET6
     destination = parsed.packed

@@ -4,7 +4,7 @@ import trio
 
 
 class TokenBucket:
-    """An allowance: fills at `rate` per second up to `most`; may be overdrawn."""
+    """An allowance: fills at `rate` (more than 0) per second up to `most`, and may be overdrawn."""
 
     __slots__ = ("_level", "_most", "_rate", "_then")
 
@@ -14,16 +14,16 @@ class TokenBucket:
         self._then = trio.current_time()
 
     def add(self, amount: float) -> float:
-        """Add, or take when negative; returns the level then."""
+        """Add an amount, or take it when negative; return the level then, which is negative when overdrawn."""
         now = trio.current_time()
         self._level = min(self._most, self._level + max(0.0, now - self._then) * self._rate) + amount
         self._then = now
         return self._level
 
     def skip(self) -> None:
-        """The time since the last use adds nothing."""
+        """Let the time since the last use add nothing."""
         self._then = trio.current_time()
 
     def seconds_to_fill(self) -> float:
-        """Until there is something in it again."""
+        """Return how many seconds it takes until there is something in it again."""
         return max(0.0, 1.0 - self.add(0)) / self._rate

@@ -30,11 +30,11 @@ class Traffic:
 
     @property
     def idle_seconds(self) -> float | None:
-        """How long ago the last byte passed, of connections that have ended as well; None when none ever has."""
+        """Seconds since the last byte passed, of connections that have ended as well; None when none ever has."""
         return None if self.last_active is None else max(0.0, time.monotonic() - self.last_active)
 
     def count(self, upstream: socket.socket) -> None:
-        """Add what the connection to a scheduler has carried so far."""
+        """Add what the connection to a scheduler has carried so far. Raises OSError for a socket that is closed."""
         info = upstream.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _FIELDS.size)
         if len(info) == _FIELDS.size:
             sent, received, acked, got = _FIELDS.unpack(info)
@@ -44,7 +44,7 @@ class Traffic:
             self.last_active = active if self.last_active is None else max(active, self.last_active)
 
     def with_open(self, upstreams: list[socket.socket]) -> "Traffic":
-        """This, and what the open connections have carried so far."""
+        """Return this with what these open connections have carried so far. Raises OSError as `count` does."""
         summed = evolve(self, connections=len(upstreams))
         for upstream in upstreams:
             summed.count(upstream)

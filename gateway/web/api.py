@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import structlog
+from attrs import frozen
 from quart import Quart, Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
@@ -18,6 +19,7 @@ from werkzeug.routing import RequestRedirect
 
 from gateway.auth.authenticator import Authenticator
 from gateway.auth.sessions import Sessions, finished, identify
+from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
 from gateway.config.site_errors import advice
 from gateway.config.structure import shown
@@ -32,7 +34,7 @@ _log = structlog.get_logger()
 BODY_LIMIT = 256 * 1024
 
 #: Seconds that `?wait` waits at most; the published client asks again.
-WAIT_PATIENCE = 20.0
+WAIT_TIMEOUT = 20.0
 
 
 def create_api(
@@ -46,82 +48,105 @@ def create_api(
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["RESPONSE_TIMEOUT"] = None
     _add_error_handlers(app)
+    api = _Api(manager, authenticator, sessions, reads)
+    app.after_request(api.introduce)
+    app.get("/api/health")(api.health)
+    app.get("/api/version")(api.version)
+    app.get("/api/v1/options")(api.options)
+    app.get("/api/v1/clusters/")(api.list_clusters)
+    app.post("/api/v1/clusters/")(api.create_cluster)
+    app.get("/api/v1/clusters/<name>")(api.get_cluster)
+    app.delete("/api/v1/clusters/<name>")(api.stop_cluster)
+    app.post("/api/v1/clusters/<name>/scale")(api.scale_cluster)
+    app.post("/api/v1/clusters/<name>/adapt")(api.adapt_cluster)
+    app.get("/api/v1/clusters/<name>/events")(api.events)
+    app.get("/api/v1/clusters/<name>/traffic")(api.show_traffic)
+    return app
 
-    async def identified() -> User:
-        identity = g.identity = await identify(authenticator, sessions, request)
+
+@frozen
+class _Api:
+    """The routes, by their functions' names."""
+
+    manager: Manager
+    authenticator: Authenticator
+    sessions: Sessions
+    reads: Reads
+
+    async def identified(self) -> User:
+        """Who asks. Raises Unauthorized."""
+        identity = g.identity = await identify(self.authenticator, self.sessions, request)
         return identity.user
 
-    @app.after_request
-    async def introduce(response: Response) -> Response:
+    async def owned(self, name: str, verb: str = "view") -> Cluster:
+        """A cluster of whoever asks. Raises Unauthorized, NotFound or Forbidden."""
+        return self.reads.owned(await self.identified(), name, verb)
+
+    async def introduce(self, response: Response) -> Response:
+        """Give whoever was authenticated a cookie, and the authenticator its say."""
         identity = g.get("identity")
         if identity is not None and identity.new_cookie is not None:
             response.headers.add("Set-Cookie", identity.new_cookie)
         if identity is not None and identity.fresh:
-            await finished(authenticator.pre_response(request, response, identity.context))
+            await finished(self.authenticator.pre_response(request, response, identity.context))
         return response
 
-    @app.get("/api/health")
-    async def health() -> Response:
-        return _json(*reads.health())
+    async def health(self) -> Response:
+        """Whether what the gateway needs is there."""
+        return _json(*self.reads.health())
 
-    @app.get("/api/version")
-    async def version() -> Response:
-        return _json(*reads.version())
+    async def version(self) -> Response:
+        """The gateway's version."""
+        return _json(*self.reads.version())
 
-    @app.get("/api/v1/options")
-    async def options() -> Response:
-        user = await identified()
-        return _json(*reads.options(user, await manager.options_for(user)))
+    async def options(self) -> Response:
+        """What the user may set on a cluster."""
+        user = await self.identified()
+        return _json(*self.reads.options(user, await self.manager.options_for(user)))
 
-    @app.get("/api/v1/clusters/")
-    async def list_clusters() -> Response:
-        return _json(*reads.clusters(await identified(), request.args.get("status")))
+    async def list_clusters(self) -> Response:
+        """The user's clusters."""
+        return _json(*self.reads.clusters(await self.identified(), request.args.get("status")))
 
-    @app.post("/api/v1/clusters/")
-    async def create_cluster() -> Response:
-        user = await identified()
-        body = await _body()
-        requested = body.get("cluster_options")
-        cluster = await manager.create(user, {} if requested is None else requested)
+    async def create_cluster(self) -> Response:
+        """A new cluster."""
+        user = await self.identified()
+        requested = (await _body()).get("cluster_options")
+        cluster = await self.manager.create(user, {} if requested is None else requested)
         _log.info("cluster created", cluster=cluster.name, user=user.name)
         return _json(201, {"name": cluster.name})
 
-    @app.get("/api/v1/clusters/<name>")
-    async def get_cluster(name: str) -> Response:
-        user = await identified()
-        cluster = reads.owned(user, name)
+    async def get_cluster(self, name: str) -> Response:
+        """One cluster; with `?wait`, when it is no longer PENDING."""
+        user = await self.identified()
+        cluster = self.reads.owned(user, name)
         if _flag(request.args.get("wait")):
-            await cluster.wait_started(WAIT_PATIENCE)
-        return _json(*reads.cluster(user, name))
+            await cluster.wait_started(WAIT_TIMEOUT)
+        return _json(*self.reads.cluster(user, name))
 
-    @app.delete("/api/v1/clusters/<name>")
-    async def stop_cluster(name: str) -> Response:
+    async def stop_cluster(self, name: str) -> Response:
+        """Stop a cluster, for its user or for its own scheduler. What is not there has stopped."""
         authorization = request.headers.get("Authorization", "")
         if authorization.startswith("token "):
-            if manager.knows(name):  # else it has been forgotten, and its job is told that it has stopped
-                await manager.authenticated(name, authorization).stop_itself()
+            if self.manager.knows(name):  # else it has been forgotten, and its job is told that it has stopped
+                await self.manager.authenticated(name, authorization).stop_itself()
             return _json(204)
-        user = await identified()
         try:
-            cluster = reads.owned(user, name, "stop")
+            cluster = await self.owned(name, "stop")
         except NotFound:
-            pass  # what is not there has stopped
-        else:
-            await cluster.stop()
+            return _json(204)
+        await cluster.stop()
         return _json(204)
 
-    @app.post("/api/v1/clusters/<name>/scale")
-    async def scale_cluster(name: str) -> Response:
-        user = await identified()
-        cluster = reads.owned(user, name, "scale")
-        count = _count(await _body(), "count")
-        message = await cluster.scale(count)
+    async def scale_cluster(self, name: str) -> Response:
+        """Ask for a number of workers."""
+        cluster = await self.owned(name, "scale")
+        message = await cluster.scale(_count(await _body(), "count"))
         return _json(200, {"ok": not message, "msg": message or None})
 
-    @app.post("/api/v1/clusters/<name>/adapt")
-    async def adapt_cluster(name: str) -> Response:
-        user = await identified()
-        cluster = reads.owned(user, name, "scale")
+    async def adapt_cluster(self, name: str) -> Response:
+        """Let the scheduler choose the number of workers, or no longer."""
+        cluster = await self.owned(name, "scale")
         body = await _body()
         active = body.get("active", True)
         if type(active) is not bool:
@@ -134,15 +159,13 @@ def create_api(
         message = await cluster.adapt(minimum, maximum, active)
         return _json(200, {"ok": not message, "msg": message or None})
 
-    @app.get("/api/v1/clusters/<name>/events")
-    async def events(name: str) -> Response:
-        return _json(*reads.events(await identified(), name))
+    async def events(self, name: str) -> Response:
+        """What happened to a cluster."""
+        return _json(*self.reads.events(await self.identified(), name))
 
-    @app.get("/api/v1/clusters/<name>/traffic")
-    async def show_traffic(name: str) -> Response:
-        return _json(*reads.traffic(await identified(), name))
-
-    return app
+    async def show_traffic(self, name: str) -> Response:
+        """What the connections to a cluster's scheduler carry."""
+        return _json(*self.reads.traffic(await self.identified(), name))
 
 
 def _json(status: int, body: Any = None) -> Response:

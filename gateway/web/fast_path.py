@@ -2,7 +2,7 @@
 
 Three of four microseconds of a heartbeat would be spent in the general HTTP
 server, whose tasks, events and state machines are for all that HTTP can be
-(docs/architecture.md has the figures). So connections begin here. While each
+(docs/performance.md has the figures). So connections begin here. While each
 request is simple (fast_parser.py) and for an app that asked for it, it is
 read, answered and forgotten in one loop without a task of its own. The first
 one that is anything else ends that: `serve` returns the bytes that are not

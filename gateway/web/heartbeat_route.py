@@ -14,10 +14,10 @@ counts is the check when they are connected to: a name may mean anything then.
 """
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import trio
 
+from gateway.addresses import parse_url
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.heartbeat import Heartbeat, parse_heartbeat
 from gateway.clusters.heartbeat_body import WINDOW, HeartbeatBody
@@ -94,7 +94,7 @@ async def _read(bodies: "_Bodies", cluster: Cluster, receive: Receive) -> Heartb
         TooLarge
     ) as error:  # an honest cluster would fail for want of heartbeats; whoever looks for the reason finds it
         _log.warning("a heartbeat was refused", cluster=cluster.name, user=cluster.record.username, reason=str(error))
-        cluster.events.tell(str(error))
+        cluster.events.record_event(str(error))
         raise
 
 
@@ -132,12 +132,12 @@ class _Bodies:
             and len(part) <= min(SHORT, BODY_LIMIT)
         ):
             return parse_heartbeat(part)
-        limit = min(KEPT + KEPT_PER_WORKER * len(cluster.workers), BODY_LIMIT)
+        limit = min(KEPT + KEPT_PER_WORKER * len(cluster.rows.workers), BODY_LIMIT)
         async with self._budget.bodies.reserved(f"user {cluster.record.username}", 2 * limit):
             return await self._read_parts(cluster, message, receive, limit)
 
     async def _read_parts(self, cluster: Cluster, message: Message, receive: Receive, limit: int) -> Heartbeat:
-        body = HeartbeatBody(limit, cluster.workers.states if cluster.workers.coming else ())
+        body = HeartbeatBody(limit, cluster.rows.states if cluster.rows.coming else ())
         size = 0
         while True:
             if message["type"] == "http.disconnect":
@@ -160,11 +160,10 @@ def _check_addresses(cluster: Cluster, heartbeat: Heartbeat, refusal: Callable[[
     record = cluster.record
     known = (record.scheduler_address, record.dashboard_address, record.api_address)
     for address in (heartbeat.scheduler_address, heartbeat.dashboard_address, heartbeat.api_address):
-        if address in known:
+        if address in known or not address:
             continue
-        parts = urlsplit(address)
-        if parts.hostname and parts.port and (reason := refusal(parts.hostname, parts.port)):
+        if reason := refusal(*parse_url(address)):
             text = f"The scheduler's address {address} is not connected to: {reason}"
             _log.warning("a heartbeat was refused", cluster=cluster.name, user=record.username, reason=reason)
-            cluster.events.tell(text)
+            cluster.events.record_event(text)
             raise InvalidRequest(text)

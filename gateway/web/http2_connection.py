@@ -163,28 +163,33 @@ class Http2Connection(h2.H2Protocol):
 
     async def _handle_events(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, DataReceived) and event.stream_id not in self.streams:
-                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-            elif isinstance(event, StreamReset):
-                if self._cancels_too_often():
-                    await self._end(ErrorCodes.ENHANCE_YOUR_CALM)
-                    return
-                await self._forget(event.stream_id)
-            elif isinstance(event, WindowUpdated):
-                self._windows.add(event.stream_id or 0)
-            elif isinstance(event, RemoteSettingsChanged):
-                if len(self.connection.remote_settings) > _MOST_SETTINGS:
-                    await self._end(ErrorCodes.ENHANCE_YOUR_CALM)
-                    return
-                if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
-                    self._windows.add(0)
-            elif not isinstance(event, PriorityUpdated):
-                await super()._handle_events([event])
+            if not await self._handle_event(event):
+                await self._end(ErrorCodes.ENHANCE_YOUR_CALM)
+                return
         if self._windows:
             for stream_id in (0,) if 0 in self._windows else self._windows:
                 await self._window_updated(stream_id)
             self._windows.clear()
         await self._flush()
+
+    async def _handle_event(self, event: Event) -> bool:
+        """False when the peer does too much of it."""
+        if isinstance(event, DataReceived) and event.stream_id not in self.streams:
+            self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, StreamReset):
+            if self._cancels_too_often():
+                return False
+            await self._forget(event.stream_id)
+        elif isinstance(event, WindowUpdated):
+            self._windows.add(event.stream_id or 0)
+        elif isinstance(event, RemoteSettingsChanged):
+            if len(self.connection.remote_settings) > _MOST_SETTINGS:
+                return False
+            if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+                self._windows.add(0)
+        elif not isinstance(event, PriorityUpdated):
+            await super()._handle_events([event])
+        return True
 
     async def _end(self, error: ErrorCodes) -> None:
         """The last word of this connection."""

@@ -46,7 +46,7 @@ HEAD_LIMIT = 64 * 1024
 _HEAD_COST = 2 * HEAD_LIMIT
 
 #: What an app's `send` raises when its peer has left the protocol meanwhile.
-PROVOKED = (h11.ProtocolError, h2.exceptions.ProtocolError, wsproto.utilities.ProtocolError)
+PEER_PROTOCOL_ERRORS = (h11.ProtocolError, h2.exceptions.ProtocolError, wsproto.utilities.ProtocolError)
 
 
 class HttpServer:
@@ -76,7 +76,7 @@ class HttpServer:
         config.websocket_ping_interval = 30.0
         self._config = config
         self._context = WorkerContext(None)
-        self._app = _guarded(app)
+        self._app = _contain_errors(app)
         self._head_timeout = head_timeout
         self._memory = budget or MemoryBudget()
         self._state = ConnectionState(LifespanState())
@@ -94,11 +94,15 @@ class HttpServer:
             if unread is None:
                 return
             data = unread
-        timed = _Timed(stream, data, self._head_timeout, self._memory, budget, presence)
+        timed = _HeadTimeoutStream(stream, data, self._head_timeout, self._memory, budget, presence)
         # hypercorn asks for the ALPN protocol of an SSLStream, and takes everything without one for plain TCP.
         tls_or_plain = cast("trio.SSLStream[trio.SocketStream]", timed)
         server = TCPServer(
-            _Emptied(self._app, timed, budget, self._memory), self._config, self._context, self._state, tls_or_plain
+            _DrainRequestBody(self._app, timed, budget, self._memory),
+            self._config,
+            self._context,
+            self._state,
+            tls_or_plain,
         )
         try:
             await server.run()
@@ -121,14 +125,14 @@ def _untie(server: TCPServer) -> None:
             vars(knot).clear()
 
 
-class _Emptied(ASGIWrapper):
+class _DrainRequestBody(ASGIWrapper):
     """An app whose queue is read to the end of the exchange.
 
     The end of an exchange is put into the queue as well. When the app has returned, nobody would take what is before
     it, and the connection would stay open for ever.
     """
 
-    def __init__(self, app: App, stream: "_Timed", budget: Budget, memory: MemoryBudget) -> None:
+    def __init__(self, app: App, stream: "_HeadTimeoutStream", budget: Budget, memory: MemoryBudget) -> None:
         super().__init__(cast("Any", app))
         self._stream = stream
         # The connection's; hypercorn hands this app to all that works on it.
@@ -154,7 +158,7 @@ class _Emptied(ASGIWrapper):
         finally:
             # hypercorn says it once more, to a stream that has ended then, or that fails again and so ends.
             try:
-                with suppress(*PROVOKED):
+                with suppress(*PEER_PROTOCOL_ERRORS):
                     await _send_and_read_on(send, None, receive)
             finally:
                 holding.close()
@@ -167,7 +171,7 @@ async def _send_and_read_on(send: Any, message: Any, receive: Receive) -> None:
         nursery.start_soon(_read_on, receive)
         try:
             await send(message)
-        except PROVOKED as provoked:  # raised outside, so that it comes alone and not in a group
+        except PEER_PROTOCOL_ERRORS as provoked:  # raised outside, so that it comes alone and not in a group
             error = provoked
         nursery.cancel_scope.cancel()
     if error is not None:
@@ -179,7 +183,7 @@ async def _read_on(receive: Receive) -> None:
         await receive()
 
 
-def _guarded(app: App) -> App:
+def _contain_errors(app: App) -> App:
     """The app without requests that are too large, and without its errors that are none of its own.
 
     The last message of an answer is sent when the app has returned. It may make hypercorn close the connection, which
@@ -206,7 +210,9 @@ def _guarded(app: App) -> App:
                 await app(scope, receive, send_all_but_last)
                 if last is not None:
                     await _send_and_read_on(send, last, receive)
-        except* PROVOKED as group:  # hypercorn would log a traceback for each, and any stranger can provoke it
+        except* (
+            PEER_PROTOCOL_ERRORS
+        ) as group:  # hypercorn would log a traceback for each, and any stranger can provoke it
             log.warning("a peer broke the protocol", path=scope["path"][:100], error=repr(innermost(group)))
 
     return guarded
@@ -217,7 +223,7 @@ def _head_size(scope: Scope) -> int:
     return target + sum(len(name) + len(value) + 4 for name, value in scope["headers"])  # ": " and a line's end
 
 
-class _Timed:
+class _HeadTimeoutStream:
     """A stream of which some bytes have been read already, and on which heads of requests must arrive in time.
 
     hypercorn bounds only how long a connection is idle. Between the first byte of a request and the call of the app

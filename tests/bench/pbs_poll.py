@@ -31,7 +31,7 @@ LIMIT = 0.5
 def parse():
     """Print what each step takes; returns the parser's seconds for the most jobs."""
     pbs = PBS()
-    print(f"{'jobs':>8} {'parse':>9} {'choose':>9} {'merge':>9} {'judge':>9}   jobs/s")
+    print(f"{'jobs':>8} {'parse':>9} {'choose':>9} {'merge':>9} {'infer':>9}   jobs/s")
     for count in (1_000, 10_000, 100_000):
         jobs = [JobId(f"{number // 500}[{number % 500}].pbs01.example.org") for number in range(count)]
         half = ["".join(f"{job}\n" for job in jobs[start::2]) for start in (0, 1)]
@@ -57,7 +57,7 @@ async def look(simulation, known):
     queue = Queue(dialect=PBS(folder=str(simulation.bin)), command_timeout=30)
     for number in range(5):
         start = time.perf_counter()
-        status = await queue.status(["root"])
+        status = await queue.status(dict.fromkeys(known, "root"))
         middle = time.perf_counter()
         await queue.follow_up(status, known, number)
         end = time.perf_counter()

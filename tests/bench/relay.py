@@ -156,7 +156,7 @@ def main() -> int:
                 show(case, proxy.name, result[proxy.name], CASES[case].unit)
             if result["ours"].get("lost"):
                 missed.append(f"{case}: bytes were lost")
-            missed += infer_states(case, rows)
+            missed += missed_goals(case, rows)
         for proxy in proxies:
             held = options.idle if proxy.name == "ours" else min(options.idle, int(0.9 * files / PEER_FILES))
             cost = idle_cost(load, hello, proxy, held)
@@ -167,7 +167,7 @@ def main() -> int:
     return 1 if missed and options.check else 0
 
 
-def infer_states(case: str, rows: dict[tuple[str, str], list[dict[str, float]]]) -> Iterator[str]:
+def missed_goals(case: str, rows: dict[tuple[str, str], list[dict[str, float]]]) -> Iterator[str]:
     """The goals that are missed in this case; `rows` has the figures of all rounds, by case and proxy."""
     for figure, sense, factor, peer_case in GOALS[case]:
         theirs = rows.get((peer_case or case, "go"), ())

@@ -1,6 +1,7 @@
 """The life of one cluster on a fake batch system and a virtual clock."""
 
 from functools import partial
+from math import inf
 
 import pytest
 import trio
@@ -9,9 +10,10 @@ from attrs import evolve
 
 from gateway.backends.batch.options import JobQueueClusterConfig
 from gateway.clusters import cluster as cluster_module
-from gateway.clusters import worker_keeper
-from gateway.clusters.lifecycle import WorkerState
+from gateway.clusters.job_specs import job_spec
+from gateway.clusters.lifecycle import RowState
 from gateway.clusters.scheduler_client import SchedulerUnreachable
+from gateway.clusters.submitter import TOO_MANY_WAIT
 from gateway.errors import (
     BackendUnavailable,
     ClusterFailed,
@@ -21,7 +23,7 @@ from gateway.errors import (
     TryAgainLater,
 )
 from gateway.models import ClusterStatus, JobReport, JobState, Role
-from tests.support.cluster_house import LIMITS, open_house, settle
+from tests.support.cluster_house import TIMEOUTS, open_house, settle
 from tests.support.fakes import FakeDriver
 
 
@@ -61,7 +63,7 @@ async def test_workers_start_as_one_group_and_leave(autojump_clock, heard):
         await house.beat(0)  # was under way before the scheduler heard of it
         await house.beat(3, active=["w1-0", "w1-1", "w1-2"])
         await settle()
-        assert house.cluster.workers.count(WorkerState.ACTIVE) == 3
+        assert list(house.cluster.rows.states.values()).count(RowState.ACTIVE) == 3
         await house.cluster.scale(1)
         await house.beat(1, active=["w1-0"], closing=["w1-1", "w1-2"])
         await settle()
@@ -69,7 +71,7 @@ async def test_workers_start_as_one_group_and_leave(autojump_clock, heard):
         house.driver.end("w1-1")
         house.driver.end("w1-2")
         await settle()
-        assert list(house.cluster.workers.states) == ["w1-0"]
+        assert list(house.cluster.rows.states) == ["w1-0"]
         assert len(house.driver.submissions) == 2
         await house.cluster.stop()
         await house.cluster.wait_ended()
@@ -88,7 +90,7 @@ async def test_queued_workers_are_cancelled_when_not_wanted_any_more(autojump_cl
         await house.driver.wait_until(lambda: bool(house.driver.cancelled))
         await settle()
         assert len(house.driver.cancelled) == 1
-        assert list(house.cluster.workers.states) == ["w1-0", "w1-1"]
+        assert list(house.cluster.rows.states) == ["w1-0", "w1-1"]
 
 
 async def test_scaling_is_clamped_and_says_so(autojump_clock, heard):
@@ -185,7 +187,7 @@ async def test_a_suspended_scheduler_is_not_given_up(autojump_clock):
 
 
 async def test_suspended_workers_are_not_given_up(autojump_clock, heard):
-    async with open_house(limits=evolve(LIMITS, heartbeat=10**6)) as house:
+    async with open_house(timeouts=evolve(TIMEOUTS, heartbeat=10**6)) as house:
         await house.running()
         await house.cluster.scale(2)
         await house.driver.wait_submissions(2)
@@ -204,7 +206,7 @@ async def test_suspended_workers_are_not_given_up(autojump_clock, heard):
 
 
 async def test_a_worker_that_was_lost_while_suspended_is_not_cancelled_before_it_runs_again(autojump_clock, heard):
-    async with open_house(limits=evolve(LIMITS, heartbeat=10**6)) as house:
+    async with open_house(timeouts=evolve(TIMEOUTS, heartbeat=10**6)) as house:
         await house.running()
         await house.cluster.scale(2)
         await house.driver.wait_submissions(2)
@@ -214,7 +216,7 @@ async def test_a_worker_that_was_lost_while_suspended_is_not_cancelled_before_it
         await settle()
         await house.beat(2, active=["w1-1"])
         await trio.sleep(1000)
-        assert house.cluster.workers.states["w1-0"] is WorkerState.LOST
+        assert house.cluster.rows.states["w1-0"] is RowState.LOST
         assert house.driver.cancelled == []
         house.driver.run("w1-0")
         await house.driver.wait_submissions(3)
@@ -235,10 +237,10 @@ async def test_a_requeued_worker_keeps_its_job(autojump_clock, heard, news_first
         await house.beat(2, active=["w1-1"], closed=["w1-0"])
         await trio.sleep(10)
         if not news_first:
-            assert house.cluster.workers.states["w1-0"] is WorkerState.LOST
+            assert house.cluster.rows.states["w1-0"] is RowState.LOST
             house.driver.report("w1-0", JobState.QUEUED, "BeginTime")
             await settle()
-        assert house.cluster.workers.states["w1-0"] is WorkerState.QUEUED
+        assert house.cluster.rows.states["w1-0"] is RowState.QUEUED
         for _ in range(10):
             await trio.sleep(15)
             await house.beat(2, active=["w1-1"])
@@ -249,14 +251,16 @@ async def test_a_requeued_worker_keeps_its_job(autojump_clock, heard, news_first
 
 
 async def test_a_lost_worker_that_is_not_requeued_is_replaced_after_a_while(autojump_clock, heard):
-    async with open_house(config=JobQueueClusterConfig(requeue=True), limits=evolve(LIMITS, heartbeat=10**6)) as house:
+    async with open_house(
+        config=JobQueueClusterConfig(requeue=True), timeouts=evolve(TIMEOUTS, heartbeat=10**6)
+    ) as house:
         await house.running()
         await house.cluster.scale(1)
         await house.driver.wait_submissions(2)
         house.driver.run("w1")
         await house.beat(1, active=["w1-0"])
         await house.beat(1)
-        await trio.sleep(worker_keeper.REQUEUE_PATIENCE - 1)
+        await trio.sleep(TIMEOUTS.requeue - 1)
         assert house.driver.cancelled == []
         await trio.sleep(2)
         assert house.driver.cancelled == [("2_0",)]
@@ -275,14 +279,14 @@ async def test_a_scheduler_waits_for_its_turn_to_wait(autojump_clock):
 
 
 async def test_workers_wait_for_their_turn_and_others_can_be_cancelled_meanwhile(autojump_clock, heard):
-    async with open_house(limits=evolve(LIMITS, heartbeat=10**6)) as house:
+    async with open_house(timeouts=evolve(TIMEOUTS, heartbeat=10**6)) as house:
         await house.running()
         await house.cluster.scale(2)
         await house.driver.wait_submissions(2)
         house.driver.group_limit = 0
         await house.cluster.scale(5)
         await trio.sleep(1000)
-        assert house.told[-1] == worker_keeper.TOO_MANY_WAIT
+        assert house.told[-1] == TOO_MANY_WAIT
         await house.cluster.scale(1)
         await house.beat(1)
         await settle()
@@ -390,7 +394,7 @@ async def test_a_scheduler_that_never_reports(autojump_clock):
 
 
 async def test_a_queue_limit_tells_the_reason(autojump_clock):
-    async with open_house(limits=evolve(LIMITS, queue=100)) as house:
+    async with open_house(timeouts=evolve(TIMEOUTS, queue=100)) as house:
         await house.open()
         await house.driver.wait_submissions(1)
         house.driver.report("scheduler", JobState.QUEUED, "PartitionDown")
@@ -436,7 +440,7 @@ async def test_a_late_heartbeat_asks_the_batch_system_once(autojump_clock):
         await house.driver.board.wait_poll_requested()
         assert trio.current_time() - begun == pytest.approx(22.5, abs=0.1)
         await house.beat()
-        house.cluster.ask()
+        house.cluster.poll_now()
         await house.driver.board.wait_poll_requested()
 
 
@@ -482,7 +486,7 @@ async def test_failing_workers_beside_a_good_one_do_not_end_the_cluster(autojump
 
 
 async def test_workers_that_do_not_connect_are_given_up(autojump_clock, heard):
-    async with open_house(driver=FakeDriver(runs_at_once=True), limits=evolve(LIMITS, heartbeat=10_000)) as house:
+    async with open_house(driver=FakeDriver(runs_at_once=True), timeouts=evolve(TIMEOUTS, heartbeat=10_000)) as house:
         await house.running()
         house.driver.cancel_errors.append(BackendUnavailable("away"))
         await house.cluster.scale(1)
@@ -512,7 +516,7 @@ async def test_refused_workers_beside_others_are_tried_again(autojump_clock, hea
         await house.driver.wait_submissions(7)
         await settle()
         assert house.cluster.record.status is ClusterStatus.RUNNING
-        assert len(house.cluster.workers) == 2
+        assert len(house.cluster.rows.workers) == 2
 
 
 # ---- lost answers, restarts, outages
@@ -583,12 +587,12 @@ async def test_cancelled_is_not_stopped_and_a_restart_takes_the_jobs_back(autoju
         assert (house.driver.submissions[2].group, house.driver.submissions[2].count) == ("w2", 1)
         await house.beat(3, active=["w1-0", "w1-1"], closed=["w1-2"])
         await settle()
-        assert house.cluster.workers.states == {
-            "w1-0": WorkerState.ACTIVE,
-            "w1-1": WorkerState.ACTIVE,
-            "w2-0": WorkerState.QUEUED,
+        assert house.cluster.rows.states == {
+            "w1-0": RowState.ACTIVE,
+            "w1-1": RowState.ACTIVE,
+            "w2-0": RowState.QUEUED,
         }
-        assert house.cluster.workers.failed_starts == 0
+        assert not any("failed to start" in told for told in house.told)
 
 
 async def test_a_restart_in_the_middle_of_submissions(autojump_clock, heard):
@@ -607,7 +611,7 @@ async def test_a_restart_in_the_middle_of_submissions(autojump_clock, heard):
         await house.open(record, lost)
         await house.beat(1)
         await settle()
-        assert list(house.cluster.workers.states) == ["w1-0"]
+        assert list(house.cluster.rows.states) == ["w1-0"]
         assert house.store.groups() == {"scheduler", "w1"}
 
 
@@ -668,16 +672,38 @@ async def test_nothing_is_acknowledged_before_it_is_durable(autojump_clock):
 
 
 async def test_a_task_that_keeps_failing_fails_this_cluster_only(autojump_clock, heard, monkeypatch):
-    def broken(*args, **options):
-        raise ZeroDivisionError("a bug")
+    def broken(cluster, record, submission, rules):
+        if submission.role is Role.WORKER:
+            raise ZeroDivisionError("a bug")
+        return job_spec(cluster, record, submission, rules)
 
-    monkeypatch.setattr(worker_keeper, "worker_spec", broken)
+    monkeypatch.setattr(cluster_module, "job_spec", broken)
     async with open_house() as house:
         await house.running()
         await house.cluster.scale(1)
         await house.status(ClusterStatus.FAILED)
         assert "an error inside the gateway" in house.cluster.record.reason
         assert "a bug" in house.cluster.record.reason
+        assert house.driver.living == []
+
+
+async def test_decisions_that_cannot_be_carried_out_end_this_cluster_only(autojump_clock):
+    class Broken:
+        reason = ""
+        failures = 0
+
+        @property
+        def deaf_at(self):
+            self.failures += 1
+            if 3 < self.failures < 20:
+                raise ZeroDivisionError("a bug")
+            return -inf
+
+    async with open_house() as house:
+        house.hearing = Broken()
+        await house.open()
+        await house.status(ClusterStatus.FAILED)
+        assert "an error inside the gateway: decisions failed 5 times" in house.cluster.record.reason
         assert house.driver.living == []
 
 

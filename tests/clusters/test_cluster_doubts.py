@@ -4,13 +4,12 @@ import pytest
 import trio
 
 from gateway.backends.batch.options import JobQueueClusterConfig
-from gateway.clusters.cluster import MOST_ATTEMPTS
-from gateway.clusters.lifecycle import WorkerState
-from gateway.clusters.submissions import SLOW_SUBMIT
-from gateway.clusters.worker_keeper import QUEUE_RETRY
+from gateway.clusters.lifecycle import RowState
+from gateway.clusters.patience import MOST_ATTEMPTS
+from gateway.clusters.submitter import QUEUE_RETRY, SLOW_SUBMIT
 from gateway.errors import AnswerLost, BackendUnavailable, ClusterFailed
 from gateway.models import ClusterStatus, JobReport, JobState
-from tests.support.cluster_house import LIMITS, open_house, settle
+from tests.support.cluster_house import TIMEOUTS, open_house, settle
 from tests.support.fakes import FakeDriver
 
 LIMIT = "as many jobs as you may have are in the queue"
@@ -150,7 +149,7 @@ async def test_a_scheduler_that_is_missed_and_silent_has_ended(autojump_clock):
         house.driver.report("scheduler", JobState.GONE, "it has left the queue", presumed=True)
         start = trio.current_time()
         await house.status(ClusterStatus.FAILED)
-        assert trio.current_time() - start < LIMITS.heartbeat
+        assert trio.current_time() - start < TIMEOUTS.heartbeat
         assert house.cluster.record.reason == "the scheduler's job ended: it has left the queue"
         assert house.driver.cancelled == [("1_0",)]  # in case it is there after all
 
@@ -189,7 +188,7 @@ async def test_a_scheduler_that_never_comes_into_the_queue_fails_in_the_end(auto
         await house.open()
         await house.status(ClusterStatus.FAILED)
         assert len(house.driver.submissions) == MOST_ATTEMPTS
-        assert "Job 1_0 could not be cancelled: away" in house.told
+        assert "Jobs that are not in the queue any more could not be cancelled: away" in house.told
 
 
 async def test_workers_that_a_crashed_server_has_forgotten_are_replaced(autojump_clock, heard):
@@ -209,7 +208,7 @@ async def test_a_scheduler_that_comes_back_to_the_list_is_not_missed(autojump_cl
         house.driver.report("scheduler", JobState.GONE, "it has left the queue", presumed=True)
         await settle()
         house.driver.run("scheduler")
-        await trio.sleep(LIMITS.heartbeat - 1)
+        await trio.sleep(TIMEOUTS.heartbeat - 1)
         assert house.cluster.record.status is ClusterStatus.RUNNING
 
 
@@ -223,11 +222,11 @@ async def test_missed_workers_are_cancelled_unless_they_are_connected(autojump_c
         house.driver.report("w1", JobState.GONE, "it has left the queue", presumed=True)
         await settle()
         assert house.driver.cancelled == [("2_1",)]
-        assert house.cluster.workers.states["w1-0"] is WorkerState.ACTIVE
+        assert house.cluster.rows.states["w1-0"] is RowState.ACTIVE
         await house.beat(2, active=[])
         await settle()
         assert house.driver.cancelled == [("2_1",), ("2_0",)]
-        assert "w1-0" not in house.cluster.workers.states
+        assert "w1-0" not in house.cluster.rows.states
 
 
 async def test_a_cancel_of_missed_workers_that_fails_is_told(autojump_clock, heard):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.clusters.heartbeat import parse_heartbeat, worker_events, worker_name
-from gateway.clusters.lifecycle import WorkerEvent, WorkerState
+from gateway.clusters.lifecycle import RowEvent, RowState
 from gateway.errors import BadRequest, GatewayError, InvalidRequest
 
 GOOD = {
@@ -98,12 +98,12 @@ def test_names_that_are_no_text_are_not_ours():
 
 
 Q, S, A, C, L, E = (
-    WorkerState.QUEUED,
-    WorkerState.STARTING,
-    WorkerState.ACTIVE,
-    WorkerState.CLOSING,
-    WorkerState.LOST,
-    WorkerState.ENDING,
+    RowState.QUEUED,
+    RowState.STARTING,
+    RowState.ACTIVE,
+    RowState.CLOSING,
+    RowState.LOST,
+    RowState.ENDING,
 )
 
 
@@ -116,10 +116,10 @@ def test_what_a_heartbeat_means_for_each_worker():
     assert events(
         states, active_workers=["w1-0", "else"], closing_workers=["w1-1"], closed_workers=["w1-4", "w0-9"]
     ) == {
-        "w1-0": WorkerEvent.CONNECTED,
-        "w1-1": WorkerEvent.CLOSING,
-        "w1-2": WorkerEvent.DISCONNECTED,
-        "w1-4": WorkerEvent.DISCONNECTED,
+        "w1-0": RowEvent.CONNECTED,
+        "w1-1": RowEvent.CLOSING,
+        "w1-2": RowEvent.DISCONNECTED,
+        "w1-4": RowEvent.DISCONNECTED,
     }
 
 
@@ -131,10 +131,10 @@ def test_the_long_list_is_not_read_for_workers_that_were_seen():
     heartbeat = beat(active_workers=[])
     object.__setattr__(heartbeat, "closed_workers", Unread())
     assert dict(worker_events({"w1-0": A, "w1-1": C, "w1-2": E, "w1-3": L}, heartbeat)) == {
-        "w1-0": WorkerEvent.DISCONNECTED
+        "w1-0": RowEvent.DISCONNECTED
     }
 
 
 def test_several_workers_in_one_job_count_as_one():
     assert worker_name("w3-0-1") == worker_name("w3-0") == "w3-0"
-    assert events({"w3-0": A}, active_workers=["w3-0-1"], closing_workers=["w3-0-0"]) == {"w3-0": WorkerEvent.CONNECTED}
+    assert events({"w3-0": A}, active_workers=["w3-0-1"], closing_workers=["w3-0-0"]) == {"w3-0": RowEvent.CONNECTED}

@@ -3,25 +3,33 @@
 import itertools
 
 import pytest
+from attrs import evolve
 
 from gateway.backends.base import ClusterRef
-from gateway.clusters.job_specs import scheduler_spec, worker_spec
+from gateway.clusters.job_specs import job_spec
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import configurable
-from gateway.models import Role
+from gateway.models import Role, SubmissionRecord
+from tests.support.fakes import RULES, TIMEOUTS
 from tests.support.houses import record
 
 KNOWN = record(token="t0ken", tls_cert="CERT", tls_key="KEY", scheduler_address="tls://10.0.0.1:8786")
 
 
-def a_scheduler(config=None, *, period=15.0, host="0.0.0.0"):
+def a_spec(config, group, role, count, *, period=15.0, host="0.0.0.0"):
     ref = ClusterRef(name="c0ffee", username="alice", config=config or ClusterConfig())
-    return scheduler_spec(ref, KNOWN, api_url="http://gw:8000/api", host=host, heartbeat_period=period)
+    timeouts = evolve(TIMEOUTS, heartbeat_period=period)
+    rules = evolve(RULES, api_url="http://gw:8000/api", host=host, timeouts=timeouts)
+    submission = SubmissionRecord(cluster=ref.name, group=group, role=role, count=count)
+    return job_spec(ref, KNOWN, submission, rules)
+
+
+def a_scheduler(config=None, **more):
+    return a_spec(config, "scheduler", Role.SCHEDULER, 1, **more)
 
 
 def some_workers(config=None, *, count=2):
-    ref = ClusterRef(name="c0ffee", username="alice", config=config or ClusterConfig())
-    return worker_spec(ref, KNOWN, api_url="http://gw:8000/api", host="0.0.0.0", group="w3", count=count)
+    return a_spec(config, "w3", Role.WORKER, count)
 
 
 def options_of(command):

@@ -4,19 +4,20 @@ import pytest
 
 from gateway.clusters.lifecycle import (
     CLUSTER_TABLE,
+    COMING_STATES,
     LIVE_STATES,
-    WORKER_TABLE,
+    ROW_TABLE,
     ClusterEvent,
-    WorkerEnding,
-    WorkerEvent,
-    WorkerState,
-    ending_of,
+    RowEvent,
+    RowState,
     is_active,
     is_ended,
     next_cluster_status,
-    next_worker_state,
+    next_row_state,
 )
-from gateway.models import ClusterStatus
+from gateway.models import ClusterStatus, Role
+
+REQUEUED = (Role.SCHEDULER, RowState.ACTIVE, RowEvent.JOB_QUEUED)
 
 
 def test_a_cluster_lives_and_stops():
@@ -44,37 +45,41 @@ def test_a_stopping_cluster_cannot_come_back():
 
 def test_every_state_but_the_first_can_be_reached():
     assert set(CLUSTER_TABLE.values()) == set(ClusterStatus) - {ClusterStatus.PENDING}
-    assert set(WORKER_TABLE.values()) == set(WorkerState) - {WorkerState.ADOPTED}
+    after = {state for state, _ in ROW_TABLE.values()}
+    assert after == set(RowState) - {RowState.ADOPTED, RowState.ENDING}  # the latter is shown, never stored
 
 
-def test_every_worker_can_be_cancelled_but_once():
-    for state in set(WorkerState) - {WorkerState.ENDING}:
-        assert next_worker_state(state, WorkerEvent.CANCELLED) is WorkerState.ENDING
-    for event in WorkerEvent:
-        assert next_worker_state(WorkerState.ENDING, event) is WorkerState.ENDING
+def test_every_row_event_has_its_line():
+    assert set(ROW_TABLE) == set(RowEvent)
 
 
 def test_what_is_not_in_the_table_changes_nothing():
-    for state, event in product(WorkerState, WorkerEvent):
-        if (state, event) not in WORKER_TABLE:
-            assert next_worker_state(state, event) is state
+    for role, state, event in product(Role, RowState, RowEvent):
+        after, before = ROW_TABLE[event]
+        if state not in before and (role, state, event) != REQUEUED:
+            assert next_row_state(role, state, event) is state
+        else:
+            assert next_row_state(role, state, event) is after
 
 
-@pytest.mark.parametrize(
-    ("state", "ending"),
-    [
-        (WorkerState.ADOPTED, WorkerEnding.EXPECTED),
-        (WorkerState.QUEUED, WorkerEnding.FAILED_START),
-        (WorkerState.STARTING, WorkerEnding.FAILED_START),
-        (WorkerState.ACTIVE, WorkerEnding.LOST),
-        (WorkerState.CLOSING, WorkerEnding.EXPECTED),
-        (WorkerState.LOST, WorkerEnding.EXPECTED),
-        (WorkerState.ENDING, WorkerEnding.EXPECTED),
-    ],
-)
-def test_what_the_end_of_a_job_means(state, ending):
-    assert ending_of(state) is ending
+def test_only_a_scheduler_that_reports_can_be_seen_to_wait_again():
+    assert next_row_state(*REQUEUED) is RowState.QUEUED
+    assert next_row_state(Role.WORKER, RowState.ACTIVE, RowEvent.JOB_QUEUED) is RowState.ACTIVE
+
+
+def test_only_who_connects_comes_back_from_gone():
+    for role, event in product(Role, RowEvent):
+        back = event is RowEvent.CONNECTED
+        assert next_row_state(role, RowState.GONE, event) is (RowState.ACTIVE if back else RowState.GONE)
+
+
+def test_whoever_connects_is_no_more_missed():
+    """An absence says nothing of a worker whose scheduler is connected to it, or of a scheduler that reports."""
+    for role in Role:
+        assert next_row_state(role, RowState.ACTIVE, RowEvent.MISSED) is RowState.ACTIVE
 
 
 def test_a_worker_that_leaves_is_not_counted():
-    assert not LIVE_STATES & {WorkerState.CLOSING, WorkerState.LOST, WorkerState.ENDING}
+    left = {RowState.CLOSING, RowState.LOST, RowState.FAILED, RowState.GONE, RowState.ENDING}
+    assert not LIVE_STATES & left
+    assert {RowState.ACTIVE} == LIVE_STATES - COMING_STATES

@@ -286,7 +286,7 @@ async def test_what_is_dumped_comes_back():
 async def test_a_broken_cluster_does_not_harm_the_others(monkeypatch):
     async with open_house() as house:
         good = await house.create()
-        monkeypatch.setattr(Cluster, "_finish", property(lambda self: 1 / 0))
+        monkeypatch.setattr(Cluster, "_act", property(lambda self: 1 / 0))
         with capture_logs() as logs:
             bad = await house.create()
             await house.ask("DELETE", f"/api/v1/clusters/{bad}")

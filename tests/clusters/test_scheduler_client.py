@@ -19,7 +19,7 @@ from gateway.clusters.scheduler_client import (
     ask_scheduler,
     tell_scheduler,
 )
-from gateway.clusters.timeouts import Answer
+from gateway.clusters.silence import Answer
 from gateway.errors import Conflict
 from gateway.proxy import resolver
 from gateway.proxy.dialer import Dialer, RefusedDestination

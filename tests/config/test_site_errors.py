@@ -69,10 +69,10 @@ def test_our_own_errors_stay() -> None:
 
 
 def test_what_is_told_is_one_line_of_bounded_length() -> None:
-    assert told(ValueError("a\nb\t\x1b[0mc")) == "a b [0mc"
+    assert told(ValueError("a\nb\t\x1b[0mc")) == "a b c"
     assert told(ValueError()) == "ValueError"
     assert told(Unspeakable()) == "Unspeakable"
-    assert len(told(ValueError("x" * 5000))) == 1000
+    assert len(told(ValueError("x" * 5000))) < 2100
 
 
 def test_an_error_is_described_with_its_place() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.structure import Command, Memory, Misfit, parse_command, parse_memory, shown, structure
+from gateway.config.structure import Command, InvalidValue, Memory, parse_command, parse_memory, shown, structure
 
 
 class Colour(enum.StrEnum):
@@ -108,7 +108,7 @@ def test_memory(text: object, size: int) -> None:
     "value", ["", "G", "4 GB", "4 X", "-1", "1e3", "٣ G", "1 G\0", -1, True, None, float("inf"), "9" * 30]
 )
 def test_not_memory(value: object) -> None:
-    with pytest.raises(Misfit, match="must be a number of bytes"):
+    with pytest.raises(InvalidValue, match="must be a number of bytes"):
         parse_memory(value)
 
 
@@ -119,7 +119,7 @@ def test_memory_units_are_powers_of_1024(number: int, unit: str, suffix: str, sp
 
 @given(st.text() | st.integers() | st.floats() | st.none() | st.binary())
 def test_memory_is_a_size_or_a_refusal(value: object) -> None:
-    with contextlib.suppress(Misfit):
+    with contextlib.suppress(InvalidValue):
         assert parse_memory(value) >= 0
 
 
@@ -141,7 +141,7 @@ def test_commands_survive_quoting(words: list[str]) -> None:
     ],
 )
 def test_not_commands(value: object, reason: str) -> None:
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(InvalidValue) as caught:
         parse_command(value)
     assert str(caught.value) == reason
 

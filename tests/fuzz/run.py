@@ -24,8 +24,6 @@ import atheris
 import hpack
 from trio.testing import MockClock
 
-from tests.support.proxy_peers import server_of
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -48,6 +46,7 @@ with atheris.instrument_imports(
     import structlog
     import trio
 
+    from gateway import addresses
     from gateway.log import RateLimitedLog
     from gateway.proxy import client_hello, proxy_protocol, routes
     from gateway.proxy.admission import Admission
@@ -57,11 +56,11 @@ with atheris.instrument_imports(
     from gateway.proxy.limits import PortLimits
     from gateway.web import http2_frames
     from gateway.web.router import Handler
-    from gateway.web.server import PROVOKED
+    from gateway.web.server import PEER_PROTOCOL_ERRORS
 
 from tests.proxy.dashboard.test_headers import check_cookie_is_below  # noqa: E402
 from tests.support.hellos import openssl_hello, recorded  # noqa: E402
-from tests.support.proxy_peers import NegotiatedStream  # noqa: E402
+from tests.support.proxy_peers import NegotiatedStream, server_of  # noqa: E402
 from tests.web.test_fast_parser import GET, POST, check_against_h11  # noqa: E402
 
 Parser = Callable[[bytes], Any]
@@ -103,7 +102,7 @@ def header_fields(data: bytes) -> None:
             assert value.startswith(b"dask-dashboard-abc.")
             check_cookie_is_below(b"/clusters/abc", value)
     with contextlib.suppress(ValueError):
-        routes.parse_address(data.decode("latin1"))
+        addresses.parse_url(data.decode("latin1"))
 
 
 class FuzzedDashboard(Dashboard):
@@ -136,7 +135,9 @@ async def watched(scope: Any, receive: Any, send: Any) -> None:
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
-        if not isinstance(error, PROVOKED):  # those are the peer's, and the server lets them end the exchange
+        if not isinstance(
+            error, PEER_PROTOCOL_ERRORS
+        ):  # those are the peer's, and the server lets them end the exchange
             faults.append(error)
         raise
 
@@ -198,13 +199,13 @@ def converse(data: bytes, serve: Any, given: int = 0) -> None:
 
 async def exchange(said: bytes, serve: Any) -> None:
     client, server = socket.socketpair()
-    door = HttpHandler(serve, None, PortLimits(), RateLimitedLog())
+    handler = HttpHandler(serve, None, PortLimits(), RateLimitedLog())
     with trio.fail_after(1000), client:  # virtual seconds: idle connections are kept for a while
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             client.send(said)
         client.shutdown(socket.SHUT_WR)
-        await door.serve(server, Admission(PortLimits()).enter("fuzz"), "192.0.2.1", tls=False)
+        await handler.serve(server, Admission(PortLimits()).enter("fuzz"), "192.0.2.1", tls=False)
 
 
 def simple(data: bytes) -> None:

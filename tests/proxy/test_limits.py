@@ -620,7 +620,7 @@ async def test_a_stop_lets_open_connections_end_by_themselves() -> None:
 
 
 async def test_a_stop_ends_what_does_not_end() -> None:
-    async def stuck(scope: Any, receive: Any, send: Any) -> None:
+    async def blocked(scope: Any, receive: Any, send: Any) -> None:
         """Sends without end to a client that does not read: the HTTP server cannot be cancelled in it."""
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while True:
@@ -629,7 +629,7 @@ async def test_a_stop_ends_what_does_not_end() -> None:
     limits = PortLimits(shutdown_grace=0.05)
     async with peer(echo) as port:
         with trio.fail_after(10):
-            serve = http_server(stuck)
+            serve = http_server(blocked)
             async with public_port(route_to(port), serve_http=serve, limits=limits) as address:
                 client = await relayed(address)
                 web = await connect(address)

@@ -4,18 +4,19 @@ from contextlib import asynccontextmanager
 
 import trio
 import trio.testing
+from attrs import evolve
 
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.hearing import Hearing
 from gateway.clusters.heartbeat import Heartbeat
 from gateway.clusters.scheduler_client import Asked
-from gateway.clusters.services import Rules, Services
-from gateway.clusters.timeouts import Answer
+from gateway.clusters.services import Services
+from gateway.clusters.silence import Answer
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import with_overrides
 from gateway.models import ClusterRecord
 from tests.support.fake_store import FakeStore
-from tests.support.fakes import LIMITS, FakeDriver, FakeRoutes
+from tests.support.fakes import RULES, TIMEOUTS, FakeDriver, FakeRoutes
 
 
 class LoneCluster:
@@ -25,7 +26,7 @@ class LoneCluster:
     refuses. `asked` has the times.
     """
 
-    def __init__(self, nursery, *, limits=LIMITS, overrides=None, config=None, driver=None, store=None):
+    def __init__(self, nursery, *, timeouts=TIMEOUTS, overrides=None, config=None, driver=None, store=None):
         self.driver = driver or FakeDriver()
         self.store = store or FakeStore()
         self.routes = FakeRoutes()
@@ -33,14 +34,7 @@ class LoneCluster:
         self.answers = [Answer.REFUSED]
         self.asked = []
         self.nursery = nursery
-        self.rules = Rules(
-            api_url="http://gateway:8000/api",
-            host="0.0.0.0",
-            limits=limits,
-            worker_start_failure_limit=3,
-            backoff_base_delay=0.1,
-            backoff_max_delay=300,
-        )
+        self.rules = evolve(RULES, timeouts=timeouts)
         self.config = with_overrides(config or ClusterConfig(), overrides or {})
         self.record = ClusterRecord(
             name="c0ffee",

@@ -24,11 +24,19 @@ from attrs import define, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, job_names, submission_name
 from gateway.backends.watch import Watch, WatchBoard
-from gateway.clusters.timeouts import Limits
+from gateway.clusters.rules import ClusterTimeouts, Rules
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
 
-LIMITS = Limits(queue=0, start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
+TIMEOUTS = ClusterTimeouts(queue=0, start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
+RULES = Rules(
+    api_url="http://gateway:8000/api",
+    host="0.0.0.0",
+    timeouts=TIMEOUTS,
+    worker_start_failure_limit=3,
+    backoff_base_delay=0.1,
+    backoff_max_delay=300,
+)
 
 
 def fake_backend(default_host: str = "127.0.0.1") -> str:

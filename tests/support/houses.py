@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 
 import orjson
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from gateway.auth.sessions import Sessions
 from gateway.auth.simple import SimpleAuthenticator
 from gateway.clusters.manager import open_manager
-from gateway.clusters.services import Rules, Services
+from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
 from gateway.models import ClusterRecord
@@ -27,7 +27,7 @@ from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
 from gateway.web.router import Router
 from tests.support.fake_store import FakeStore
-from tests.support.fakes import LIMITS, FakeDriver, FakeRoutes
+from tests.support.fakes import RULES, FakeDriver, FakeRoutes
 
 REPORT_KEYS = {"name", "dashboard_route", "status", "start_time", "stop_time", "options"}
 
@@ -174,15 +174,7 @@ async def open_house(
     """A gateway with these parts; the rest are the usual ones."""
     store, driver, routes = store or FakeStore(), driver or FakeDriver(), FakeRoutes()
     backend = DBBackendBase(db_url="sqlite://", **backend_options)
-    rules = Rules(
-        api_url="http://gateway:8000/api",
-        host="0.0.0.0",
-        limits=LIMITS,
-        worker_start_failure_limit=3,
-        backoff_base_delay=0.1,
-        backoff_max_delay=300,
-        scheduler_api_retries=1,
-    )
+    rules = evolve(RULES, scheduler_api_retries=1)
     services = Services(driver=driver, store=store, routes=routes, rules=rules)
     authenticator = authenticator or SimpleAuthenticator()
     sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age, prefix)

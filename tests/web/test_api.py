@@ -400,7 +400,7 @@ async def test_wait_returns_when_the_cluster_runs():
 
 
 async def test_waiting_has_an_end(monkeypatch):
-    monkeypatch.setattr(api, "WAIT_PATIENCE", 0)
+    monkeypatch.setattr(api, "WAIT_TIMEOUT", 0)
     async with open_house() as house:
         name = await house.create()
         assert (await house.ask("GET", CLUSTERS + name + "?wait")).json["status"] == "PENDING"

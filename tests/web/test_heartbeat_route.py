@@ -7,9 +7,11 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from gateway.clusters.heartbeat import parse_heartbeat
+from gateway.clusters.lifecycle import RowState
 from gateway.errors import TryAgainLater
 from gateway.models import MOST_WORKERS, ClusterStatus
 from gateway.web import heartbeat_route
+from tests.support.fakes import FakeDriver
 from tests.support.houses import ask_app, heartbeat, open_house
 
 
@@ -109,7 +111,7 @@ async def test_after_the_end_and_without_a_database():
         house.store.broken = TryAgainLater("no")
         house.store.held = trio.Event()
         with pytest.MonkeyPatch.context() as patch, capture_logs():
-            patch.setattr("gateway.clusters.record.RECORD_DEADLINE", 0)
+            patch.setattr("gateway.clusters.cluster.RECORD_DEADLINE", 0)
             assert (await house.beat(name, 5)).status == 503
         house.store.broken = None
         house.store.held.set()
@@ -185,15 +187,15 @@ async def test_a_heartbeat_that_is_too_large_is_told_to_who_looks_for_the_reason
 
 
 async def test_a_long_list_of_closed_workers_means_what_a_short_one_does():
-    async with open_house(worker_start_failure_limit=3) as house:
+    async with open_house(worker_start_failure_limit=3, driver=FakeDriver(ends_at_once=False)) as house:
         name = await house.running()
         await house.beat(name, 2)
         await house.driver.wait_submissions(2)
         cluster = house.manager.find(name)
         await trio.testing.wait_all_tasks_blocked()
-        names = [worker.name for worker in cluster.workers]
+        names = list(cluster.rows.states)
         assert len(names) == 2
         closed = [f"w9{number}-0" for number in range(5000)] + names[:1]
         assert (await house.beat(name, 2, closed_workers=closed)).status == 200
-        states = {worker.name: worker.state.name for worker in cluster.workers}
-        assert [states[name] for name in names] == ["ENDING", "QUEUED"]
+        await trio.testing.wait_all_tasks_blocked()
+        assert [cluster.rows.states[name] for name in names] == [RowState.ENDING, RowState.QUEUED]

@@ -9,7 +9,7 @@ import trio.testing
 from gateway.proxy.http import NOBODY
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.web.http_budget import BURST, Budget, SharedBudget
-from gateway.web.server import _Timed
+from gateway.web.server import _HeadTimeoutStream
 
 
 class Sending(trio.abc.HalfCloseableStream):
@@ -57,7 +57,7 @@ async def test_what_still_comes_is_read_before_it_is_closed(
     budget = Budget(SharedBudget())
     assert not budget.spend(BURST + 1)
     stream: Any = Sending()
-    timed = _Timed(stream, b"", 30.0, MemoryBudget(), budget, NOBODY)
+    timed = _HeadTimeoutStream(stream, b"", 30.0, MemoryBudget(), budget, NOBODY)
 
     async def read() -> None:
         with pytest.raises(trio.ClosedResourceError):

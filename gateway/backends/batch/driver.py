@@ -40,7 +40,7 @@ from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused,
 from gateway.models import JobId, JobReport, JobState, Role
 from gateway.supervise import supervise
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 #: A submission whose answer was lost may still be under way: an empty queue is believed when it is empty twice,
 #: this many seconds apart.
@@ -80,7 +80,7 @@ class BatchDriver:
         self._kept: dict[tuple[str, str], ClusterRef] = {}  # by user and directory: a cluster whose logs are kept
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
-        """One call of the submit command, as the user."""
+        """One call of the submit command, as the user. Raises as `Driver.submit` does."""
         config = config_of(spec.cluster)
         self._check_pending(spec.cluster.username)
         inherited = {name: os.environ[name] for name in config.pass_environment if name in os.environ}
@@ -104,7 +104,7 @@ class BatchDriver:
         except ValueError as error:
             raise AnswerLost(f"{error}.") from None
         self._ids.submitted(spec, jobs)
-        log.info("submitted", cluster=spec.cluster.name, group=spec.group, count=spec.count, first_job=jobs[0])
+        _log.info("submitted", cluster=spec.cluster.name, group=spec.group, count=spec.count, first_job=jobs[0])
         return jobs
 
     def _refusal(self, answer: Answer) -> JobError:
@@ -120,7 +120,7 @@ class BatchDriver:
         return JobRefused(f"{name} refused the job: {answer.words}" + (f" {advice}" if advice else ""))
 
     async def find(self, cluster: ClusterRef, role: Role, group: str, count: int) -> tuple[JobId, ...]:
-        """Asked of the queue by name and user."""
+        """Asked of the queue by name and user. Raises `BackendUnavailable` when that cannot be told."""
         if self._limits.hides_jobs and all(report.state is JobState.UNKNOWN for report in self._board.jobs.values()):
             raise BackendUnavailable(self._limits.hides_jobs)  # an operator's gateway has seen some job by now
         try:
@@ -173,7 +173,7 @@ class BatchDriver:
             async with self._tidying.held(cluster.username):
                 kept = (await self._commands.request(cluster, request)).get("kept")
         except JobError as error:
-            log.warning("a directory was not cleaned", cluster=cluster.name, reason=str(error))
+            _log.warning("a directory was not cleaned", cluster=cluster.name, reason=str(error))
             return
         if kept:
             self._kept[place] = cluster
@@ -250,12 +250,12 @@ class BatchDriver:
             try:
                 self._limits = await self._queue.limits()
             except (BackendUnavailable, StatusFailed) as error:
-                log.warning("the batch system's limits are not known yet", reason=str(error))
+                _log.warning("the batch system's limits are not known yet", reason=str(error))
                 await trio.sleep(LIMITS_PERIOD)
             else:
-                log.info("the batch system's limits are known", max_array_size=self._limits.max_array_size)
+                _log.info("the batch system's limits are known", max_array_size=self._limits.max_array_size)
                 if self._limits.hides_jobs:
-                    log.error("the batch system hides jobs", reason=self._limits.hides_jobs)
+                    _log.error("the batch system hides jobs", reason=self._limits.hides_jobs)
                 return
 
     def _check_pending(self, username: str) -> None:
@@ -279,7 +279,7 @@ class BatchDriver:
             try:
                 answer = await self._queue.answer(command)
             except StatusFailed as failure:
-                log.info("a job's end cannot be asked for", job=job, reason=str(failure))
+                _log.info("a job's end cannot be asked for", job=job, reason=str(failure))
                 continue
             if text := self._dialect.parse_explanation(job, answer):
                 return text
@@ -296,7 +296,7 @@ class BatchDriver:
             async with self._tidying.held(cluster.username):
                 answer = await self._commands.request(cluster, request)
         except JobError as error:
-            log.info("a log cannot be read", cluster=cluster.name, job=name, reason=str(error))
+            _log.info("a log cannot be read", cluster=cluster.name, job=name, reason=str(error))
             return "", False
         text = str(answer.get("text", ""))
         return text, answer.get("found") is True and len(text.encode()) < READ_BYTES

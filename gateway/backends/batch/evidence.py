@@ -15,7 +15,7 @@ unknown for minutes is overdue: whoever waits goes by the clock then.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from gateway.backends.batch.dialect import Status
 from gateway.models import JobId, JobReport, JobState
@@ -64,38 +64,60 @@ def infer_states(
 
     `jobs` are those that were watched before the question was asked, at `now`; some may have been `cancelled`.
     """
-    reports: dict[JobId, JobReport] = {}
-    seen: set[JobId] = set()
-    absences: dict[JobId, int] = {}
-    unlisted: dict[JobId, int] = {}
-    unknown: dict[JobId, str] = {}
+    look = _Look(evidence, status, hides_jobs, cancelled)
     for job in jobs:
-        known = job in evidence.seen
-        report = status.reports.get(job) or _end_of_array(status, array_of(job))
+        look.at(job, status.reports.get(job) or _end_of_array(status, array_of(job)))
+    seen = Evidence(frozenset(look.seen), look.absences, look.unlisted, evidence.unknown_since)
+    more, evidence = _unknown(seen, look.unknown, now)
+    return look.reports | more, evidence
+
+
+@define
+class _Look:
+    """One good answer, beside the evidence before it; what follows from them."""
+
+    before: Evidence
+    status: Status
+    hides_jobs: str
+    cancelled: Collection[JobId]
+    reports: dict[JobId, JobReport] = field(factory=dict)
+    seen: set[JobId] = field(factory=set)
+    absences: dict[JobId, int] = field(factory=dict)
+    unlisted: dict[JobId, int] = field(factory=dict)
+    unknown: dict[JobId, str] = field(factory=dict)
+
+    def at(self, job: JobId, report: JobReport | None) -> None:
+        """Take a job into account, of which the answer has this report."""
         if report is not None and report.state is not JobState.UNKNOWN:
-            seen.add(job)
-            reports[job] = report
-            continue
+            self.seen.add(job)
+            self.reports[job] = report
+            return
+        known = job in self.before.seen
         if known:
-            seen.add(job)
+            self.seen.add(job)
         if report is not None:
-            unknown[job] = report.reason
-        elif job in status.doubtful:
-            unknown[job] = status.doubtful[job]
-        elif hides_jobs and not known:
-            unknown[job] = hides_jobs
-        elif job in status.nonexistent or job in cancelled:
-            absences[job] = evidence.absences.get(job, 0) + 1
-            if absences[job] >= (ABSENCES_SEEN if known else ABSENCES_NEVER_SEEN):
-                reports[job] = JobReport(JobState.GONE, _VANISHED, presumed=True)
-        else:  # it was not its turn to be asked for, or there was no answer
-            unlisted[job] = evidence.unlisted.get(job, 0) + 1
-            if job in evidence.absences:
-                absences[job] = evidence.absences[job]
-            if unlisted[job] >= ABSENCES_UNKNOWN:
-                unknown[job] = _NOT_LISTED
-    more, evidence = _unknown(Evidence(frozenset(seen), absences, unlisted, evidence.unknown_since), unknown, now)
-    return reports | more, evidence
+            self.unknown[job] = report.reason
+        elif job in self.status.doubtful:
+            self.unknown[job] = self.status.doubtful[job]
+        elif self.hides_jobs and not known:
+            self.unknown[job] = self.hides_jobs
+        elif job in self.status.nonexistent or job in self.cancelled:
+            self._absent(job, ABSENCES_SEEN if known else ABSENCES_NEVER_SEEN)
+        else:
+            self._not_listed(job)
+
+    def _absent(self, job: JobId, enough: int) -> None:
+        self.absences[job] = self.before.absences.get(job, 0) + 1
+        if self.absences[job] >= enough:
+            self.reports[job] = JobReport(JobState.GONE, _VANISHED, presumed=True)
+
+    def _not_listed(self, job: JobId) -> None:
+        """It was not its turn to be asked for, or there was no answer."""
+        self.unlisted[job] = self.before.unlisted.get(job, 0) + 1
+        if job in self.before.absences:
+            self.absences[job] = self.before.absences[job]
+        if self.unlisted[job] >= ABSENCES_UNKNOWN:
+            self.unknown[job] = _NOT_LISTED
 
 
 def no_answer(
@@ -110,8 +132,8 @@ def _unknown(evidence: Evidence, unknown: Mapping[JobId, str], now: float) -> tu
     since = {job: evidence.unknown_since.get(job, now) for job in unknown}
     reports = {}
     for job, reason in unknown.items():
-        patience = OVERDUE_SEEN if job in evidence.seen else OVERDUE_NEVER_SEEN
-        reports[job] = JobReport(JobState.UNKNOWN, reason, overdue=now - since[job] >= patience)
+        timeout = OVERDUE_SEEN if job in evidence.seen else OVERDUE_NEVER_SEEN
+        reports[job] = JobReport(JobState.UNKNOWN, reason, overdue=now - since[job] >= timeout)
     return reports, evolve(evidence, unknown_since=since)
 
 

@@ -10,7 +10,7 @@ come when commands are slow, or when PBS is short of ports.
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 import trio
@@ -21,7 +21,7 @@ from gateway.backends.batch.poller import Queue
 from gateway.errors import BackendUnavailable
 from gateway.models import JobId, Role
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 class JobNames:
@@ -49,7 +49,7 @@ class JobNames:
                     try:
                         await self.known_as_ours(cluster, [job])
                     except BackendUnavailable as error:
-                        log.info("a job's name is asked for again before it is cancelled", job=job, reason=str(error))
+                        _log.info("a job's name is asked for again before it is cancelled", job=job, reason=str(error))
                 self._new.popleft()
             self._wakeup = trio.Event()
             await self._wakeup.wait()
@@ -81,21 +81,24 @@ class JobNames:
         asked = sorted({self._submission_of(job) for job in jobs} - ours)
         if not asked:
             return jobs
-        try:
-            answers = await self._queue.answers(self._queue.dialect.name_commands(asked))
-            names = self._queue.dialect.parse_names(asked, answers)
-        except StatusFailed as failure:
-            names = {job: await self._name_by_search(cluster, job, failure) for job in asked}
-        foreign = {
-            job for job, name in names.items() if name and not name.startswith(submission_name(cluster.name, ""))
-        }
-        ours.update(job for job, name in names.items() if name and job not in foreign)
+        names = await self._names(cluster, asked)
+        prefix = submission_name(cluster.name, "")
+        ours.update(job for job, name in names.items() if name.startswith(prefix))
+        foreign = {job for job, name in names.items() if name and not name.startswith(prefix)}
         instead: list[JobId] = []
         for job in foreign:
-            log.error("a job id is not ours and is left alone", cluster=cluster.name, job=job, name=names[job])
+            _log.error("a job id is not ours and is left alone", cluster=cluster.name, job=job, name=names[job])
             if spec := self._submitted.get(cluster.name, {}).get(job):
                 instead += await self._find(cluster, spec.role, spec.group, spec.count)
         return [*(job for job in jobs if self._submission_of(job) not in foreign), *instead]
+
+    async def _names(self, cluster: ClusterRef, jobs: Collection[JobId]) -> Mapping[JobId, str]:
+        """The names of jobs, by their ids or else by a search; empty for those that the batch system does not know."""
+        try:
+            answers = await self._queue.answers(self._queue.dialect.name_commands(jobs))
+            return self._queue.dialect.parse_names(jobs, answers)
+        except StatusFailed as failure:
+            return {job: await self._name_by_search(cluster, job, failure) for job in jobs}
 
     async def _name_by_search(self, cluster: ClusterRef, job: JobId, failure: StatusFailed) -> str:
         """The name of a job that cannot be asked for by its id, if it is found by the name that it was submitted under.

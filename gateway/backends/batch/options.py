@@ -233,6 +233,11 @@ class JobQueueClusterConfig(ClusterConfig):
         return getattr(self, option) if own is None or own == "" else own
 
     @property
+    def jobs_may_run_again(self) -> bool:
+        """Whether the batch system may run a job of this cluster again: the option `requeue`."""
+        return self.requeue
+
+    @property
     def scheduler_ports(self) -> tuple[int, int] | None:
         """First and last port to choose the scheduler's ports from; None when there is nothing to choose."""
         first, last = port_range(self.scheduler_port)

@@ -24,7 +24,7 @@ from gateway.backends.watch import WatchBoard
 from gateway.errors import BackendUnavailable
 from gateway.models import JobId, JobReport, alive
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 #: Seconds between two looks however urgently somebody asks.
 SHORTEST_PERIOD = 0.5
@@ -76,7 +76,7 @@ class Queue:
                 try:
                     answers.append((command, await self.answer(command)))
                 except StatusFailed as failure:
-                    log.info("a question has no answer", command=command[0], reason=str(failure))
+                    _log.info("a question has no answer", command=command[0], reason=str(failure))
                     break
         return self.dialect.parse_follow_up(status, known, answers)
 
@@ -131,12 +131,12 @@ class Poller:
             status = await self.queue.follow_up(status, known, turn)
         except StatusFailed as failure:
             if not failures:
-                log.warning("the batch system does not answer", jobs=len(jobs), reason=str(failure))
+                _log.warning("the batch system does not answer", jobs=len(jobs), reason=str(failure))
             reports, evidence = no_answer(evidence, jobs, f"{dialect.name} does not answer: {failure}.", now=now)
             self._deliver(reports)
             return evidence, failures + 1
         if failures:
-            log.info("the batch system answers again", failures=failures)
+            _log.info("the batch system answers again", failures=failures)
         remarks.log(status.remarks)
         reports, evidence = infer_states(
             evidence, jobs, status, dialect.array_of, self.limits().hides_jobs, cancelled=self.cancelled(), now=now
@@ -150,7 +150,7 @@ class Poller:
         before = self.board.overdue
         self.board.deliver(reports)
         if not before and (reason := self.board.overdue):
-            log.error(
+            _log.error(
                 "nothing has been learnt of jobs for minutes: clocks go on without the batch system", reason=reason
             )
 
@@ -170,4 +170,4 @@ class _Remarks:
             kind = re.sub(r"\d+", "0", line)[:200]
             if kind not in self._logged and len(self._logged) < MOST_REMARKS:
                 self._logged.add(kind)
-                log.info("a status command says more than it was asked", line=line[:200])
+                _log.info("a status command says more than it was asked", line=line[:200])

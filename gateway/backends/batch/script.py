@@ -18,7 +18,7 @@ the lack of that mark tells why a job ended without having done anything.
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from attrs import field, frozen
 
@@ -69,17 +69,8 @@ class JobScript:
 
 def render_script(script: JobScript) -> str:
     """The text of the script."""
-    odd = [name for name in script.environment if not _ORDINARY_NAME.fullmatch(name) or name in _OWN_NAMES]
-    exports = [f"export {name}={shlex.quote(value)}\n" for name, value in script.environment.items() if name not in odd]
-    prefix = "".join(f" {shlex.quote(f'{name}={script.environment[name]}')}" for name in odd)
+    exports, env = _environment(script.environment)
     setup = script.setup.replace("\r\n", "\n")
-    arguments = [_word(word) for word in script.command[1:]]
-    if script.index_variable:
-        arguments.append(f'{shlex.quote(script.name)}-"${{{script.index_variable}}}"')
-    ports = ""
-    if script.ports is not None:
-        ports = _PORTS.format(first=script.ports[0], last=script.ports[1])
-        arguments += ["--port", '"$1"', "--dashboard-address", ':"$2"', "--dg-api-address", '0.0.0.0:"$3"']
     return "".join(
         (
             f"{script.shebang}\ntrue\n",
@@ -88,10 +79,27 @@ def render_script(script: JobScript) -> str:
             *exports,
             # The empty line ends a setup whose last line asks for one more (a backslash).
             f"{setup}\n\n" if setup.strip() else "",
-            ports,
-            *_exec_lines(script.command[0], " ".join(["", *arguments]), f"env --{prefix} " if prefix else ""),
+            _PORTS.format(first=script.ports[0], last=script.ports[1]) if script.ports else "",
+            *_exec_lines(script.command[0], " ".join(["", *_arguments(script)]), env),
         )
     )
+
+
+def _environment(variables: Mapping[str, str]) -> tuple[list[str], str]:
+    """Lines that set these variables, and the command that sets those whose names are none to a shell."""
+    odd = [name for name in variables if not _ORDINARY_NAME.fullmatch(name) or name in _OWN_NAMES]
+    exports = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items() if name not in odd]
+    prefix = "".join(f" {shlex.quote(f'{name}={variables[name]}')}" for name in odd)
+    return exports, f"env --{prefix} " if prefix else ""
+
+
+def _arguments(script: JobScript) -> Iterator[str]:
+    """The command's arguments, as words of a shell."""
+    yield from map(_word, script.command[1:])
+    if script.index_variable:
+        yield f'{shlex.quote(script.name)}-"${{{script.index_variable}}}"'
+    if script.ports is not None:
+        yield from ("--port", '"$1"', "--dashboard-address", ':"$2"', "--dg-api-address", '0.0.0.0:"$3"')
 
 
 #: How the kernel and shells say that they could not begin with the script.

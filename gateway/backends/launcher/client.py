@@ -19,11 +19,11 @@ from attrs import frozen
 
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.sudo import MAX_WORDS, Who, verdict
-from gateway.backends.log_tail import bounded
 from gateway.backends.processes import OutputTooLong, run_command
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused
+from gateway.user_text import bounded
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 #: Seconds that sudo and the launcher may take besides the batch command.
 OVERHEAD = 10.0
@@ -80,7 +80,10 @@ class Launcher:
 
 
 def parse_answer(answer: Answer, username: str, path: str, gateway_user: str) -> dict[str, Any]:
-    """The launcher's answer, or the error that stands for it."""
+    """The launcher's answer, or the error that stands for it.
+
+    Raises `JobRefused`, `BackendUnavailable`, or `AnswerLost` when jobs may have been submitted.
+    """
     result = _result(answer.stdout)
     if result is None:
         raise _without_answer(answer, username, path, gateway_user)
@@ -113,11 +116,11 @@ def _without_answer(answer: Answer, username: str, path: str, gateway_user: str)
     found = verdict(answer.stderr, Who(username=username, gateway_user=gateway_user, path=path))
     if found is None:
         error: JobRefused | BackendUnavailable = BackendUnavailable(
-            f"The launcher failed for {username}: {bounded(answer.words, MAX_WORDS)}."
+            f"The launcher failed for {username}: {answer.words}."
         )
     else:
         error = JobRefused(found.sentence) if found.final else BackendUnavailable(found.sentence)
-    log.warning("no answer of the launcher", user=username, reason=str(error))
+    _log.warning("no answer of the launcher", user=username, reason=str(error))
     return error
 
 

@@ -29,6 +29,7 @@ def find_rules(name: str) -> Rules:
     """The rules of a batch system: by its folder if it comes with the gateway, else by the path of its rules' file.
 
     Such a file is run as the user, so root alone must be able to change it.
+    Raises `Refused` when there are none, or others could change them.
     """
     if re.fullmatch(r"[a-z_]{1,40}", name):
         try:
@@ -58,6 +59,7 @@ def find_command(rules: Rules, command: str, path: str, settings: Settings) -> s
     """The file to run: `path` if given, else the site's own for this command, else the first on PATH.
 
     Its base name must be `command`, unless root has listed it in the launcher's settings.
+    Raises `Refused` when there is none, or others could change it.
     """
     listed = settings.commands.get(command, [])
     if path in ("", command):
@@ -87,7 +89,10 @@ def run(
     variables: Mapping[str, str] = MappingProxyType({}),
     folder: str = "/",
 ) -> dict[str, Any]:
-    """Run a batch command within the request's deadline (`seconds`); all of its processes end with it."""
+    """Run a batch command within the request's deadline (`seconds`); all of its processes end with it.
+
+    Raises `Lost` when it has not ended in time.
+    """
     user, seconds = pwd.getpwuid(os.getuid()), number(request, "seconds", 60.0, MAX_SECONDS)
     with subprocess.Popen(
         argv,

@@ -58,7 +58,10 @@ MAX_TAIL = 64 * 2**10  # bytes
 
 
 def staging(request: dict[str, Any]) -> str:
-    """The directory that holds the user's cluster directories; `{home}` and `{username}` are filled in."""
+    """The directory that holds the user's cluster directories; `{home}` and `{username}` are filled in.
+
+    Raises `Refused` when the request names none that can be used.
+    """
     user = pwd.getpwuid(os.getuid())
     template = text(request, "staging_directory")
     directory = os.path.normpath(template.replace("{home}", user.pw_dir).replace("{username}", user.pw_name))
@@ -97,7 +100,10 @@ def reason(error: OSError) -> str:
 
 
 def submit(request: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Make the directory, then run the command with the script on its standard input."""
+    """Make the directory, then run the command with the script on its standard input.
+
+    Raises `Refused` for what the rules do not pass.
+    """
     rules = find_rules(text(request, "rules"))
     argv = command_line(request, rules, rules.submit, settings)
     variables, script = environment(request), text(request, "script")
@@ -151,6 +157,7 @@ def clean(request: dict[str, Any], _: Settings) -> dict[str, Any]:
     """Remove the cluster's directory, or keep its logs for `retention` seconds; remove those whose time is up.
 
     `kept` in the answer is how many directories of ended clusters are left.
+    Raises `Refused` for what is no directory of a cluster.
     """
     parent, cluster = staging(request), text(request, "cluster", CLUSTER)
     oldest = time.time() - number(request, "retention", 7 * 86400.0, 1e12)

@@ -18,7 +18,10 @@ class Lost(Refused):
 
 
 def text(request: dict[str, Any], key: str, pattern: re.Pattern[str] | None = None, default: str | None = None) -> str:
-    """A string of the request; refuses other types, NUL bytes, and what does not match all of `pattern`."""
+    """A string of the request; refuses other types, NUL bytes, and what does not match all of `pattern`.
+
+    Raises `Refused` for anything else.
+    """
     value = request.get(key, default)
     if not isinstance(value, str) or "\0" in value or (pattern is not None and not pattern.fullmatch(value)):
         raise Refused(f"the launcher was given a bad value of {key!r}: {value!r:.100}")
@@ -26,7 +29,7 @@ def text(request: dict[str, Any], key: str, pattern: re.Pattern[str] | None = No
 
 
 def number(request: dict[str, Any], key: str, default: float, maximum: float) -> float:
-    """A number between 0 and `maximum`."""
+    """A number between 0 and `maximum`. Raises `Refused` for anything else."""
     value = request.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= maximum:
         raise Refused(f"the launcher was given a bad value of {key!r}: {value!r:.100}")
@@ -34,7 +37,10 @@ def number(request: dict[str, Any], key: str, default: float, maximum: float) ->
 
 
 def arguments(request: dict[str, Any], rules: Rules, command: str) -> list[str]:
-    """The command's arguments, each of which must match the command's allow-list."""
+    """The command's arguments, each of which must match the command's allow-list.
+
+    Raises `Refused` for anything else.
+    """
     values = request.get("arguments")
     if not isinstance(values, list):
         raise Refused("the launcher was given no list of arguments")
@@ -45,7 +51,10 @@ def arguments(request: dict[str, Any], rules: Rules, command: str) -> list[str]:
 
 
 def environment(request: dict[str, Any]) -> dict[str, str]:
-    """Variables for the job: Dask's only, since others would change sbatch itself (SBATCH_*, SLURM_CONF, LD_*)."""
+    """Variables for the job: Dask's only, since others would change sbatch itself (SBATCH_*, SLURM_CONF, LD_*).
+
+    Raises `Refused` for anything else.
+    """
     values = request.get("environment", {})
     if not isinstance(values, dict):
         raise Refused("the launcher was given an environment that is no object")

@@ -55,23 +55,26 @@ def read_settings(path: str = SETTINGS) -> Settings:
         text = file.read(_MAX_SIZE).decode("utf-8", "replace")
     section = ""
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
-        name, equals, value = (part.strip() for part in line.partition("="))
-        if not line or line[0] in "#;":
-            continue
-        if line[0] == "[":
-            section = line.strip("[] ")
-            if section not in _SECTIONS:
-                raise SettingsError(
-                    f"{path}:{number}: there is no section {line}; there are [environment] and [commands]"
-                )
-        elif not equals or not section:
-            raise SettingsError(f"{path}:{number}: write NAME = VALUE, below [environment] or [commands]")
-        elif section == "environment":
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                raise SettingsError(f"{path}:{number}: {name!r} is no name of an environment variable")
-            settings.environment[name] = value
-        elif not os.path.isabs(value):
-            raise SettingsError(f"{path}:{number}: the command {name} must be an absolute path, not {value!r}")
-        else:
-            settings.commands.setdefault(name, []).append(value)
+        if line and line[0] not in "#;":
+            section = _read_line(settings, section, line, f"{path}:{number}")
     return settings
+
+
+def _read_line(settings: Settings, section: str, line: str, place: str) -> str:
+    """Add what a line of a section says; returns the section of the next one. Raises SettingsError."""
+    name, equals, value = (part.strip() for part in line.partition("="))
+    if line[0] == "[":
+        section = line.strip("[] ")
+        if section not in _SECTIONS:
+            raise SettingsError(f"{place}: there is no section {line}; there are [environment] and [commands]")
+    elif not equals or not section:
+        raise SettingsError(f"{place}: write NAME = VALUE, below [environment] or [commands]")
+    elif section == "environment":
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise SettingsError(f"{place}: {name!r} is no name of an environment variable")
+        settings.environment[name] = value
+    elif not os.path.isabs(value):
+        raise SettingsError(f"{place}: the command {name} must be an absolute path, not {value!r}")
+    else:
+        settings.commands.setdefault(name, []).append(value)
+    return section

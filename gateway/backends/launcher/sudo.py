@@ -20,7 +20,7 @@ import re
 
 from attrs import frozen
 
-from gateway.backends.log_tail import bounded
+from gateway.user_text import bounded
 
 #: Characters of sudo's words that are shown.
 MAX_WORDS = 500

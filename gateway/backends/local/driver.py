@@ -46,7 +46,7 @@ from gateway.models import JobId, JobReport, JobState, Role
 Answer = TypeVar("Answer")
 Arguments = TypeVarTuple("Arguments")
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 
 @frozen(kw_only=True)
@@ -92,7 +92,10 @@ class LocalDriver:
     # ---- Driver ------------------------------------------------------------
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
-        """Start all processes of a submission, or none; see `Driver.submit`."""
+        """Start all processes of a submission, or none; see `Driver.submit`.
+
+        Raises `JobRefused` when the processes cannot be started.
+        """
         submission = self._submissions[spec.submission] = _Submission()
         self._nursery.start_soon(self._run_submission, spec, submission)
         await submission.done.wait()
@@ -153,7 +156,7 @@ class LocalDriver:
         async with self._removals.held(cluster.username):
             problems = await trio.to_thread.run_sync(remove, limiter=self._removing)
         for problem in problems:
-            log.warning("a part of a cluster's folder could not be removed", cluster=cluster.name, problem=problem)
+            _log.warning("a part of a cluster's folder could not be removed", cluster=cluster.name, problem=problem)
         self._followed.ends.pop(cluster.name, None)
         self._secrets.pop(cluster.name, None)
 

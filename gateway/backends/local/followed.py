@@ -20,7 +20,7 @@ from gateway.backends.watch import WatchBoard
 from gateway.models import JobId, JobReport, JobState
 from gateway.supervise import supervise
 
-log = structlog.get_logger()
+_log = structlog.get_logger()
 
 #: How a job ended of which no exit code can be known, because it was no child of this gateway.
 TAKEN_BACK = "its exit code is unknown, as the gateway was restarted while it ran"
@@ -118,4 +118,4 @@ class FollowedJobs:
                 await job.gone.wait()
                 return
             job.steps = job.steps[1:]
-        log.warning("a job goes on after SIGKILL", job=job.id, cluster=job.cluster)
+        _log.warning("a job goes on after SIGKILL", job=job.id, cluster=job.cluster)

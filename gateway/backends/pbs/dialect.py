@@ -132,7 +132,10 @@ class PBS:
         return (self._all_jobs(),) if len(jobs) > MAX_NAMES_ASKED else tuple(self._qstat(job) for job in jobs)
 
     def parse_names(self, jobs: Collection[JobId], answers: Sequence[Answer]) -> Mapping[JobId, str]:
-        """Job_Name of those that are there; what has ended needs no name."""
+        """Job_Name of those that are there; what has ended needs no name.
+
+        Raises `StatusFailed` when the command has failed.
+        """
         for answer in answers:
             if answer.returncode != 0 and not _GONE_ALREADY.search(answer.stderr):
                 raise StatusFailed(answer.words)
@@ -182,7 +185,10 @@ class PBS:
     def parse_found(
         self, cluster: ClusterRef, role: Role, group: str, count: int, answers: Sequence[Answer]
     ) -> tuple[JobId, ...]:
-        """The first submission of that name; arrays are listed by their own id."""
+        """The first submission of that name; arrays are listed by their own id.
+
+        Raises `StatusFailed` when the command has failed.
+        """
         bases = [job for answer in answers for job in _ids(answer)]
         for job, attributes in jobs_in(answers[0].stdout).items():
             owner = str(attributes.get("Job_Owner", "")).partition("@")[0]

@@ -38,11 +38,15 @@ def questions(status: Status, known: Mapping[JobId, JobReport], turn: int) -> It
         whole = ("-t",) if "[]" in job else ()
         yield (*whole, job)
         yield ("-x", *whole, job)
+    yield from ((job,) for job in _waiting_ones(status, known, turn)[:MAX_WAITING_ASKED])
+
+
+def _waiting_ones(status: Status, known: Mapping[JobId, JobReport], turn: int) -> list[JobId]:
+    """Jobs and arrays that wait: those that nothing is known of come first, then by turns."""
     queued = [job for job, now in status.reports.items() if job in known and now.state is JobState.QUEUED]
     wait = list(_turned(sorted({array_of(job) or job for job in queued}), turn))
     told = {array_of(job) or job for job in queued if known[job].reason}
-    wait.sort(key=lambda job: job in told)  # stable: those that nothing is known of come first, then by turns
-    yield from ((job,) for job in wait[:MAX_WAITING_ASKED])
+    return sorted(wait, key=lambda job: job in told)
 
 
 @define

@@ -122,21 +122,23 @@ def ending(attributes: Attributes) -> str:
     if _is_made_up(attributes):
         return "deleted while it waited" if code is None else "PBS does not remember how it ended"
     deleted = re.search(r"terminated by (\S+)$", comment)
-    parts = []
-    if deleted:
-        parts.append(f"deleted by {deleted[1]}")
-    elif _number(attributes, "substate") == _TERMINATED:
-        parts.append("deleted" if code is not None else "deleted while it waited")
-    if code is not None:
-        parts.append(exit_status(code))
     node = _text(attributes, "exec_host").partition("/")[0]
-    if node:
-        parts.append(f"on node {node}")
-    if (runs := _number(attributes, "run_count") or 0) > 1:
-        parts.append(f"started {runs} times")
-    if comment and not deleted and not _ORDINARY.fullmatch(comment):
-        parts.append(f"PBS says: {comment}")
-    return ", ".join(parts) or "ended; PBS does not say how"
+    runs = _number(attributes, "run_count") or 0
+    parts = (
+        f"deleted by {deleted[1]}" if deleted else _deletion(attributes, code),
+        "" if code is None else exit_status(code),
+        f"on node {node}" if node else "",
+        f"started {runs} times" if runs > 1 else "",
+        "" if deleted or _ORDINARY.fullmatch(comment) or not comment else f"PBS says: {comment}",
+    )
+    return ", ".join(filter(None, parts)) or "ended; PBS does not say how"
+
+
+def _deletion(attributes: Attributes, code: int | None) -> str:
+    """That somebody of whom PBS does not tell has deleted the job; empty when nobody has."""
+    if _number(attributes, "substate") != _TERMINATED:
+        return ""
+    return "deleted" if code is not None else "deleted while it waited"
 
 
 def _is_made_up(attributes: Attributes) -> bool:

@@ -12,7 +12,7 @@ from gateway.models import Role
 
 
 def submission_of(spec: JobSpec) -> Submission:
-    """One qsub: a plain job for one, an array for more."""
+    """One qsub: a plain job for one, an array for more. Raises TypeError for the options of another batch system."""
     config = spec.cluster.config
     if not isinstance(config, PBSClusterConfig):
         raise TypeError(f"clusters on PBS need a PBSClusterConfig, not {type(config).__name__}")

@@ -41,26 +41,35 @@ def _split(words: Sequence[str]) -> Iterator[str]:
     waiting = list(reversed(words))
     while waiting:
         word = waiting.pop()
-        name, equals, value = word[2:].partition("=")
-        if word.startswith("--") and name:
-            name = _SAME.get(name, name)
-            if not equals and name not in _WITHOUT_VALUE and waiting and not waiting[-1].startswith("-"):
-                equals, value = "=", waiting.pop()
-            yield f"--{name}{equals}{value}"
+        if word.startswith("--") and word[2:].partition("=")[0]:
+            yield _long_form(word, waiting)
         elif len(word) > 1 and word[0] == "-" and word[1] in _SHORT:
-            name, value = _SHORT[word[1]], word[2:]
-            if name in _WITHOUT_VALUE:
-                if value and name != "no-kill":
-                    waiting.append(f"-{value}")  # flags in one word, as in -Hv
-                yield f"--{name}"
-                continue
-            if not value:
-                if not waiting:
-                    raise ValueError(f"must not end with an option without its value ({word!r})")
-                value = waiting.pop()
-            yield f"--{name}={value.removeprefix('=')}"
+            yield _short_form(word, waiting)
         else:
             raise ValueError(f"must be options of sbatch such as --licenses=matlab ({word!r} is none)")
+
+
+def _long_form(word: str, waiting: list[str]) -> str:
+    """An option that begins with two dashes; its value may be the next word."""
+    name, equals, value = word[2:].partition("=")
+    name = _SAME.get(name, name)
+    if not equals and name not in _WITHOUT_VALUE and waiting and not waiting[-1].startswith("-"):
+        equals, value = "=", waiting.pop()
+    return f"--{name}{equals}{value}"
+
+
+def _short_form(word: str, waiting: list[str]) -> str:
+    """An option of one letter; its value is attached, or the next word."""
+    name, value = _SHORT[word[1]], word[2:]
+    if name in _WITHOUT_VALUE:
+        if value and name != "no-kill":
+            waiting.append(f"-{value}")  # flags in one word, as in -Hv
+        return f"--{name}"
+    if not value:
+        if not waiting:
+            raise ValueError(f"must not end with an option without its value ({word!r})")
+        value = waiting.pop()
+    return f"--{name}={value.removeprefix('=')}"
 
 
 #: What the gateway gives by itself and a site may leave out.

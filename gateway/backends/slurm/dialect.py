@@ -99,7 +99,10 @@ class Slurm:
         return submission_of(spec)
 
     def parse_submitted(self, spec: JobSpec, stdout: str) -> tuple[JobId, ...]:
-        """`--parsable` prints the id, and `;cluster` behind it where a cluster was asked for."""
+        """`--parsable` prints the id, and `;cluster` behind it where a cluster was asked for.
+
+        Raises ValueError when there is no id.
+        """
         asked = str(config_of(spec.cluster).for_role(spec.role, "cluster"))
         printed = submitted_id(stdout)
         if asked and printed.cluster not in ("", asked):
@@ -147,7 +150,7 @@ class Slurm:
         return tuple(self._show(job) for job in jobs)
 
     def parse_names(self, jobs: Collection[JobId], answers: Sequence[Answer]) -> Mapping[JobId, str]:
-        """The names in the paragraphs about these ids."""
+        """The names in the paragraphs about these ids. Raises `StatusFailed` when the command has failed."""
         names: dict[JobId, str] = {}
         for job, answer in zip(jobs, answers, strict=True):
             found = [record.name for record in records(answer.stdout) if record.base == parse_id(job).base]
@@ -166,7 +169,10 @@ class Slurm:
         )
 
     def parse_status(self, jobs: Mapping[JobId, str], answers: Sequence[Answer]) -> Status:
-        """Lines `id|STATE|reason`. A cluster that does not answer makes only its own jobs doubtful."""
+        """Lines `id|STATE|reason`. A cluster that does not answer makes only its own jobs doubtful.
+
+        Raises `StatusFailed` when the commands have failed.
+        """
         reports: dict[JobId, JobReport] = {}
         doubtful: dict[JobId, str] = {}
         remarks: list[str] = []
@@ -235,7 +241,10 @@ class Slurm:
     def parse_found(
         self, cluster: ClusterRef, role: Role, group: str, count: int, answers: Sequence[Answer]
     ) -> tuple[JobId, ...]:
-        """All ids of the submission: elements that are not listed (any more) have the array's id all the same."""
+        """All ids of the submission: elements that are not listed (any more) have the array's id all the same.
+
+        Raises `StatusFailed` when the command has failed.
+        """
         (answer,) = answers
         if _failed(answer) or any(map(_UNKNOWN_USER.search, answer.stderr.splitlines())):
             raise StatusFailed(answer.words)

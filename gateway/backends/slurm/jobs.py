@@ -127,17 +127,21 @@ def explanation_of_accounting(text: str) -> str:
 
 def explanation(state: str, reason: str, code: str, nodes: str) -> str:
     """How a job ended, in Slurm's words and then in ours: `FAILED (NonZeroExitCode), exit code 3, on node n1`."""
-    parts = [state if reason in ("", "None", "(null)") else f"{state} ({reason})"]
-    exit_code, _, number = code.partition(":")
-    if reason == "JobLaunchFailure" and number == "53":
-        parts.append("its log file could not be opened or its directory is missing on the node")
-    elif reason == "JobLaunchFailure" and number == "9" and state == "FAILED":
-        parts.append("killed by signal 9 (SIGKILL), as when it uses more memory than it has asked for")
-    elif number.isdecimal() and int(number):
-        parts.append(killed_by(int(number)))
-    elif exit_code.isdecimal() and (int(exit_code) or state == "COMPLETED"):
-        hint = COMMAND_NOT_FOUND if exit_code == "127" else ""
-        parts.append(f"exit code {exit_code}{hint}")
+    parts = [state if reason in ("", "None", "(null)") else f"{state} ({reason})", _code(state, reason, code)]
     if nodes not in ("", "(null)", "None assigned"):
         parts.append(f"on node {nodes}")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
+
+
+def _code(state: str, reason: str, code: str) -> str:
+    """What `ExitCode=<exit code>:<signal>` means; empty when it says nothing."""
+    exit_code, _, number = code.partition(":")
+    if reason == "JobLaunchFailure" and number == "53":
+        return "its log file could not be opened or its directory is missing on the node"
+    if reason == "JobLaunchFailure" and number == "9" and state == "FAILED":
+        return "killed by signal 9 (SIGKILL), as when it uses more memory than it has asked for"
+    if number.isdecimal() and int(number):
+        return killed_by(int(number))
+    if exit_code.isdecimal() and (int(exit_code) or state == "COMPLETED"):
+        return f"exit code {exit_code}" + (COMMAND_NOT_FOUND if exit_code == "127" else "")
+    return ""

@@ -53,6 +53,7 @@ def format_memory(size: int) -> str:
 
 
 def config_of(cluster: ClusterRef) -> SlurmClusterConfig:
+    """Raises TypeError for the options of another batch system."""
     if not isinstance(cluster.config, SlurmClusterConfig):
         raise TypeError(f"clusters on Slurm need a SlurmClusterConfig, not {type(cluster.config).__name__}")
     return cluster.config

@@ -1,51 +1,44 @@
 """The dashboards of all clusters, as one ASGI application below `/clusters/{name}/`.
 
-Pages, assets and websockets are passed through as they come, in pieces, in
-both directions, websockets' messages too; whoever reads slowly holds back the
-peer and nobody else. Each
-exchange has a connection of its own to the dashboard and keeps nothing
-(upstream.py); headers.py says what may pass. Everything a user can meet when
-it fails is a page that says so. Whatever is answered here, by whomever, runs
-in a sandbox.
+Pages, assets and messages of websockets are passed through as they come, in
+pieces, in both directions; whoever reads slowly holds back the peer and nobody
+else. Each exchange has a connection of its own to the dashboard and keeps
+nothing (upstream.py, upstream_websocket.py); headers.py says what may pass.
+Everything a user can meet when it fails is a page that says so. Whatever is
+answered here, by whomever, runs in a sandbox.
 """
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
-from typing import Any
-from urllib.parse import unquote
 
 import h11
 import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
+from gateway.addresses import Address
 from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.dashboard import pages
 from gateway.proxy.dashboard.headers import (
     SANDBOX,
     Headers,
-    Origin,
     has_passed,
     header,
     request_headers,
     response_headers,
 )
-from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError, WebsocketExchange
+from gateway.proxy.dashboard.request import DashboardRequest, Message, Receive, RequestBody, Scope, Send
+from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError
+from gateway.proxy.dashboard.upstream_websocket import WebsocketExchange
 from gateway.proxy.dialer import Dialer, RefusedDestination
 from gateway.proxy.limits import PortLimits
 from gateway.proxy.memory_budget import MemoryBudget
-from gateway.proxy.routes import Address, Route, Routes
+from gateway.proxy.routes import Route, Routes
 from gateway.proxy.sockets import expect_life
 
-log = RateLimitedLog()  # a log that strangers cannot flood
+_log = RateLimitedLog()  # a log that strangers cannot flood
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-_ROOT = "/clusters/"
 #: Websocket codes that exist only in software, never on the wire (RFC 6455, 7.4.1).
 _UNSENDABLE = frozenset((1005, 1006, 1015))
 _GOING_AWAY, _NORMAL = 1001, 1000
@@ -64,7 +57,7 @@ class Dashboard:
     """The ASGI application (http and websocket) for paths `/clusters/{name}[/...]`, without the site's prefix.
 
     `scope["root_path"]` is that prefix. `dialer` says which addresses are connected to; without it all are. `budget`
-    is what all of it may hold.
+    is what all of it may hold. It raises nothing of its own: what fails is answered with a page.
 
     Websockets are accepted with `pieces`: their messages come and go in pieces, all but the last one with `more`
     (web/hypercorn_patches.py).
@@ -85,13 +78,13 @@ class Dashboard:
         self._limits = limits or PortLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one exchange."""
+        """Serve one request or websocket (ASGI)."""
         send = with_headers(send, SANDBOX)
-        request = _Request(scope, self._via)
+        request = DashboardRequest(scope, self._via)
         try:
             if has_passed(request.headers, self._via):
                 # A cluster's dashboard that leads back here by way of another server, once for each part of the path.
-                log.warning("a dashboard leads back to this gateway", cluster=request.cluster)
+                _log.warning("a dashboard leads back to this gateway", cluster=request.cluster)
                 raise _Refusal(508, pages.dashboard_elsewhere(request.cluster))
             address = self._routes.dashboard(request.cluster)
             if address is None:
@@ -110,14 +103,14 @@ class Dashboard:
             else:
                 await _reject(scope, send, refusal.status, refusal.page, page)
 
-    async def _connect(self, request: "_Request", address: Address) -> trio.SocketStream:
+    async def _connect(self, request: DashboardRequest, address: Address) -> trio.SocketStream:
         try:
             stream = await self._dialer.connect(request.cluster, address, self._limits.connect_timeout)
         except RefusedDestination as error:
-            log.warning("a dashboard's address is not connected to", cluster=request.cluster, reason=str(error))
+            _log.warning("a dashboard's address is not connected to", cluster=request.cluster, reason=str(error))
             raise _Refusal(502, pages.dashboard_elsewhere(request.cluster)) from None
         except OSError as error:
-            log.info("dashboard does not answer", cluster=request.cluster, error=str(error))
+            _log.info("dashboard does not answer", cluster=request.cluster, error=str(error))
             self._routes.refused(request.cluster)
             raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
         expect_life(stream.socket, self._limits.dead_peer_timeout)
@@ -138,30 +131,21 @@ class Dashboard:
             with self._routes.on_gone(gone):
                 yield scope
 
-    async def _http(self, request: "_Request", address: Address, receive: Receive, send: Send) -> None:
-        with trio.move_on_after(self._limits.dashboard_timeout) as patience:
+    async def _http(self, request: DashboardRequest, address: Address, receive: Receive, send: Send) -> None:
+        with trio.move_on_after(self._limits.dashboard_timeout) as scope:
             first = await receive()
-        if patience.cancelled_caught:
+        if scope.cancelled_caught:
             raise _Refusal(408, pages.bad_request())
         if first["type"] == "http.disconnect":
             return
-        headers = request_headers(request.headers, request.origin)
-        if request.has_body(first) and request.is_chunked():
-            # A length beside chunks does not count (RFC 9112, 6.3), and may be a lie.
-            headers = [(name, value) for name, value in headers if name != b"content-length"]
-            headers.append((b"transfer-encoding", b"chunked"))
-        headers.append((b"connection", b"close"))
-        try:
-            head = h11.Request(method=request.method, target=request.target or b"/", headers=headers)
-        except h11.LocalProtocolError:
-            raise _Refusal(400, pages.bad_request()) from None
+        head = _head(request, first)
         async with await self._connect(request, address) as stream, AsyncExitStack() as stack:
             stack.enter_context(closing(exchange := HttpExchange(stream, self._budget, request.cluster)))
             ended: _Refusal | Message | None = None
             # Before anything is received: h11 fails on an answer that comes before its question.
             await exchange.send(head)
             async with trio.open_nursery() as nursery:
-                body = _Body(exchange, receive, self._limits.dashboard_timeout)
+                body = RequestBody(exchange, receive, self._limits.dashboard_timeout)
                 nursery.start_soon(body.send, first, nursery.cancel_scope)
                 try:
                     with self._while_routed(request.cluster):
@@ -179,7 +163,7 @@ class Dashboard:
                 await send(ended)
 
     async def _respond(
-        self, request: "_Request", address: Address, exchange: HttpExchange, send: Send
+        self, request: DashboardRequest, address: Address, exchange: HttpExchange, send: Send
     ) -> Message | None:
         """Pass the answer on but for its last message, which is returned; None when the answer is cut short."""
         try:
@@ -188,7 +172,7 @@ class Dashboard:
         except trio.TooSlowError:
             raise _Refusal(504, pages.dashboard_slow(request.cluster)) from None
         except UpstreamError as error:
-            log.info("dashboard failed", cluster=request.cluster, error=str(error))
+            _log.info("dashboard failed", cluster=request.cluster, error=str(error))
             raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
         assert isinstance(head, h11.Response)
         framed = header(head.headers, b"transfer-encoding") is None
@@ -200,11 +184,11 @@ class Dashboard:
                 await send({"type": "http.response.body", "body": bytes(event.data), "more_body": True})
         except UpstreamError as error:
             # Returning with the body unfinished makes the server cut the connection: the browser learns of it.
-            log.info("dashboard broke off an answer", cluster=request.cluster, error=str(error))
+            _log.info("dashboard broke off an answer", cluster=request.cluster, error=str(error))
             return None
         return {"type": "http.response.body", "body": b"", "more_body": False}
 
-    async def _websocket(self, request: "_Request", address: Address, receive: Receive, send: Send) -> None:
+    async def _websocket(self, request: DashboardRequest, address: Address, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         headers = request_headers(request.headers, request.origin)
         async with await self._connect(request, address) as stream, AsyncExitStack() as stack:
@@ -219,7 +203,7 @@ class Dashboard:
             except trio.TooSlowError:
                 raise _Refusal(504, pages.dashboard_slow(request.cluster)) from None
             except (UpstreamError, UnicodeError, h11.LocalProtocolError) as error:
-                log.info("dashboard failed", cluster=request.cluster, error=str(error))
+                _log.info("dashboard failed", cluster=request.cluster, error=str(error))
                 raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
             passed = response_headers(
                 answer.extra_headers if isinstance(answer, AcceptConnection) else answer.headers,
@@ -242,75 +226,6 @@ class Dashboard:
                 nursery.cancel_scope.cancel()
             if closed is not None:
                 await send(closed)
-
-
-class _Request:
-    """A scope, taken apart: for which cluster, what the dashboard shall see, and where it came from."""
-
-    def __init__(self, scope: Scope, via: bytes) -> None:
-        self.scope = scope
-        self.answered = False
-        self.headers: Headers = list(scope["headers"])
-        self.http_version: str = scope.get("http_version", "1.1")
-        self.method: str = scope.get("method", "GET")
-        self.query = b"?" + scope["query_string"] if scope.get("query_string") else b""
-        self.subprotocols: list[str] = list(scope.get("subprotocols") or ())
-        root = scope.get("root_path", "").rstrip("/")
-        raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
-        raw = raw.removeprefix(root.encode())
-        name, slash, rest = raw.removeprefix(_ROOT.encode()).partition(b"/")
-        self.cluster = unquote(name.decode("latin1"))
-        #: What the dashboard is asked for; None for the bare `/clusters/{name}`, below which no relative link works.
-        self.target: bytes | None = b"/" + rest + self.query if slash else None
-        client, scheme = scope.get("client"), scope.get("scheme", "http")
-        self.origin = Origin(
-            client=str(client[0]) if client else "unknown",
-            scheme="https" if scheme in ("https", "wss") else "http",
-            host=header(self.headers, b"host") or header(self.headers, b":authority") or b"localhost",
-            prefix=f"{root}{_ROOT}{self.cluster}",
-            cluster=self.cluster,
-            via=via,
-        )
-
-    def is_chunked(self) -> bool:
-        """Whether the body, if there is one, comes without a length that holds."""
-        chunks, length = (header(self.headers, name) for name in (b"transfer-encoding", b"content-length"))
-        return chunks is not None or length is None
-
-    def has_body(self, first: Message) -> bool:
-        """Whether a body follows; `first` is the first message received. HTTP/2 needs no header to say so."""
-        if self.http_version >= "2":
-            return bool(first.get("body")) or _more(first)
-        return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
-
-
-class _Body:
-    """A request's body on its way. `paused` says that the browser did not go on with it for `pause` seconds."""
-
-    def __init__(self, exchange: HttpExchange, receive: Receive, pause: float) -> None:
-        self._exchange = exchange
-        self._receive = receive
-        self._pause = pause
-        self.paused = False
-
-    async def send(self, message: Message, scope: trio.CancelScope) -> None:
-        """Pass it on as it arrives; then wait for a browser that goes away, and end the exchange."""
-        try:
-            while message["type"] == "http.request":
-                if message.get("body"):
-                    await self._exchange.send(h11.Data(data=message["body"]))
-                if not _more(message):
-                    await self._exchange.send(h11.EndOfMessage())
-                    await self._receive()
-                    break
-                with trio.move_on_after(self._pause) as patience:
-                    message = await self._receive()
-                if patience.cancelled_caught:
-                    self.paused = True
-                    break
-        except h11.LocalProtocolError as error:
-            log.info("request cannot be passed on", error=str(error))  # a body that is not as long as was said
-        scope.cancel()
 
 
 async def _browser_to_dashboard(exchange: WebsocketExchange, receive: Receive, scope: trio.CancelScope) -> None:
@@ -337,9 +252,23 @@ async def _dashboard_to_browser(exchange: WebsocketExchange, send: Send, cluster
             await send({"type": "websocket.send", kind: piece.data, **more})
         code, reason = piece.code, piece.reason
     except UpstreamError as error:
-        log.info("dashboard's websocket ended", cluster=cluster, error=str(error))
+        _log.info("dashboard's websocket ended", cluster=cluster, error=str(error))
         code, reason = _GOING_AWAY, "the dashboard is gone"
     return {"type": "websocket.close", "code": _NORMAL if code in _UNSENDABLE else code, "reason": reason or ""}
+
+
+def _head(request: DashboardRequest, first: Message) -> h11.Request:
+    """What the dashboard is asked; `first` is the first message of the request."""
+    headers = request_headers(request.headers, request.origin)
+    if request.has_body(first) and request.is_chunked():
+        # A length beside chunks does not count (RFC 9112, 6.3), and may be a lie.
+        headers = [(name, value) for name, value in headers if name != b"content-length"]
+        headers.append((b"transfer-encoding", b"chunked"))
+    headers.append((b"connection", b"close"))
+    try:
+        return h11.Request(method=request.method, target=request.target or b"/", headers=headers)
+    except h11.LocalProtocolError:
+        raise _Refusal(400, pages.bad_request()) from None
 
 
 async def _answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
@@ -356,10 +285,6 @@ async def _reject(scope: Scope, send: Send, status: int, body: bytes, headers: H
         await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
     else:
         await send({"type": "websocket.close", "code": _NORMAL})
-
-
-def _more(message: Message) -> bool:
-    return bool(message.get("more_body", False))
 
 
 def _netloc(address: Address) -> bytes:

@@ -68,17 +68,17 @@ class Origin:
 
     @property
     def cookies(self) -> bytes:
-        """How the names of this dashboard's cookies begin in a browser; no cluster's name has a dot."""
+        """What the names of this dashboard's cookies begin with in a browser; no cluster's name has a dot."""
         return b"dask-dashboard-%s." % self.cluster.encode("ascii", "replace")
 
 
 def header(headers: RawHeaders, name: bytes) -> bytes | None:
-    """The first value of a header, None when there is none; `name` is lower case."""
+    """Return the first value of a header, None when there is none; `name` is lower case."""
     return next((value for key, value in headers if key.lower() == name), None)
 
 
 def has_passed(headers: RawHeaders, via: bytes) -> bool:
-    """Whether a request has passed the server of that name before."""
+    """Return whether a request has passed the server of that name before, as its `Via` says."""
     entries = (entry.split() for key, value in headers if key.lower() == b"via" for entry in value.split(b","))
     return any(len(entry) > 1 and entry[1] == via for entry in entries)
 
@@ -95,7 +95,7 @@ def _passing(headers: RawHeaders, dropped: frozenset[bytes]) -> Headers:
 
 
 def request_headers(headers: RawHeaders, origin: Origin) -> Headers:
-    """What a dashboard is told; of the cookies those that it has set."""
+    """Return the headers that a dashboard is sent; of the cookies those that it has set."""
     headers = list(headers)
     passed = [
         (key, value)
@@ -124,7 +124,7 @@ def _cookies_of(values: Iterable[bytes], begin: bytes) -> bytes:
 
 
 def response_headers(headers: RawHeaders, origin: Origin, upstream: bytes, *, framed: bool = True) -> Headers:
-    """What a browser is told, without what all dashboards' answers have (`SANDBOX`).
+    """Return the headers that a browser is sent, without those that all dashboards' answers have (`SANDBOX`).
 
     `upstream` is the dashboard's own `host:port`.
     Without `framed` the length of the body is not passed on: the answer is no HTTP/1 message with that body.
@@ -155,7 +155,7 @@ def _location(value: bytes, origin: Origin, upstream: bytes) -> bytes:
 
 
 def below(prefix: bytes, path: bytes) -> bytes:
-    """`path` under `prefix`, unless it is there already."""
+    """Return `path` under `prefix`, unless it is there already."""
     path = b"/" + path.lstrip(b"/")
     if path == prefix or path.startswith(prefix + b"/"):
         return path

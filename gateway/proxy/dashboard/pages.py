@@ -10,12 +10,12 @@ _PAGE = """<!doctype html>
 
 
 def render_page(title: str, text: str) -> bytes:
-    """A page in UTF-8; both texts are plain text."""
+    """Render a page in UTF-8; both texts are plain text."""
     return _PAGE.format(title=escape(title), text=escape(text)).encode()
 
 
 def unknown_cluster(name: str) -> bytes:
-    """For a name that is no running cluster's."""
+    """Render the page for a name that is no running cluster's."""
     return render_page(
         "No such cluster",
         f"There is no running cluster called “{name}” with a dashboard here. It may have been stopped, or not have "
@@ -24,7 +24,7 @@ def unknown_cluster(name: str) -> bytes:
 
 
 def dashboard_down(name: str) -> bytes:
-    """For a cluster whose dashboard cannot be reached."""
+    """Render the page for a cluster whose dashboard cannot be reached."""
     return render_page(
         "The dashboard does not answer",
         f"The scheduler of cluster “{name}” cannot be reached. It may be about to end, or its node may have "
@@ -34,7 +34,7 @@ def dashboard_down(name: str) -> bytes:
 
 
 def dashboard_elsewhere(name: str) -> bytes:
-    """For a dashboard that is said to be where the gateway does not connect to."""
+    """Render the page for a dashboard whose address the gateway does not connect to."""
     return render_page(
         "This address is not connected to",
         f"The scheduler of cluster “{name}” names an address for its dashboard to which the gateway makes no "
@@ -43,7 +43,7 @@ def dashboard_elsewhere(name: str) -> bytes:
 
 
 def dashboard_slow(name: str) -> bytes:
-    """For a dashboard that took the request and did not begin to answer."""
+    """Render the page for a dashboard that took the request and did not begin to answer."""
     return render_page(
         "The dashboard is too slow",
         f"The scheduler of cluster “{name}” took this request but did not answer in time; it is probably very busy. "
@@ -52,5 +52,5 @@ def dashboard_slow(name: str) -> bytes:
 
 
 def bad_request() -> bytes:
-    """For a request that cannot be passed on as it is."""
+    """Render the page for a request that cannot be passed on as it is."""
     return render_page("Bad request", "This request holds something that cannot be passed on to a dashboard.")

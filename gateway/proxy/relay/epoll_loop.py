@@ -9,22 +9,12 @@ the task like any other.
 
 Each socket has a *watcher*, whose `ready(mask)` must never block and returns
 when there is nothing left to do or its budget is spent (then it asks for
-another turn with `again`). The rules that keep this fair and safe:
+another turn with `call_soon`). Here is the mechanism; how long turns and their
+parts are, when other tasks of the process run, and when the loop sleeps is
+decided by turn_policy.py. What keeps it fair and safe:
 
-- After `SLICE_SECONDS` of work the rest of trio gets a turn, and when it has
-  work to do, as much time as was taken. As long as other tasks take steps, and
-  `COMPANY_SECONDS` longer, the loop is not `alone`: batches are small, so are the
-  shares of watchers, and others have a turn after each, for a web request needs
-  dozens of them.
-- A watcher has one share in a turn, whether it asked for it, has news, or both.
-  `share` says how large: all of a long turn for the only one, and nothing of it
-  while others wait for the turn's end, be they tasks or watchers that are `brisk`.
-  Then of all who asked, which are streams, only one has its share in a turn.
-- To sleep and to be woken costs more than a small message. So when the last
-  sleep was shorter than `SPIN_SECONDS`, the epoll is asked again and again for
-  that long after a watcher was `brisk` before the task sleeps the next time: a
-  lone request and its answer are then carried on at once. After a longer sleep
-  there is no such waiting, so that rare messages cost no more than they must.
+- A watcher has one share in a turn, whether it asked for it, has news, or both;
+  who asks waits behind those who asked before.
 - A socket is closed at the end of a turn, so that no number of a closed socket
   is used again while events of the same batch still name it.
 - An exception ends its watcher, not the loop.
@@ -39,28 +29,25 @@ from typing import Final, Protocol
 import structlog
 import trio
 
-log = structlog.get_logger()
+from gateway.proxy.relay.turn_policy import LONG_TURN, Turn, TurnPolicy
+
+_log = structlog.get_logger()
 
 #: Everything there is to know about a socket, told once for each change.
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 #: The same but for arrivals, for a watcher that can take nothing more for now: each would wake it in vain.
-DEAF: Final = EDGES & ~select.EPOLLIN
-BATCH: Final = 256
-SMALL_BATCH: Final = 8
-SLICE_SECONDS: Final = 0.001
-COMPANY_SECONDS: Final = 0.01
-SPIN_SECONDS: Final = 0.0001
+EDGES_NO_READ: Final = EDGES & ~select.EPOLLIN
 
 
 class Watcher(Protocol):
     """Who looks after a socket."""
 
     def ready(self, mask: int) -> None:
-        """The socket's state has changed: `mask` has the events of epoll(7); 0 after `again`."""
+        """Handle a change of the socket's state: `mask` has the events of epoll(7), or is 0 after `call_soon`."""
         ...
 
     def abort(self) -> None:
-        """Something unforeseen happened: end at once."""
+        """End at once: something unforeseen happened."""
         ...
 
 
@@ -78,65 +65,61 @@ class _Steps(trio.abc.Instrument):
 class EpollLoop:
     """The epoll and its one task, `run`."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: TurnPolicy | None = None) -> None:
         self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
-        self._again: dict[Watcher, None] = {}  # in the order of asking
+        self._called_soon: dict[Watcher, None] = {}  # in the order of asking
         self._closing: list[socket.socket] = []
         self._in_turn = False
-        self._company_until = 0.0
-        self._brisk_until = 0.0
         self._steps = _Steps()
-        #: No other task of this process has work to do.
-        self.alone = True
-        #: Somebody waits for this turn's end.
-        self.hurried = False
-        self._having_turn = 1
+        self._policy = policy or TurnPolicy()
+        self._turn = LONG_TURN
+        self._watchers_in_turn = 1
         #: Set by a watcher that has moved something small, to which the answer may come soon.
-        self.brisk = False
+        self.latency_sensitive = False
 
     def __len__(self) -> int:
         return len(self._watchers)
 
     def fileno(self) -> int:
-        """Readable while any watched socket has news."""
+        """Return the epoll's descriptor, which is readable while any watched socket has news."""
         return self._epoll.fileno()
 
-    def add(self, sock: socket.socket, watcher: Watcher, events: int = EDGES) -> None:
+    def register(self, sock: socket.socket, watcher: Watcher, events: int = EDGES) -> None:
         """Watch a non-blocking socket. What is ready already is told in the next turn."""
         descriptor = sock.fileno()
         self._epoll.register(descriptor, events)
         self._watchers[descriptor] = watcher
 
-    def hand_over(self, sock: socket.socket, watcher: Watcher) -> None:
-        """Let another watcher look after a watched socket; it is told anew what is ready."""
-        self.tell_only(sock, EDGES)
-        self._watchers[sock.fileno()] = watcher
-
-    def tell_only(self, sock: socket.socket, events: int) -> None:
+    def modify(self, sock: socket.socket, events: int) -> None:
         """Tell these events of a watched socket from now on; what is ready already is told in the next turn."""
         self._epoll.modify(sock.fileno(), events)
 
-    def remove(self, sock: socket.socket) -> None:
-        """Watch a socket no longer, without closing it."""
+    def set_watcher(self, sock: socket.socket, watcher: Watcher) -> None:
+        """Let another watcher look after a watched socket; it is told anew what is ready."""
+        self.modify(sock, EDGES)
+        self._watchers[sock.fileno()] = watcher
+
+    def unregister(self, sock: socket.socket) -> None:
+        """Stop watching a socket, without closing it."""
         self._epoll.unregister(sock.fileno())
         del self._watchers[sock.fileno()]
 
-    def drop(self, sock: socket.socket) -> None:
-        """Close a socket, watched or not; a second time does nothing."""
+    def close_socket(self, sock: socket.socket) -> None:
+        """Close a socket, watched or not: at once, or at the end of the turn. A second time does nothing."""
         self._watchers.pop(sock.fileno(), None)
         if self._in_turn:
             self._closing.append(sock)
         else:
             sock.close()
 
-    def again(self, watcher: Watcher) -> None:
-        """Call `watcher.ready(0)` in the next turn: it has used up its share of this one."""
-        self._again[watcher] = None
+    def call_soon(self, watcher: Watcher) -> None:
+        """Call `watcher.ready(0)` in the next turn that has room for it: its share of this one is used up."""
+        self._called_soon[watcher] = None
 
-    def share(self) -> float:
-        """How much of a long turn each watcher may take: all of it when there is one, nothing in a hurry."""
-        return 0.0 if self.hurried else 1 / self._having_turn
+    def slice_fraction(self) -> float:
+        """Return which part of a long turn each watcher may take in this one: from 0, as little as it can, to 1."""
+        return self._turn.slice_fraction(self._watchers_in_turn)
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -147,63 +130,56 @@ class EpollLoop:
             trio.lowlevel.remove_instrument(self._steps)
 
     async def _serve(self) -> None:
-        clock = time.perf_counter
-        begin = spin_end = now = clock()
-        spin = 0.0
+        clock, policy = time.perf_counter, self._policy
+        now = clock()
+        policy.woke(now)
         while True:
-            self.hurried = not self.alone or now < self._brisk_until
-            busy = self.turn(BATCH if self.alone else SMALL_BATCH)
-            now = clock()
-            if busy:
-                if self.brisk:
-                    spin_end = now + spin
-                    self._brisk_until = now + COMPANY_SECONDS
-                    self.brisk = False
-                if now > begin + SLICE_SECONDS or not self.alone:
-                    await self._give_way(now - begin)
-                    begin = clock()
-            elif now > spin_end:
-                await trio.lowlevel.wait_readable(self.fileno())
-                begin = clock()
-                spin = SPIN_SECONDS if begin - now < SPIN_SECONDS else 0.0
-                now = begin
+            if self.turn(policy.begin_turn(now)):
+                latency_sensitive, self.latency_sensitive = self.latency_sensitive, False
+                now = clock()
+                if policy.turn_ended(now, latency_sensitive):
+                    now = await self._yield()
+            else:
+                now = clock()
+                if policy.nothing_ready(now):
+                    await trio.lowlevel.wait_readable(self.fileno())
+                    now = clock()
+                    policy.woke(now)
 
-    async def _give_way(self, seconds: float) -> None:
-        """Let the rest of trio have as much time, if it has that much to do."""
-        now = time.perf_counter()
-        end = now + seconds
-        while now < end:
+    async def _yield(self) -> float:
+        """Let other tasks run for as long as the policy says; returns the time after that."""
+        while True:
             before = self._steps.taken
             await trio.lowlevel.checkpoint()
             now = time.perf_counter()
-            if self._steps.taken == before + 1:  # our own
-                break
-            self._company_until = now + COMPANY_SECONDS
-        self.alone = now > self._company_until
+            others_ran = self._steps.taken != before + 1  # one step is our own
+            if not self._policy.yielded(now, others_ran):
+                return now
 
-    def turn(self, most: int = BATCH) -> bool:
-        """Handle at most so many events, and so many who asked (one in a hurry); False when there was nothing."""
-        events = self._epoll.poll(0, most)
-        if not events and not self._again:
+    def turn(self, turn: Turn = LONG_TURN) -> bool:
+        """Handle what is ready, and who asked to be called, as far as this turn goes; False when there was nothing."""
+        events = self._epoll.poll(0, turn.max_events)
+        if not events and not self._called_soon:
             return False
-        again: tuple[Watcher, ...] = ()
-        if self._again:
-            again = tuple(islice(self._again, 1 if self.hurried else most))
-            for asked in again:
-                del self._again[asked]
+        called: tuple[Watcher, ...] = ()
+        if self._called_soon:
+            called = tuple(islice(self._called_soon, turn.max_resumed))
+            for watcher in called:
+                del self._called_soon[watcher]
         # As a rule, events concern those who asked as well.
-        self._having_turn = max(len(events), len(again))
+        self._watchers_in_turn = max(len(events), len(called))
+        self._turn = turn
         self._in_turn = True
         find = self._watchers.get
         for descriptor, mask in events:
-            if watcher := find(descriptor):
+            if found := find(descriptor):
                 try:
-                    watcher.ready(mask)
+                    found.ready(mask)
                 except Exception as error:  # noqa: BLE001 (the boundary of each connection)
-                    self._failed(watcher, error)
-        for asked in again:
-            if asked not in self._again:  # else it has had its share, because of an event
-                self.tell(asked, 0)
+                    self._failed(found, error)
+        for watcher in called:
+            if watcher not in self._called_soon:  # else it has had its share, because of an event
+                self.call(watcher, 0)
         self._in_turn = False
         if self._closing:
             for sock in self._closing:
@@ -217,16 +193,16 @@ class EpollLoop:
             watcher.abort()
         self._epoll.close()
 
-    def tell(self, watcher: Watcher, mask: int) -> None:
-        """Call `watcher.ready` within the boundary."""
+    def call(self, watcher: Watcher, mask: int) -> None:
+        """Call `watcher.ready(mask)` at once; an exception ends the watcher and is logged."""
         try:
             watcher.ready(mask)
         except Exception as error:  # noqa: BLE001
             self._failed(watcher, error)
 
     def _failed(self, watcher: Watcher, error: Exception) -> None:
-        log.error("connection failed", error=repr(error), exc_info=error)
+        _log.error("connection failed", error=repr(error), exc_info=error)
         try:
             watcher.abort()
-        except Exception as another:
-            log.exception("connection not closed", error=repr(another))
+        except Exception as another:  # noqa: BLE001
+            _log.exception("connection not closed", error=repr(another))

@@ -10,9 +10,9 @@ through a pipe and never enter this process. Pipes are few (pipes.py), so a flow
 borrows one only while bytes are in it; without a free one it goes on with the
 buffer.
 
-What a peer does not take is kept (the rest of one buffer, or one pipe) and the
-flow is *stuck*: it reads nothing more until its peer has room again, so memory
-never grows with what a slow reader leaves unread.
+What a peer does not take is pending (the rest of one buffer, or one pipe) and
+the flow is *blocked*: it reads nothing more until its peer has room again, so
+memory never grows with what a slow reader leaves unread.
 
 Ends: the end of one direction is passed on as such (half-close), after all its
 bytes; a reset of either side resets the other, after the bytes that arrived
@@ -28,16 +28,16 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from gateway.proxy.relay.epoll_loop import DEAF, EDGES, EpollLoop
+from gateway.proxy.relay.epoll_loop import EDGES, EDGES_NO_READ, EpollLoop
 from gateway.proxy.relay.pipes import Pipe, Pipes
 
 #: From this size on a read says that more of the kind is to come, and the next one is a splice.
 _BULK = 32768
-#: What a flow in bulk may carry in one turn before others have theirs, and in a turn that is long because it is alone.
-_BUDGET = 1 << 18
-_LONG_BUDGET = 4 << 20
-#: How many short reads a flow may do in a row before others have their turn.
-_ROUNDS = 16
+#: Bytes that a flow in bulk may carry in one turn: at least, and when it has a whole long turn (turn_policy.py).
+_MIN_BUDGET = 1 << 18
+_MAX_BUDGET = 4 << 20
+#: How many short reads a flow may do in one turn.
+_MAX_SHORT_READS = 16
 _END = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _READABLE = select.EPOLLIN | _END
 _RESET = struct.pack("ii", 1, 0)
@@ -47,10 +47,10 @@ _MOVE = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK if hasattr(os, "SPLICE_F_MOVE") 
 class Relay:
     """The two sides together. `closed(relay)` is called once, when both sockets are about to be closed.
 
-    `tag` is the owner's, to know the relay by.
+    Both sockets are non-blocking, and belong to the relay. `tag` is the owner's, to know the relay by.
     """
 
-    __slots__ = ("client", "closed", "loop", "open", "pipes", "small", "tag", "upstream")
+    __slots__ = ("buffer", "client", "closed", "loop", "open", "pipes", "tag", "upstream")
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Relay:
     ) -> None:
         self.loop = loop
         self.pipes = pipes
-        self.small = pipes.small
+        self.buffer = pipes.buffer
         self.client = Side(self, client)
         self.upstream = Side(self, upstream)
         self.client.peer, self.upstream.peer = self.upstream, self.client
@@ -72,20 +72,20 @@ class Relay:
         self.open = True
 
     def start(self) -> None:
-        """Carry what the client has said already. Both sockets must be watched by the sides of this relay."""
+        """Carry what the client has said already. The loop must watch both sockets, for the sides of this relay."""
         self.client.ready(select.EPOLLIN)
 
     def finish(self) -> None:
-        """Both directions have ended: close."""
+        """Close both sockets, after both directions have ended; a second time does nothing."""
         if self.open:
             self.open = False
             self.closed(self)
             for side in (self.client, self.upstream):
                 side.release()
-                self.loop.drop(side.sock)
+                self.loop.close_socket(side.sock)
 
     def reset(self) -> None:
-        """End both connections with a reset: bytes may be missing, and either peer shall know."""
+        """End both connections with a reset, so that either peer knows that bytes may be missing."""
         if self.open:
             for side in (self.client, self.upstream):
                 side.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -96,15 +96,15 @@ class Side:
     """One socket of a relay, and the flow from it to its peer."""
 
     __slots__ = (
+        "blocked",
         "broken",
         "bulk",
         "ended",
         "peer",
+        "pending",
         "pipe",
         "relay",
-        "rest",
         "sock",
-        "stuck",
     )
 
     peer: "Side"
@@ -113,8 +113,8 @@ class Side:
         self.relay = relay
         self.sock = sock
         self.bulk = False
-        self.stuck = False  # bytes wait, in `rest` or `pipe`, until the peer has room
-        self.rest = b""
+        self.blocked = False  # bytes wait, in `pending` or `pipe`, until the peer has room
+        self.pending = b""
         self.pipe: Pipe | None = None
         self.ended = False  # nothing more will come from this socket
         self.broken = False  # this socket has failed; the kernel reports that once, and then only an end
@@ -124,11 +124,11 @@ class Side:
         peer, relay = self.peer, self.relay
         if mask & select.EPOLLERR:
             self.broken = True
-        if peer.stuck:
-            peer.push()
+        if peer.blocked:
+            peer.flush()
             if not relay.open:
                 return
-        if self.stuck:
+        if self.blocked:
             return
         if self.ended:
             if self.broken:
@@ -138,11 +138,15 @@ class Side:
             return
         if self.bulk:
             self.carry_bulk()
-            return
-        small, sock = relay.small, self.sock
-        for _ in range(_ROUNDS):
+        else:
+            self.carry_small(mask)
+
+    def carry_small(self, mask: int) -> None:
+        """Receive and send on until nothing is left, the peer has no room, or there have been enough short reads."""
+        relay, buffer, sock = self.relay, self.relay.buffer, self.sock
+        for _ in range(_MAX_SHORT_READS):
             try:
-                size = sock.recv_into(small)
+                size = sock.recv_into(buffer)
             except BlockingIOError:
                 return
             except OSError:
@@ -151,19 +155,19 @@ class Side:
             if not size:
                 self.end()
                 return
-            if not self.hand_over(small[:size]):
+            if not self.send(buffer[:size]):
                 return
             if size >= _BULK:
                 self.bulk = True
                 self.carry_bulk()
                 return
-            relay.loop.brisk = True
+            relay.loop.latency_sensitive = True
             if mask and not mask & _END:
                 return
-        relay.loop.again(self)
+        relay.loop.call_soon(self)
 
-    def hand_over(self, data: memoryview) -> bool:
-        """Send to the peer; False when it has no room for all, and the rest is kept, or has gone."""
+    def send(self, data: memoryview) -> bool:
+        """Send to the peer; False when it has gone, or has no room for all, and the rest is pending."""
         try:
             sent = self.peer.sock.send(data)
         except BlockingIOError:
@@ -172,27 +176,27 @@ class Side:
             self.lose_peer()
             return False
         if sent < len(data):
-            self.rest = bytes(data[sent:])
-            self.stick()
+            self.pending = bytes(data[sent:])
+            self.block()
             return False
         return True
 
     def carry_bulk(self) -> None:
-        """Move bytes until nothing is left, the peer has no room, or the budget is spent."""
+        """Splice until nothing is left, the peer has no room, or the budget of this turn is spent."""
         pipes = self.relay.pipes
         pipe = pipes.borrow()
         if pipe is None:
             self.bulk = False
-            self.relay.loop.again(self)
+            self.relay.loop.call_soon(self)
             return
         try:
-            self.carry_through(pipe, max(_BUDGET, int(_LONG_BUDGET * self.relay.loop.share())))
+            self.carry_through(pipe, max(_MIN_BUDGET, int(_MAX_BUDGET * self.relay.loop.slice_fraction())))
         finally:
             if self.pipe is not pipe:
                 pipes.take_back(pipe)
 
     def carry_through(self, pipe: Pipe, budget: int) -> None:
-        """Move at most about so many bytes through an empty pipe, which is kept when some stay inside."""
+        """Splice about `budget` bytes at most through an empty pipe, which is kept while some stay inside."""
         source, sink = self.sock.fileno(), self.peer.sock.fileno()
         while budget > 0 and self.bulk:
             try:
@@ -212,37 +216,37 @@ class Side:
                     pipe.held -= os.splice(pipe.read, sink, pipe.held, flags=_MOVE)
                 except BlockingIOError:
                     self.pipe = pipe
-                    self.stick()
+                    self.block()
                     return
                 except OSError:
                     self.lose_peer()
                     return
-        self.relay.loop.again(self)
+        self.relay.loop.call_soon(self)
 
-    def stick(self) -> None:
-        """The peer has no room: read nothing more, and do not be woken for what arrives."""
-        self.stuck = True
-        self.relay.loop.tell_only(self.sock, DEAF)
+    def block(self) -> None:
+        """Read nothing more, for the peer has no room, and do not be woken for what arrives."""
+        self.blocked = True
+        self.relay.loop.modify(self.sock, EDGES_NO_READ)
 
-    def push(self) -> None:
-        """The peer may have room again: first what waits, then whatever has come meanwhile."""
+    def flush(self) -> None:
+        """Send what is pending, as the peer may have room again, then whatever has come meanwhile."""
         try:
             while self.pipe and self.pipe.held:
                 self.pipe.held -= os.splice(self.pipe.read, self.peer.sock.fileno(), self.pipe.held, flags=_MOVE)
-            while self.rest:
-                self.rest = self.rest[self.peer.sock.send(self.rest) :]
+            while self.pending:
+                self.pending = self.pending[self.peer.sock.send(self.pending) :]
         except BlockingIOError:
             return
         except OSError:
             self.lose_peer()
             return
         self.release()
-        self.stuck = False
-        self.relay.loop.tell_only(self.sock, EDGES)
+        self.blocked = False
+        self.relay.loop.modify(self.sock, EDGES)
         self.ready(0)
 
     def end(self) -> None:
-        """This socket has said all: so does its peer."""
+        """Handle EOF from this socket: half-close the peer, or finish when the peer has said all as well."""
         self.ended = True
         if self.broken:
             self.relay.reset()
@@ -256,23 +260,23 @@ class Side:
             self.relay.reset()
 
     def lose_peer(self) -> None:
-        """Writing to the peer failed: it is gone, but what it had said before is still to be read."""
+        """Handle a failed write: the peer is gone, but what it had sent before is still to be read."""
         self.release()
-        self.stuck, self.ended = False, True
+        self.blocked, self.ended = False, True
         peer = self.peer
         peer.broken = True
         if peer.ended:
             self.relay.reset()
-        elif not peer.stuck:
+        elif not peer.blocked:
             peer.ready(0)
 
     def release(self) -> None:
-        """Let go of what is kept."""
-        self.rest = b""
+        """Drop what is pending, and give the pipe back."""
+        self.pending = b""
         if self.pipe is not None:
             self.relay.pipes.take_back(self.pipe)
             self.pipe = None
 
     def abort(self) -> None:
-        """Something unforeseen happened."""
+        """Reset both connections: something unforeseen happened."""
         self.relay.reset()

@@ -6,8 +6,8 @@ import weakref
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from gateway import gc_pauses as garbage
-from gateway.gc_pauses import spare_survivors
+from gateway.process import gc_pauses as garbage
+from gateway.process.gc_pauses import spare_survivors
 
 
 class Knot:

@@ -5,7 +5,7 @@ import socket
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.systemd import notify
+from gateway.process.systemd import notify
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -1,0 +1,350 @@
+"""The life of one cluster, decided: events in, one decision out (pure).
+
+    machine.heartbeat(...)          something has happened; any event, in any order, late or twice
+    actions = machine.next(now)     what to do about it, and when to ask again
+
+All jobs stand in one table, the scheduler's among them (rows.py). Events change
+what is known; `next` compares that with what should be. What it returns it
+considers under way until an event answers it (actions.py says which); answers
+to submissions are events of the `submitter`.
+
+- Nothing else is returned while something has to be recorded: whatever is done
+  or shown rests on what is durable. So every submission has an *intent* on
+  record, and is looked for under its unique name when its answer was lost.
+- One submission is under way at a time. One that came to nothing leaves
+  nothing behind: what is missing is planned anew when its time has come.
+- Silence alone ends nothing (silence.py), nor does absence from the queue of
+  what is heard of.
+- A cluster that is told to end cancels all its jobs, and has ended when they
+  are gone.
+"""
+
+from collections.abc import Callable, Collection
+
+from gateway.clusters.actions import Actions, Cancel, Questions
+from gateway.clusters.canceller import Canceller
+from gateway.clusters.demand import Demand, Plan, plan
+from gateway.clusters.explanations import Explanations
+from gateway.clusters.heartbeat import Heartbeat, worker_events
+from gateway.clusters.lifecycle import (
+    ClusterEvent,
+    RowEvent,
+    RowState,
+    is_active,
+    is_ended,
+    next_cluster_status,
+)
+from gateway.clusters.news import because, news_of, taken
+from gateway.clusters.patience import JOB_ENDED, Patience, Verdict
+from gateway.clusters.reasons import BY_USER, failed
+from gateway.clusters.records import Records
+from gateway.clusters.rows import Clock, Row, Table, deadline
+from gateway.clusters.rules import Rules
+from gateway.clusters.silence import Answer, Silence
+from gateway.clusters.submitter import Submitter
+from gateway.clusters.timing import Moment
+from gateway.config.cluster import ClusterConfig
+from gateway.errors import JobError, JobRefused
+from gateway.models import ClusterRecord, ClusterStatus, JobId, JobReport, JobState, Role, SubmissionRecord
+from gateway.user_text import bounded
+
+#: So many errors of the gateway's own, within so many seconds, end a cluster.
+MOST_ERRORS, ERRORS_WINDOW = 5, 60.0
+
+#: Seconds that a scheduler has, beyond its heartbeat period, to confirm what a user has asked for.
+CONFIRMATION = 5.0
+
+
+class Machine:
+    """What is known of one cluster, and what follows from it. All times are seconds of one clock."""
+
+    def __init__(
+        self,
+        record: ClusterRecord,
+        submissions: Collection[SubmissionRecord],
+        now: float,
+        *,
+        rules: Rules,
+        config: ClusterConfig,
+        room: Callable[[], int | None] = lambda: None,
+        polling: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Begin with what is on record: for a cluster of before a restart, with its `submissions`.
+
+        `room` tells how many jobs one submission may have (None: any number; 0: none may be submitted now), `polling`
+        whether a question to the batch system is open.
+        """
+        self.rows = Table()
+        self.records = Records(record, submissions)
+        self._rules = rules
+        self._config = config
+        self._tell: list[str] = []
+        self.submitter = Submitter(rules, self.rows, self.records, tell=self._tell, fail=self.failed, room=room)
+        self._canceller = Canceller()
+        self._patience = Patience(rules.timeouts, self._tell, polling)
+        self._demand = Demand(record.count)
+        self._explanations = Explanations()
+        self._route: tuple[str, str] | None = None
+        self._heard_of = self._cleaning = False
+        self._errors: list[float] = []
+        for submission in () if is_ended(record.status) else submissions:
+            state = RowState.ADOPTED
+            if submission.role is Role.SCHEDULER:
+                state = RowState.ACTIVE if record.status is ClusterStatus.RUNNING else RowState.QUEUED
+            self.rows.add(submission, state, now)
+
+    @property
+    def active(self) -> bool:
+        """True until the cluster is told to end."""
+        return is_active(self.records.cluster.status)
+
+    @property
+    def eager(self) -> bool:
+        """True while something starts or ends, so that the batch system's answers matter within seconds."""
+        return self.records.cluster.status is not ClusterStatus.RUNNING or self.rows.coming
+
+    # ---- events: users, and the gateway itself ----
+
+    def scale(self, count: int, now: float) -> str:
+        """A user wants `count` workers; return why some wait or are not submitted yet, or an empty text."""
+        if not self.active:
+            return ""
+        until = now + self._rules.timeouts.heartbeat_period + CONFIRMATION
+        self._demand = self._demand.requested(count, until)
+        self.records.change(count=self._demand.count)
+        return self.submitter.shortfall(self._demand.count)
+
+    def adapt(self) -> None:
+        """From now on the scheduler decides how many workers there are."""
+        self._demand = self._demand.adaptive()
+
+    def stop(self, why: str) -> None:
+        """Somebody ends the cluster; `why` is one of reasons.py, for whoever asks later."""
+        self._end("Stopping" if why == BY_USER else f"Stopping: {why}", stopped=why)
+
+    def failed(self, reason: str) -> None:
+        """Something has failed; the first reason stays."""
+        reason = bounded(reason.rstrip())
+        self._end(f"{failed(self.records.cluster).capitalize()}: {reason}", reason=reason)
+
+    def broken(self, error: str, now: float) -> None:
+        """The gateway has made a mistake, which it has already answered for."""
+        self._errors = [time for time in self._errors if time > now - ERRORS_WINDOW] + [now]
+        if len(self._errors) >= MOST_ERRORS:
+            self.failed(f"an error inside the gateway: {error}")
+
+    def _end(self, told: str, **why: str) -> None:
+        if self.active:
+            self._tell.append(told)
+            self.records.change(status=next_cluster_status(self.records.cluster.status, ClusterEvent.END), **why)
+
+    def cleaned(self, stop_time: int) -> None:
+        """Nothing of the cluster is left; `stop_time` is in milliseconds since the epoch."""
+        if self._cleaning:
+            self._cleaning = False
+            self._tell.append("Ended")
+            gone = ClusterEvent.FAILED_JOBS_GONE if self.records.cluster.reason else ClusterEvent.STOPPED_JOBS_GONE
+            self.records.change(status=next_cluster_status(self.records.cluster.status, gone), stop_time=stop_time)
+            self.records.submissions.clear()
+
+    def deaf(self, at: float, reason: str) -> None:
+        """The gateway last could not hear everybody at the time `at`."""
+        self._patience.deaf_at, self._patience.deaf_reason = at, reason
+
+    # ---- events: the scheduler ----
+
+    def heartbeat(self, heartbeat: Heartbeat, now: float) -> bool:
+        """The scheduler reports; return whether that is news, so that `next` decides anew.
+
+        A heartbeat without news only puts off what is waited for. The first one is news by itself, else the clocks of
+        all clusters that were taken back would ring at the same moment.
+        """
+        record, scheduler = self.records.cluster, self.rows.scheduler
+        if not self.active:
+            return False
+        news, self._heard_of = not self._heard_of, True
+        if scheduler is not None:
+            news |= scheduler.on_heartbeat(now) | self._patience.reconsider(scheduler, heard=True)
+        before, self._demand = self._demand, self._demand.confirmed(heartbeat.count, now)
+        news |= self._hear_of_workers(heartbeat, now) or self._demand != before
+        addresses = (record.scheduler_address, record.dashboard_address)
+        if (heartbeat.scheduler_address, heartbeat.dashboard_address) != addresses:
+            started = record.status is ClusterStatus.PENDING
+            self._tell.append("The scheduler is running" if started else "The scheduler has moved to another address")
+        news |= self.records.change(
+            status=next_cluster_status(record.status, ClusterEvent.HEARTBEAT),
+            scheduler_address=heartbeat.scheduler_address,
+            dashboard_address=heartbeat.dashboard_address,
+            api_address=heartbeat.api_address,
+            count=self._demand.count,
+        )
+        return news
+
+    def _hear_of_workers(self, heartbeat: Heartbeat, now: float) -> bool:
+        """The scheduler says who is connected; return whether that is news of anybody."""
+        events, rows = worker_events(self.rows.states, heartbeat), self.rows.by_name
+        changed = [rows[name] for name, event in events if rows[name].apply(event, now)]
+        for row in changed:
+            if row.state is RowState.ACTIVE:
+                self.submitter.failed_starts.succeeded()
+                self.submitter.refusals.succeeded()
+            elif row.state is RowState.LOST and self._config.jobs_may_run_again:
+                self._patience.poll = True
+                if row.waits:
+                    row.apply(RowEvent.JOB_QUEUED, now)
+        return bool(changed)
+
+    def asked(self, silence: Silence, answer: Answer, words: str, now: float) -> None:
+        """This came of the question to a silent scheduler; `words` say it, for the end of a sentence."""
+        if self.active:
+            self._patience.asked(self.rows.scheduler, silence, answer, words, now)
+
+    # ---- events: the batch system ----
+
+    def report(self, job: JobId, report: JobReport, now: float) -> None:
+        """The batch system says something of a job."""
+        row = self.rows.by_job.get(job)
+        if row is None:
+            return
+        was_suspended = row.suspended
+        row.on_report(report, now, requeue=self._config.jobs_may_run_again)
+        if report.state is JobState.GONE and not report.presumed:
+            self._job_ended(row, now)
+            self._remove(row)
+        elif row.missed and row.cancelled_at <= now:
+            self._remove(row)  # of what was cancelled absence is enough
+        elif self.active:
+            self._tell += filter(None, [news_of(row, report, was_suspended=was_suspended)])
+            if row.role is Role.SCHEDULER:
+                self._patience.reconsider(row, heard=False)
+
+    def cancelled(self, cancel: Cancel, error: JobError | None, now: float) -> None:
+        """A cancel was accepted, or an error came instead."""
+        if cancel not in self._canceller.under_way:
+            return
+        self._canceller.answered(cancel, now, accepted=error is None)
+        if error is not None:
+            self._tell.append(f"{cancel.what} could not be cancelled: {error}")
+        # What is presumed to be gone is gone once that was tried, in case it was there after all.
+        for row in cancel.rows if error is None or isinstance(error, JobRefused) else ():
+            given_up = row.cancelled or row.state is RowState.GONE or not self.active
+            if row.missed and given_up and row.job in self.rows.by_job:
+                self._remove(row)
+
+    def explained(self, row: Row, text: str, now: float) -> None:
+        """This is why a job has ended, or what is known of it."""
+        if not self.active or not self._explanations.end(row):
+            return
+        verdict, failures = self._patience.verdict, self.submitter.failed_starts.failures
+        if verdict is not None and verdict.row is row:
+            self.failed(verdict.words + text)
+        elif row.role is Role.WORKER:
+            self._tell.append(f"Worker {row.name} failed to start: {text}")
+            too_many = failures >= self._rules.worker_start_failure_limit
+            connected = RowState.ACTIVE in self.rows.states.values()
+            if too_many and not connected and not self._explanations.pending:
+                self.failed(f"{failures} workers in a row failed to start; the last one: {text}")
+
+    def _job_ended(self, row: Row, now: float) -> None:
+        """The job of a row is gone, as far as anybody knows: judge what that means."""
+        vanished = "was never in the queue" if row.report.presumed and not row.seen else ""
+        never_ran = vanished or ("was deleted before it had started" if row.report.deleted else "")
+        coming = row.shown in (RowState.QUEUED, RowState.STARTING)
+        if not self.active or row.state is RowState.GONE:
+            return
+        if row.role is Role.SCHEDULER:
+            self._patience.verdict = Verdict(row, JOB_ENDED, final=True)
+        elif row.shown is RowState.ACTIVE:
+            self._tell.append(f"Worker {row.name} was lost{because(row.report.reason)}")
+        elif coming and never_ran:
+            self._tell.append(f"The job of worker {row.name} {never_ran}{because(row.report.reason)}")
+            # Not a failure, but whatever deletes jobs must not become a loop.
+            self.submitter.wait(max(1.0, self._rules.backoff_base_delay), now)
+        elif coming:
+            self._failed_to_start(row, now)
+
+    def _failed_to_start(self, row: Row, now: float) -> None:
+        self.submitter.failed_starts.failed(now)
+        self._explanations.add(row)
+
+    def _remove(self, row: Row) -> None:
+        """Forget a row, and its submission with the last one; but not that a scheduler was submitted that has ended."""
+        self.rows.remove(row)
+        vanished = row.role is Role.SCHEDULER and row.state is RowState.GONE
+        if (row.role is Role.WORKER or vanished) and not self.rows.members(row.group):
+            del self.records.submissions[row.group]
+
+    # ---- the decision ----
+
+    def next(self, now: float) -> Actions:
+        """Return what to do now."""
+        moment = Moment(now)
+        wanted = self._plan(moment) if self.active else Plan()
+        if not self.active:
+            self.submitter.withdraw(moment)
+        elif self._patience.verdict is None:
+            self.submitter.fill(wanted.start, moment)
+        if write := self.records.write():
+            return Actions(record=write)
+        if is_ended(self.records.cluster.status):
+            return Actions(tell=taken(self._tell))
+        if not self.active:
+            return self._actions(moment, cancel=list(self.rows.by_name.values()))
+        questions = self._patience.check(self.rows.scheduler, self.submitter.attempts, moment)
+        if (verdict := self._patience.verdict) is not None and verdict.complete:
+            self.failed(verdict.words)
+            return self.next(now)  # to begin with its record
+        explain = self._explanations.begin(None if verdict is None else verdict.row)
+        useless = [row for row in self.rows.by_name.values() if row.name in wanted.cancel or row.state is RowState.GONE]
+        return self._actions(moment, useless, questions, explain)
+
+    def _actions(
+        self, moment: Moment, cancel: Collection[Row], questions: Questions | None = None, explain: tuple[Row, ...] = ()
+    ) -> Actions:
+        record, routed = self.records.cluster, self._route
+        running = record.status is ClusterStatus.RUNNING
+        self._route = (record.scheduler_address, record.dashboard_address) if running else None
+        return Actions(
+            submit=self.submitter.submit(moment),
+            cancel=self._canceller.cancel(cancel, moment, ending=not self.active),
+            explain=explain,
+            questions=questions or Questions(),
+            clean=self._clean(),
+            route=self._route if self._route != routed else None,
+            unroute=routed is not None and not running,
+            tell=taken(self._tell),
+            wake_at=moment.wake_at,
+        )
+
+    def _plan(self, moment: Moment) -> Plan:
+        """Give up workers with which patience has ended; return what to do about the others.
+
+        Before the first heartbeat after a restart nobody knows who is connected: none is given up, lost, or too many.
+        """
+        states = {}
+        for row in self.rows.workers:
+            deaf, requeue = self._patience.deaf_at, self._config.jobs_may_run_again
+            when, clock = deadline(row, self._rules.timeouts, requeue=requeue, deaf=deaf)
+            due = moment.due(when)
+            if due and self._heard_of:
+                self._give_up(row, clock, moment.now)
+            states[row.name] = RowState.FAILED if row.shown is RowState.LOST and due else row.shown
+        if self.records.cluster.status is not ClusterStatus.RUNNING or self._patience.verdict is not None:
+            return Plan()
+        wanted = plan(self._demand.count, states, self._config.max_workers)
+        return wanted if self._heard_of else Plan(wanted.start)
+
+    def _give_up(self, row: Row, clock: Clock, now: float) -> None:
+        """Patience with a worker has ended."""
+        if clock is Clock.MISSED:
+            self._job_ended(row, now)
+            row.apply(RowEvent.MISSED, now)
+        elif row.shown is RowState.STARTING:
+            row.apply(RowEvent.GIVEN_UP, now)
+            self._failed_to_start(row, now)
+
+    def _clean(self) -> bool:
+        """Return whether to remove what is left: all jobs are gone."""
+        left = self.active or self.rows.by_job or self.submitter.slot is not None or self._canceller.under_way
+        before, self._cleaning = self._cleaning, not left
+        return self._cleaning and not before

@@ -1,0 +1,125 @@
+"""Who is asked before a scheduler is given up (pure).
+
+A deadline that has passed (rows.py) is a reason to ask, first the batch
+system: a question to it that is open may end with nothing being known at the
+moment, which stops all clocks. Then, if it has ever been heard of, the
+scheduler itself: silence.py says what its answer is evidence for. Once it is
+given up, the cluster has failed as soon as it is explained what became of its
+job, unless it is heard of before.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+from attrs import evolve, frozen
+
+from gateway.clusters.actions import Questions
+from gateway.clusters.lifecycle import RowEvent, RowState
+from gateway.clusters.news import because
+from gateway.clusters.rows import Clock, Row, deadline
+from gateway.clusters.rules import ClusterTimeouts
+from gateway.clusters.silence import Answer, Silence
+from gateway.clusters.timing import Moment
+
+JOB_ENDED = "the scheduler's job ended: "
+
+#: How often a scheduler is submitted whose job is given an id and then is never in the queue.
+MOST_ATTEMPTS = 3
+
+
+@frozen
+class Verdict:
+    """The scheduler has ended. `words` say why; unless they are `complete`, what is known of its job is added.
+
+    Unless it is `final`, a heartbeat refutes it; and if its job was only missed, so does a look at the queue.
+    """
+
+    row: Row
+    words: str
+    complete: bool = False
+    final: bool = False
+
+
+class Patience:
+    """What is thought of a silent scheduler. Sentences for the user are added to `tell`."""
+
+    def __init__(self, timeouts: ClusterTimeouts, tell: list[str], polling: Callable[[], bool]) -> None:
+        """`polling` tells whether a question to the batch system is open."""
+        self.deaf_at = -inf
+        self.deaf_reason = ""
+        self.poll = False
+        """True when the batch system should be asked about our jobs."""
+        self.verdict: Verdict | None = None
+        self._timeouts = timeouts
+        self._tell = tell
+        self._polling = polling
+        self._excused = (-inf, "")
+
+    def check(self, row: Row | None, attempts: int, moment: Moment) -> Questions:
+        """Return what has to be asked about the scheduler; from now on it is. Or come to a verdict.
+
+        `attempts` is how often this process has submitted the scheduler.
+        """
+        (poll, self.poll), settle = (self.poll, False), False
+        if row is None or row.state is RowState.GONE or self.verdict is not None:
+            return Questions(poll=poll)
+        if row.state is RowState.ACTIVE and moment.due(row.since + self._timeouts.late) and not row.silence.polled:
+            row.silence, poll = evolve(row.silence, polled=True), True
+        when, clock = deadline(row, self._timeouts, requeue=True, deaf=self.deaf_at)
+        if not moment.due(when):
+            self._excuse(row, clock, moment.now)
+        elif self._polling():
+            settle = True
+        elif row.state is not RowState.ACTIVE:
+            self._give_up(row, clock, attempts)
+        elif row.silence.open is None:
+            row.silence = evolve(row.silence, open=moment.now)
+            return Questions(poll=poll, ask=row.silence)
+        return Questions(poll=poll, settle=settle)
+
+    def reconsider(self, row: Row, *, heard: bool) -> bool:
+        """Drop the verdict if there is reason to: the scheduler was `heard`, or its job is not missed any more."""
+        verdict = self.verdict
+        refuted = heard or (verdict is not None and verdict.words == JOB_ENDED and not row.missed)
+        if verdict is None or verdict.final or not refuted:
+            return False
+        self.verdict = None
+        return True
+
+    def _give_up(self, row: Row, clock: Clock, attempts: int) -> None:
+        """Patience with a scheduler that has not reported has ended."""
+        if clock is Clock.QUEUE:
+            limit = f"{self._timeouts.queue:g} s{because(row.report.reason)}"
+            words = f"the scheduler's job waited in the queue for more than {limit}"
+            self.verdict = Verdict(row, words, complete=True)
+        elif clock is Clock.START:
+            words = f"the scheduler did not report within {self._timeouts.start:g} s after its job had started\n"
+            self.verdict = Verdict(row, words)
+        elif row.seen or not 0 < attempts < MOST_ATTEMPTS:
+            self.verdict = Verdict(row, JOB_ENDED)
+        else:  # so it is with a batch server that crashed before it had stored the job
+            self._tell.append(f"The scheduler's job {row.job} was never in the queue; submitting it again")
+            row.apply(RowEvent.MISSED, row.missed_since)
+
+    def asked(self, row: Row | None, silence: Silence, answer: Answer, words: str, now: float) -> None:
+        """Take what came of the question to a silent scheduler; `words` say it, for the end of a sentence."""
+        if row is None or row.silence is not silence or silence.open is None:
+            return  # something was heard meanwhile, of it or of its job
+        if self.deaf_at >= silence.open and answer is not Answer.HERE:
+            answer = Answer.NOT_ASKED  # whatever kept us from hearing others may have kept us from hearing the answer
+        row.silence = silence.after(answer, now, self.deaf_at)
+        found = f"{self._timeouts.heartbeat:g} s, {answer}" + (f" ({words})" if words else "")
+        if row.silence.proves_end(answer, self._timeouts, missed=row.missed):
+            end = JOB_ENDED if row.missed else f"the scheduler has not been heard of for {found}\n"
+            self.verdict = Verdict(row, end, complete=row.job is None)
+        else:
+            then = {Answer.SILENT: "it will be asked again", Answer.NOT_ASKED: "trying again"}.get(answer, "waiting")
+            self._tell.append(f"No heartbeat of the scheduler for {found}; {then}")
+
+    def _excuse(self, row: Row, clock: Clock, now: float) -> None:
+        """Tell when a heartbeat is missing only because the gateway could not hear everybody."""
+        heartbeat, before = self._timeouts.heartbeat, self._excused
+        if clock is Clock.HEARTBEAT and row.silent_since(-inf) + heartbeat <= now < self.deaf_at + heartbeat:
+            missed = f"{heartbeat:g} s, in which the gateway may have missed some ({self.deaf_reason})"
+            self._excused = row.since, f"No heartbeat of the scheduler for {missed}; waiting"
+            self._tell += [self._excused[1]] if self._excused != before else []
