@@ -31,7 +31,7 @@ def test_not_addresses(text: str) -> None:
         parse_address(text)
 
 
-@given(st.text())
+@given(st.text() | st.from_regex(r"[a-z0-9.:\[\]-]{0,12}:[0-9]{1,6}", fullmatch=True))
 def test_any_text_is_an_address_that_reads_back_or_refused(text: str) -> None:
     try:
         address = parse_address(text)

@@ -11,6 +11,7 @@ import pytest
 from gateway.errors import StartError
 from gateway.models import JobId
 from gateway.store.database import Database
+from gateway.store.errors import StoreUnavailable
 from tests.support.store_records import a_cluster, a_submission
 from tests.support.users import is_root
 
@@ -62,7 +63,6 @@ SUBMISSIONS = "UPDATE dask_gateway_submissions SET"
         f"""{CLUSTERS} document = replace(document, '"worker_cores": 2', '"worker_cmd": ["sh", "-c", "id"]')""",
         f"{CLUSTERS} document = document || ' '",
         f"{CLUSTERS} document = CAST(document || ' ' AS BLOB)",
-        f"{CLUSTERS} document = NULL",
         f"{CLUSTERS} document = 1e300",
         f"{CLUSTERS} secrets = (SELECT secrets FROM dask_gateway_clusters WHERE name = 'two') WHERE name = 'one'",
         f"{CLUSTERS} secrets = 1000000000000",
@@ -76,21 +76,18 @@ SUBMISSIONS = "UPDATE dask_gateway_submissions SET"
             WHERE name = 'one'""",
         f"""{CLUSTERS} (document, secrets, seal) = (SELECT document, secrets, seal FROM dask_gateway_clusters
             WHERE name = 'two') WHERE name = 'one'""",
-        "INSERT INTO dask_gateway_clusters SELECT 'new', document, secrets, seal FROM dask_gateway_clusters",
-        "INSERT INTO dask_gateway_clusters SELECT cluster, document, name, seal FROM dask_gateway_submissions",
+        "INSERT INTO dask_gateway_clusters SELECT 'new', document, secrets, seal FROM dask_gateway_clusters LIMIT 1",
+        "INSERT INTO dask_gateway_clusters SELECT 'new', document, name, seal FROM dask_gateway_submissions LIMIT 1",
         f"{SUBMISSIONS} document = replace(document, '7_0', '4711')",
         f"{SUBMISSIONS} cluster = 'two', name = 'w9' WHERE cluster = 'one'",
         f"{SUBMISSIONS} name = 'w9'",
         f"{SUBMISSIONS} seal = zeroblob(32)",
-        "INSERT INTO dask_gateway_submissions SELECT 'one', 'w9', document, seal FROM dask_gateway_submissions",
+        "INSERT INTO dask_gateway_submissions SELECT 'one', 'w9', document, seal FROM dask_gateway_submissions LIMIT 1",
         "INSERT INTO dask_gateway_submissions SELECT name, name, document, seal FROM dask_gateway_clusters",
     ],
 )
 def test_no_row_is_believed_that_was_written_without_the_key(path, statement):
-    try:
-        attack(path, "PRAGMA ignore_check_constraints=ON", "PRAGMA foreign_keys=OFF", statement)
-    except sqlite3.IntegrityError:
-        return  # the database itself does not take it
+    attack(path, "PRAGMA ignore_check_constraints=ON", "PRAGMA foreign_keys=OFF", statement)
     with pytest.raises(StartError, match="is not as the gateway has written it"):
         load(path)
 
@@ -118,7 +115,7 @@ def test_a_database_cannot_be_said_to_be_of_a_time_without_seals(path, version, 
         expected = "not as the gateway has written it" if seals else "no such column"
     else:
         expected = "somebody has changed it"
-    with pytest.raises(Exception, match=expected):
+    with pytest.raises((StartError, StoreUnavailable), match=expected):
         load(path)
 
 

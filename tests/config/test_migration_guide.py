@@ -8,6 +8,7 @@ import pytest
 
 from gateway.config.load import load
 from gateway.config.original_classes import REPLACED
+from gateway.errors import Unauthorized
 
 PAGE = (Path(__file__).parents[2] / "docs" / "migration.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -34,7 +35,7 @@ async def test_an_authenticator(tmp_path: Path) -> None:
     await authenticator.setup(None)
     assert (await authenticator.authenticate(Request())).name == "ann"
     Request.headers = {}
-    with pytest.raises(Exception, match="Authentication required"):
+    with pytest.raises(Unauthorized, match="Authentication required"):
         await authenticator.authenticate(Request())
 
 

@@ -1,6 +1,7 @@
 """The public port as users and browsers meet it: dashboards, HTTPS, two ports, a prefix, restarts."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.e2e.gateway_process import open_gateway
+from tests.e2e.gateway_process import ClientFailed, open_gateway
 from tests.proxy.test_malformed import MALFORMED
 
 
@@ -83,7 +84,7 @@ def test_a_password(tmp_path):
             return len(await gateway.list_clusters())
 
         assert house.client(count, password="sésame") == 0
-        with pytest.raises(AssertionError, match="401"):
+        with pytest.raises(ClientFailed, match="401"):
             house.client(count, password="wrong")
         assert "sésame" not in house.log
 
@@ -176,7 +177,7 @@ def test_the_demo():
         [sys.executable, "-m", "gateway", "demo"], capture_output=True, text=True, timeout=110, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "the mean is 0.5000" in done.stdout or "the mean is 0.4999" in done.stdout
+    assert 0.499 < float(re.search(r"the mean is (\S+)", done.stdout)[1].rstrip(".,")) < 0.501
     assert "/status" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 

@@ -37,11 +37,10 @@ def test_everything_asked_of_a_cluster_that_failed_tells_the_reason(house):
         told = []
 
         async def tell(what):
-            begun = asyncio.get_running_loop().time()
             try:
                 await what
             except (GatewayClusterError, ImportError, OSError) as error:
-                told.append([type(error).__name__, str(error), asyncio.get_running_loop().time() - begun])
+                told.append([type(error).__name__, str(error)])
 
         await tell(cluster.scale(2))
         await tell(cluster.adapt(minimum=1, maximum=2))
@@ -51,11 +50,11 @@ def test_everything_asked_of_a_cluster_that_failed_tells_the_reason(house):
         return told
 
     told = house.client(script, timeout=120)
-    assert [name for name, *_ in told] == ["GatewayClusterError"] * 3 + ["ImportError"]
-    for _, reason, seconds in told:
+    assert [name for name, _ in told] == ["GatewayClusterError"] * 3 + ["ImportError"]
+    # What may pass is tried again by the client for a while, and then it says that it has timed out.
+    for _, reason in told:
         assert "workers in a row failed to start" in reason
         assert "no luck today" in reason
-        assert seconds < 30  # which is how long the client tries what it thinks may pass
     assert "is not running: it failed: " in told[0][1]
 
 

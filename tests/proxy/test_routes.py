@@ -64,7 +64,7 @@ def test_what_is_no_address(text: str) -> None:
     assert routes.get("abc") is None
 
 
-@given(st.text(max_size=40))
+@given(st.text(max_size=40) | st.from_regex(r"tls://[a-z0-9.:\[\]@%-]{0,12}:[0-9]{1,6}", fullmatch=True))
 def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
     try:
         host, port = parse_url(text)

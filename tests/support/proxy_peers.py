@@ -111,6 +111,24 @@ async def receive_all(stream: trio.abc.ReceiveStream) -> bytes:
     return b"".join([bytes(piece) async for piece in stream])
 
 
+async def heard_until_end(stream: trio.abc.ReceiveStream) -> bytes:
+    """What comes before the other side ends the connection, by a close or by a reset; waits for that."""
+    data = b""
+    with contextlib.suppress(trio.BrokenResourceError):
+        async for piece in stream:
+            data += piece
+    return data
+
+
+async def is_ended(stream: trio.SocketStream) -> bool:
+    """Whether the other side ends the connection without another word; waits for that, and closes it."""
+    async with stream:
+        try:
+            return await stream.receive_some() == b""
+        except trio.BrokenResourceError:
+            return True
+
+
 def gateways_tls(folder: Path, *, trusted: Path | None = None) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The TLS of the gateway itself for `localhost`, with files in this folder, and of a client that trusts it.
 

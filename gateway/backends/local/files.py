@@ -85,12 +85,12 @@ class ClustersDirectory:
         except OSError:
             return b""
 
-    def remove(self, cluster: str, *, keep_logs: bool) -> list[str]:
+    def remove(self, cluster: str, *, keep_logs: bool, seconds: float = REMOVAL_TIME) -> list[str]:
         """Remove the cluster's folder, all of it or all but the logs; return a line for each thing that stays.
 
-        A folder that is already gone is fine. Takes REMOVAL_TIME at most; what is left by then stays.
+        A folder that is already gone is fine. Takes `seconds` at most; what is left by then stays.
         """
-        deadline = time.monotonic() + REMOVAL_TIME
+        deadline = time.monotonic() + seconds
         try:
             with self._open_folder(cluster) as (fd, _):
                 problems = empty(fd, keep=(_LOGS,) if keep_logs else (), deadline=deadline)

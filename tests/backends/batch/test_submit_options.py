@@ -119,7 +119,16 @@ def test_words_that_are_no_options(words):
         site_options(SBATCH, words)
 
 
-@given(st.lists(st.text(max_size=12), max_size=5))
+OPTIONS = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["--constraint", "--gres", "--licenses", "-C", "-A", "-l", "-W", "-"]),
+        st.text("=:a1,", max_size=4),
+    ),
+)
+
+
+@given(st.lists(OPTIONS | st.text(max_size=12), max_size=5))
 @pytest.mark.parametrize("grammar", [SBATCH, QSUB], ids=["sbatch", "qsub"])
 def test_whatever_a_site_writes_is_an_error_or_passes_the_launcher(grammar, words):
     try:

@@ -376,10 +376,12 @@ def test_an_empty_answer_of_a_qselect_that_broke_off_is_none(dialect, stderr):
         dialect.parse_found(a_spec().cluster, Role.WORKER, "w1", 2, [ok(), ok(stderr=stderr)])
 
 
-@given(st.text())
-def test_whatever_qselect_prints(text):
-    for job in PBS().parse_status({}, [ok(text), ok(text)]).reports:
-        assert job in [line.strip() for line in text.splitlines()]
+@given(st.lists(st.from_regex(r"[0-9]{1,4}(\[[0-9]{0,2}\])?\.pbs", fullmatch=True) | st.text(max_size=12), max_size=5))
+def test_whatever_qselect_prints(lines):
+    text = "\n".join(lines)
+    ids = {line for line in text.splitlines() if re.fullmatch(r"[0-9]+(\[[0-9]*\])?\.pbs", line)}
+    found = PBS().parse_status({}, [ok(text), ok(text)]).reports.keys()
+    assert ids <= found <= {line.strip() for line in text.splitlines()}
 
 
 def test_arrays(dialect):

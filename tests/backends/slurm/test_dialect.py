@@ -243,7 +243,8 @@ def test_ranges_name_exactly_the_numbers(numbers):
         first, _, last = part.partition("-")
         named += range(int(first), int(last or first) + 1)
     assert named == sorted(numbers)
-    assert all(RULES.allows("scancel", f"1_[{ranges(numbers)}]") for _ in [0] if numbers)
+    if numbers:
+        assert RULES.allows("scancel", f"1_[{ranges(numbers)}]")
 
 
 @pytest.mark.parametrize(
@@ -310,9 +311,20 @@ def test_a_new_word_for_a_state_does_not_lose_a_job():
     assert parse_queue("1|TELEPORTING|None\n")[0]["1"] == JobReport(JobState.RUNNING)
 
 
-@given(st.text())
+@given(
+    st.lists(st.from_regex(r"[0-9]{1,4}(_[0-9]{1,3})?", fullmatch=True), max_size=3), st.lists(st.text(), max_size=3)
+)
+def test_jobs_are_found_among_any_text(ids, noise):
+    noise = [line for line in noise if "|" not in line]
+    text = "\n".join([*noise, *(f"{job}|RUNNING|None" for job in ids), *noise])
+    assert parse_queue(text)[0] == dict.fromkeys(ids, JobReport(JobState.RUNNING))
+
+
+@given(st.text() | st.text("0123456789_|RUNING\n"))
 def test_any_text_is_read_without_error(text):
-    assert all("|" not in job for job in parse_queue(text)[0])
+    reports, remarks = parse_queue(text)
+    assert not any("|" in job for job in reports)
+    assert not set(remarks) - set(text.splitlines())
 
 
 def test_lines_that_are_none_are_remarks():
