@@ -32,7 +32,7 @@ from gateway.clusters.lifecycle import is_ended
 from gateway.clusters.machine import Machine
 from gateway.clusters.reasons import BY_USER, by_scheduler, cannot_start, not_running
 from gateway.clusters.records import Write
-from gateway.clusters.rows import Row, Table
+from gateway.clusters.rows import Row
 from gateway.clusters.scheduler_client import tell_scheduler
 from gateway.clusters.services import Services
 from gateway.clusters.silence import Answer, Silence
@@ -74,17 +74,13 @@ class Cluster:
         self.changes = ChangeNotifier()
         self._route: tuple[str, str] | None = None
         self._services = services
-        self._driver = services.driver
         self._watch = services.driver.watch(self.ref)
+        room, polling = partial(services.driver.max_group_size, self.ref), lambda: self._watch.polling
         self._machine = Machine(
-            record,
-            submissions,
-            trio.current_time(),
-            rules=services.rules,
-            config=config,
-            room=partial(services.driver.max_group_size, self.ref),
-            polling=lambda: self._watch.polling,
+            record, submissions, trio.current_time(), rules=services.rules, config=config, room=room, polling=polling
         )
+        self.rows = self._machine.rows
+        """Its jobs that have not ended."""
 
     # ---- what the API asks ----
 
@@ -92,11 +88,6 @@ class Cluster:
     def record(self) -> ClusterRecord:
         """What is durable of it."""
         return self._machine.records.durable
-
-    @property
-    def rows(self) -> Table:
-        """Its jobs that have not ended."""
-        return self._machine.rows
 
     @property
     def ended(self) -> bool:
@@ -246,11 +237,11 @@ class Cluster:
                 await self.changes.wait(seen)
 
     def _follow_jobs(self) -> None:
-        """Watch the jobs of the table, as urgently as it is."""
+        """Watch the jobs of the table: eagerly, while something starts or ends."""
         jobs = self.rows.by_job.keys()
         self._watch.discard(*(self._watch.jobs.keys() - jobs))
         self._watch.add(*(jobs - self._watch.jobs.keys()))
-        self._watch.eager = self._machine.eager
+        self._watch.eager = self.record.status is not ClusterStatus.RUNNING or self.rows.coming
 
     async def _write(self, step: Write) -> None:
         if step.groups:
@@ -298,16 +289,16 @@ class Cluster:
     # ---- actions that take time ----
 
     async def _submit(self, action: Submit) -> None:
-        intent, submitter = action.intent, self._machine.submitter
+        intent, services, submitter = action.intent, self._services, self._machine.submitter
         try:
             # A cancellation after the jobs were submitted would lose their ids, so that step is completed first.
             with trio.fail_after(SUBMIT_DEADLINE, shield=not action.look):
                 if action.look:
-                    jobs = await self._driver.find(self.ref, intent.role, intent.group, intent.count)
+                    jobs = await services.driver.find(self.ref, intent.role, intent.group, intent.count)
                 else:
-                    jobs = await self._driver.submit(job_spec(self.ref, self.record, intent, self._services.rules))
+                    jobs = await services.driver.submit(job_spec(self.ref, self.record, intent, services.rules))
                 if jobs:
-                    save = partial(self._services.store.save, evolve(intent, jobs=jobs))
+                    save = partial(services.store.save, evolve(intent, jobs=jobs))
                     await supervise("recording a submission", save, **FOR_EVER)
         except (JobError, trio.TooSlowError) as error:
             late = AnswerLost(f"none came within {SUBMIT_DEADLINE:g} seconds")
@@ -318,7 +309,7 @@ class Cluster:
     async def _cancel(self, cancel: Cancel) -> None:
         failure: JobError | None = None
         try:
-            await self._driver.cancel(self.ref, [row.job for row in cancel.rows if row.job is not None])
+            await self._services.driver.cancel(self.ref, [row.job for row in cancel.rows if row.job is not None])
         except JobError as error:
             failure = error
         self._feed(self._machine.cancelled, cancel, failure, trio.current_time())
@@ -327,7 +318,7 @@ class Cluster:
         assert row.job is not None
         text = "the batch system did not say why in time"
         with trio.move_on_after(EXPLAIN_DEADLINE):
-            text = await self._driver.explain(self.ref, row.job, row.name) or "no reason is known"
+            text = await self._services.driver.explain(self.ref, row.job, row.name) or "no reason is known"
         # A driver keeps out the secrets of what it has submitted; of clusters that were taken back it knows none.
         self._feed(self._machine.explained, row, redact(text, self.record.secrets), trio.current_time())
 
@@ -338,7 +329,7 @@ class Cluster:
 
     async def _clean(self) -> None:
         try:
-            await self._driver.clean(self.ref, keep_logs=bool(self.record.reason))
+            await self._services.driver.clean(self.ref, keep_logs=bool(self.record.reason))
         except Exception:  # noqa: BLE001 (what jobs have left behind never keeps a cluster from ending)
             self._log.exception("cannot clean up after a cluster")
         self._feed(self._machine.cleaned, time_ms())

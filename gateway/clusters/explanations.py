@@ -39,7 +39,6 @@ class Explanations:
 
     def end(self, row: Row) -> bool:
         """Record that the end of a row is explained; return whether that was under way."""
-        if row not in self._under_way:
-            return False
-        self._under_way.remove(row)
-        return True
+        awaited = row in self._under_way
+        self._under_way = [other for other in self._under_way if other is not row]
+        return awaited

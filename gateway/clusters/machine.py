@@ -23,14 +23,7 @@ from gateway.clusters.canceller import Canceller
 from gateway.clusters.demand import Demand, Plan, plan
 from gateway.clusters.explanations import Explanations
 from gateway.clusters.heartbeat import Heartbeat, worker_events
-from gateway.clusters.lifecycle import (
-    ClusterEvent,
-    RowEvent,
-    RowState,
-    is_active,
-    is_ended,
-    next_cluster_status,
-)
+from gateway.clusters.lifecycle import ClusterEvent, RowEvent, RowState, is_active, is_ended, next_cluster_status
 from gateway.clusters.news import because, news_of
 from gateway.clusters.patience import JOB_ENDED, Patience
 from gateway.clusters.reasons import BY_USER, failed
@@ -38,7 +31,7 @@ from gateway.clusters.records import Records
 from gateway.clusters.rows import Clock, Row, Table, deadline
 from gateway.clusters.rules import Rules
 from gateway.clusters.silence import Answer, Silence
-from gateway.clusters.submitter import Submitter
+from gateway.clusters.submitter import Room, Submitter
 from gateway.clusters.timing import Moment
 from gateway.config.cluster import ClusterConfig
 from gateway.errors import JobError, JobRefused
@@ -63,7 +56,7 @@ class Machine:
         *,
         rules: Rules,
         config: ClusterConfig,
-        room: Callable[[], int | None] = lambda: None,
+        room: Room = lambda: None,
         polling: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin with what is on record: for a cluster of before a restart, with its `submissions`.
@@ -77,7 +70,7 @@ class Machine:
         self._rules = rules
         self._config = config
         self._tell: list[str] = []
-        self.submitter = Submitter(rules, self.rows, self.records, tell=self._tell, fail=self.failed, room=room)
+        self.submitter = Submitter(rules, self.rows, self.records, self._tell, self.failed, room)
         self._canceller = Canceller()
         self._patience = Patience(rules.timeouts, self._tell, polling)
         self._demand = Demand(record.count)
@@ -94,11 +87,6 @@ class Machine:
     def active(self) -> bool:
         """True until the cluster is told to end."""
         return is_active(self.records.cluster.status)
-
-    @property
-    def eager(self) -> bool:
-        """True while something starts or ends, so that the batch system's answers matter within seconds."""
-        return self.records.cluster.status is not ClusterStatus.RUNNING or self.rows.coming
 
     # ---- events: users, and the gateway itself ----
 
@@ -235,9 +223,8 @@ class Machine:
             self.failed(verdict.words + text)
         elif row.role is Role.WORKER:
             self._tell.append(f"Worker {row.name} failed to start: {text}")
-            too_many = failures >= self._rules.worker_start_failure_limit
-            connected = RowState.ACTIVE in self.rows.states.values()
-            if too_many and not connected and not self._explanations.pending:
+            hopeless = RowState.ACTIVE not in self.rows.states.values() and not self._explanations.pending
+            if hopeless and failures >= self._rules.worker_start_failure_limit:
                 self.failed(f"{failures} workers in a row failed to start; the last one: {text}")
 
     def _job_ended(self, row: Row, now: float) -> None:

@@ -43,14 +43,11 @@ class Patience:
 
     def __init__(self, timeouts: ClusterTimeouts, tell: list[str], polling: Callable[[], bool]) -> None:
         """`polling` tells whether a question to the batch system is open."""
-        self.deaf_at = -inf
-        self.deaf_reason = ""
+        self.deaf_at, self.deaf_reason = -inf, ""
         self.poll = False
         """True when the batch system should be asked about our jobs."""
         self._verdict: Verdict | None = None
-        self._timeouts = timeouts
-        self._tell = tell
-        self._polling = polling
+        self._timeouts, self._tell, self._polling = timeouts, tell, polling
         self._excused = (-inf, "")
 
     def check(self, row: Row | None, attempts: int, moment: Moment) -> Questions:

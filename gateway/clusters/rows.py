@@ -129,7 +129,6 @@ def deadline(row: Row, timeouts: ClusterTimeouts, *, requeue: bool, deaf: float 
 
     `requeue` says whether jobs may run again, `deaf` when the gateway last could not hear everybody.
     """
-    scheduler = row.role is Role.SCHEDULER
     if row.missed:
         return _missed_deadline(row, timeouts, deaf)
     if row.suspended:
@@ -139,25 +138,22 @@ def deadline(row: Row, timeouts: ClusterTimeouts, *, requeue: bool, deaf: float 
     if row.report.state is JobState.UNKNOWN and not row.report.overdue:
         return inf, Clock.OTHER
     if row.state is RowState.STARTING:
-        start = timeouts.start if scheduler else timeouts.worker_start
+        start = {Role.SCHEDULER: timeouts.start, Role.WORKER: timeouts.worker_start}[row.role]
         return max(row.since + start, deaf + timeouts.heartbeat), Clock.START
-    return _schedulers_deadline(row, timeouts, deaf) if scheduler else (inf, Clock.OTHER)
+    if row.role is Role.WORKER:
+        return inf, Clock.OTHER
+    if row.state is RowState.ACTIVE:
+        return _silent_until(row, timeouts, timeouts.heartbeat, deaf), Clock.HEARTBEAT
+    return (row.since + timeouts.queue, Clock.QUEUE) if timeouts.queue else (inf, Clock.OTHER)
 
 
 def _missed_deadline(row: Row, timeouts: ClusterTimeouts, deaf: float) -> tuple[float, Clock]:
     """Of a job that is presumed to be gone."""
     if row.state is not RowState.ACTIVE:
         return row.missed_since, Clock.MISSED
-    if row.role is Role.SCHEDULER:
-        return max(row.missed_since, _silent_until(row, timeouts, timeouts.late, deaf)), Clock.MISSED
-    return inf, Clock.OTHER
-
-
-def _schedulers_deadline(row: Row, timeouts: ClusterTimeouts, deaf: float) -> tuple[float, Clock]:
-    """Of a scheduler that is connected, or waits in the queue."""
-    if row.state is RowState.ACTIVE:
-        return _silent_until(row, timeouts, timeouts.heartbeat, deaf), Clock.HEARTBEAT
-    return (row.since + timeouts.queue, Clock.QUEUE) if timeouts.queue else (inf, Clock.OTHER)
+    if row.role is Role.WORKER:
+        return inf, Clock.OTHER
+    return max(row.missed_since, _silent_until(row, timeouts, timeouts.late, deaf)), Clock.MISSED
 
 
 def _silent_until(row: Row, timeouts: ClusterTimeouts, limit: float, deaf: float) -> float:

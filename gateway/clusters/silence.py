@@ -51,9 +51,10 @@ class Silence:
             return Silence(answered=now, polled=True)
         if answer is Answer.NOT_ASKED:
             return evolve(self, asked=now, open=None)
-        if not deaf < self.unanswered_since < inf:
-            return evolve(self, asked=now, unanswered=1, unanswered_since=now, open=None)
-        return evolve(self, asked=now, unanswered=self.unanswered + 1, open=None)
+        # Those of before the gateway was deaf count for nothing.
+        again = deaf < self.unanswered_since < inf
+        count, since = (self.unanswered + 1, self.unanswered_since) if again else (1, now)
+        return evolve(self, asked=now, open=None, unanswered=count, unanswered_since=since)
 
     def proves_end(self, answer: Answer, timeouts: ClusterTimeouts, *, missed: bool) -> bool:
         """Return whether the answer to the last question shows that the scheduler has ended.

@@ -29,24 +29,17 @@ SLOW_SUBMIT = 10.0
 QUEUE_RETRY = 10.0
 TOO_MANY_WAIT = "As many of your jobs wait in the queue as the site allows; more are submitted when some have started"
 
+#: Ends the cluster with a reason.
+Fail = Callable[[str], None]
+
+#: Tells how many jobs one submission may have (None: any number), 0 while none may be submitted.
+Room = Callable[[], int | None]
+
 
 class Submitter:
     """Fills the slot. Sentences for the user are added to `tell`."""
 
-    def __init__(
-        self,
-        rules: Rules,
-        rows: Table,
-        records: Records,
-        *,
-        tell: list[str],
-        fail: Callable[[str], None],
-        room: Callable[[], int | None],
-    ) -> None:
-        """`room` tells how many jobs one submission may have (None: any number), 0 while none may be submitted.
-
-        `fail` ends the cluster with a reason.
-        """
+    def __init__(self, rules: Rules, rows: Table, records: Records, tell: list[str], fail: Fail, room: Room) -> None:
         base, longest = rules.backoff_base_delay, rules.backoff_max_delay
         self.slot: Submit | None = None
         self.attempts = 0
@@ -56,11 +49,8 @@ class Submitter:
         self.refusals = Retry(max(1.0, base), longest)
         """Refused submissions of workers in a row: since one was accepted or a worker connected."""
         self._limit = rules.worker_start_failure_limit
-        self._rows = rows
-        self._records = records
-        self._tell = tell
-        self._fail = fail
-        self._room = room
+        self._rows, self._records = rows, records
+        self._tell, self._fail, self._room = tell, fail, room
         self._away = Retry(1.0, 15.0)
         self._wait_until = -inf
         self._full = ""  # why the batch system takes no more jobs at the moment, in its own words
@@ -83,14 +73,14 @@ class Submitter:
         elif role is None or not missing:
             self._full, self._fitting = "", None
         elif moment.due(max(self._wait_until, self.refusals.at, self._away.at, self.failed_starts.at)):
-            room = self._room()
-            if room == 0:
-                # A submission would wait as well, but nothing could be cancelled meanwhile.
-                self._tell.append(TOO_MANY_WAIT)
-                self.wait(QUEUE_RETRY, moment.now)
-                moment.due(self._wait_until)
-            else:
-                self._begin(role, min(limit for limit in (missing, room, self._fitting) if limit is not None), moment)
+            size = min(limit for limit in (missing, self._room(), self._fitting) if limit is not None)
+            if size:
+                self._begin(role, size, moment)
+                return
+            # A submission would wait as well, but nothing could be cancelled meanwhile.
+            self._tell.append(TOO_MANY_WAIT)
+            self.wait(QUEUE_RETRY, moment.now)
+            moment.due(self._wait_until)
 
     def _withdraw(self) -> None:
         """Take back what is not under way yet."""

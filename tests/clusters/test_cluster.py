@@ -444,6 +444,25 @@ async def test_a_late_heartbeat_asks_the_batch_system_once(autojump_clock):
         await house.driver.board.wait_poll_requested()
 
 
+async def test_the_batch_system_is_asked_often_while_something_starts_or_ends(autojump_clock, heard):
+    async with open_house(driver=FakeDriver(ends_at_once=False)) as house:
+        await house.open()
+        await settle()
+        assert house.driver.board.eager
+        await house.beat()
+        await settle()
+        assert not house.driver.board.eager
+        await house.cluster.scale(1)
+        await settle()
+        assert house.driver.board.eager
+        await house.beat(1, active=["w1-0"])
+        await settle()
+        assert not house.driver.board.eager
+        await house.cluster.stop()
+        await settle()
+        assert house.driver.board.eager
+
+
 async def test_a_requeued_scheduler_is_routed_anew(autojump_clock):
     async with open_house() as house:
         await house.running()

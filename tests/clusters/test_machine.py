@@ -710,19 +710,6 @@ def test_errors_of_the_gateway_are_borne_for_a_while():
     assert story.cluster.reason == "an error inside the gateway: a bug"
 
 
-def test_who_is_in_a_hurry():
-    story = Story()
-    assert story.machine.eager
-    story.start()
-    assert not story.machine.eager
-    story.scale("7")
-    assert story.machine.eager
-    story.beat(1, active=["w1-0"])
-    assert not story.machine.eager
-    story.machine.stop(BY_USER)
-    assert story.machine.eager
-
-
 def test_a_queue_limit_tells_the_reason():
     story = Story(rules=evolve(RULES, timeouts=evolve(TIMEOUTS, queue=100)))
     story.answer(story.next().submit, "1")
