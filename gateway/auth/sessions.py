@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Characters of a cookie that are looked at; clients drop cookies beyond 4096 bytes.
 _LONGEST = 4000
 #: Cookies that are remembered as opened; beyond that the oldest is opened again.
-_MOST_OPENED = 1024
+MOST_OPENED = 1024
 
 
 @frozen
@@ -84,7 +84,7 @@ class Sessions:
             return None
         name, groups, admin = json.loads(content)
         user = User(name, groups, admin)
-        if len(self._opened) >= _MOST_OPENED:
+        if len(self._opened) >= MOST_OPENED:
             del self._opened[next(iter(self._opened))]
         self._opened[value] = user, self._fernet.extract_timestamp(token) + self._max_age
         return user

@@ -35,11 +35,11 @@ _YOUNG_TO_MIDDLE, _MIDDLE_TO_FULL = 2, 1
 
 
 @asynccontextmanager
-async def spare_survivors() -> AsyncIterator[None]:
+async def spare_survivors(growth: int = GROWTH, growth_part: float = GROWTH_PART) -> AsyncIterator[None]:
     """Let full collections pass over what has survived one, as long as the body runs."""
     thresholds = gc.get_threshold()
     gc.set_threshold(thresholds[0], _YOUNG_TO_MIDDLE, _MIDDLE_TO_FULL)
-    survivors = _Survivors(trio.lowlevel.current_trio_token())
+    survivors = _Survivors(trio.lowlevel.current_trio_token(), growth, growth_part)
     gc.callbacks.append(survivors.set_aside)
     try:
         async with trio.open_nursery() as nursery:
@@ -55,11 +55,13 @@ async def spare_survivors() -> AsyncIterator[None]:
 class _Survivors:
     """How many objects are set aside."""
 
-    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+    def __init__(self, token: trio.lowlevel.TrioToken, growth: int, growth_part: float) -> None:
         self._token = token
+        self._growth = growth
+        self._growth_part = growth_part
         self._many = trio.Event()
         self._added = 0  # since they were last counted; some of them have died by now
-        self._enough: float = GROWTH
+        self._enough: float = growth
         self._after_last_look = 0
 
     def set_aside(self, phase: str, details: Mapping[str, Any]) -> None:
@@ -95,7 +97,7 @@ class _Survivors:
 
     @property
     def _allowed(self) -> float:
-        return max(GROWTH, GROWTH_PART * self._after_last_look)
+        return max(self._growth, self._growth_part * self._after_last_look)
 
     def _count_anew(self) -> None:
         self._many = trio.Event()

@@ -22,7 +22,7 @@ LOOK_UPS = 16
 #: Seconds for which an answer holds.
 KEPT = 5.0
 #: Names whose answers are kept, and addresses of one name that are used.
-_MOST_NAMES = 1024
+MOST_NAMES = 1024
 _MOST_ADDRESSES = 8
 
 Target = tuple[int, Any]
@@ -98,7 +98,7 @@ class Resolver:
         if not isinstance(answer, Exception) or isinstance(answer, LookUpError):
             self._known.pop(look_up.host, None)  # so that the oldest is the first
             self._known[look_up.host] = trio.current_time() + KEPT, answer
-            if len(self._known) > _MOST_NAMES:
+            if len(self._known) > MOST_NAMES:
                 del self._known[next(iter(self._known))]
         look_up.answer = answer
         look_up.done.set()

@@ -36,9 +36,9 @@ from gateway.store.tables import Record, StoredCluster
 __all__ = ["Store", "StoreError", "StoreUnavailable", "open_store"]
 
 #: Changes in one transaction: enough to share the cost of a commit, few enough for an answer within moments.
-_GROUP_LIMIT = 500
+GROUP_LIMIT = 500
 #: Seconds between two attempts to write while writing fails.
-_PROBE_PERIOD = 5.0
+PROBE_PERIOD = 5.0
 
 _log = structlog.get_logger()
 
@@ -130,14 +130,14 @@ class Store:
     async def _write_groups(self) -> None:
         with trio.CancelScope(shield=True):  # until _close; each round is bounded by the database's own timeouts
             while await self._wait_work():
-                group, self._line = self._line[:_GROUP_LIMIT], self._line[_GROUP_LIMIT:]
+                group, self._line = self._line[:GROUP_LIMIT], self._line[GROUP_LIMIT:]
                 await self._write_group(group or [_Write(self._database.tables.probe)])
 
     async def _wait_work(self) -> bool:
         """Wait for a change, or while writing fails for the time to try again; False when the store closes."""
         if not self._line and not self._closing:
             self._wakeup = trio.Event()
-            with trio.move_on_after(math.inf if self.healthy else _PROBE_PERIOD):
+            with trio.move_on_after(math.inf if self.healthy else PROBE_PERIOD):
                 await self._wakeup.wait()
         return bool(self._line) or not self._closing
 

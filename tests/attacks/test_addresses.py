@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import trio
 
-from gateway.proxy import resolver
 from tests.attacks.attacked import CLUSTERS, JSON, Attacked, ClusterOfUser, open_attacked, probe
 from tests.support.hellos import openssl_hello
 from tests.support.proxy_peers import connect, peer, receive_all
@@ -138,23 +137,27 @@ async def test_where_jobs_run_elsewhere_this_host_is_not_connected_to(host: str,
 
 
 async def test_a_name_is_checked_each_time_it_is_connected_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has an innocent address while it is looked at, and then another one."""
+    """Nobody looks it up when it is named: it has an innocent address then, and another one when it is used."""
     meanings = ["198.51.100.1"]
+    looked_up = 0
     real = socket.getaddrinfo
 
     def look_up(host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
+        nonlocal looked_up
         if host == "rebound.example":
+            looked_up += 1
             return real(meanings[0], port, *arguments, **options)
         return real(host, port, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(resolver, "KEPT", 0)
     async with open_attacked(tmp_path, default_host=EDGE) as gateway, service() as (handler, port):
         cluster = await gateway.create("mallory")
         address = f"rebound.example:{port}"
         assert (await cluster.beat(scheduler=address, dashboard=address, api=address)).status == 200
+        assert looked_up == 0
         meanings[:] = ["127.0.0.1"]
         page, scaled, hello = await use(cluster)
+        assert looked_up > 0
         assert (page.status, scaled.status, hello[-1:]) == (502, 409, INTERNAL_ERROR)
         assert handler.reached == 0
 

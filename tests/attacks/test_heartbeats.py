@@ -12,7 +12,6 @@ import trio.lowlevel
 
 from gateway.clusters import heartbeat
 from gateway.clusters.heartbeat_body import WINDOW, HeartbeatBody
-from gateway.web import heartbeat_route
 from gateway.web.heartbeat_route import BODY_LIMIT, KEPT
 from tests.attacks.attacked import Attacked, ClusterOfUser, heartbeat_body, open_attacked, probe
 from tests.attacks.memory import MEGABYTE, memory
@@ -163,27 +162,3 @@ async def test_a_cluster_has_one_heartbeat_at_a_time(tmp_path: Path) -> None:
                 answers.append(await receive_all(newer))
         assert [answer.split(b" ", 2)[1] for answer in answers] == [b"409", b"409"]
         assert all(b"A newer heartbeat of this cluster" in answer for answer in answers)
-
-
-async def test_a_cluster_that_sends_them_without_a_pause_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat_route, "PACE", 0.001)
-    monkeypatch.setattr(heartbeat_route, "BURST", 3 * MEGABYTE)
-    async with open_attacked(tmp_path) as gateway:
-        mallory, alice = await gateway.create("mallory"), await gateway.create()
-        body = long_list(["w" * 20] * 50_000)
-        answered: list[int] = []
-
-        async def attack() -> None:
-            for _ in range(10):
-                answered.append(await beat(mallory, body))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(attack)
-            for _ in range(2):
-                assert await beat(alice, body) == 200  # the probe, at the same size
-            while len(answered) < 2:
-                await trio.lowlevel.checkpoint()
-            for _ in range(10):
-                await gateway.clusters("alice")
-            assert len(answered) == 2
-            nursery.cancel_scope.cancel()

@@ -16,7 +16,7 @@ from werkzeug.datastructures import Headers
 
 from gateway.auth.authenticator import Authenticator, unauthorized
 from gateway.auth.secret_compare import same_secret
-from gateway.auth.sessions import Identity, Sessions, identify
+from gateway.auth.sessions import MOST_OPENED, Identity, Sessions, identify
 from gateway.auth.simple import SimpleAuthenticator
 from gateway.config.fields import SettingError
 from gateway.errors import Unauthorized
@@ -353,17 +353,16 @@ def test_a_sites_own_subclass_may_keep_state() -> None:
 async def test_opened_cookies_are_remembered_and_forgotten(
     autojump_clock: MockClock, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.auth.sessions._MOST_OPENED", 2)
-    users = [User(f"user{number}") for number in range(4)]
+    users = [User(f"user{number}") for number in range(MOST_OPENED + 2)]
     values = [cookie_pair(sessions.cookie(user, secure=False)).partition("=")[2] for user in users]
     for _ in range(2):
         assert [sessions.user(value) for value in values] == users
         assert list(sessions._opened) == values[2:]
     with monkeypatch.context() as patch:
         patch.setattr(sessions, "_fernet", None)
-        assert sessions.user(values[3]) == users[3]
+        assert sessions.user(values[-1]) == users[-1]
     await trio.sleep(301)
-    assert [sessions.user(value) for value in values] == [None] * 4
+    assert [sessions.user(value) for value in values] == [None] * len(values)
 
 
 def test_whom_an_authenticator_believes() -> None:

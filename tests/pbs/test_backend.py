@@ -1,5 +1,6 @@
 """The backend on a simulated PBS whose server leaves, hangs, hides jobs, forgets, and holds hostile jobs of others."""
 
+import socket
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -8,7 +9,10 @@ import pytest
 import trio
 
 from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.batch.driver import open_batch_driver
+from gateway.backends.launcher.client import own_account
 from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
+from gateway.backends.pbs.dialect import PBS
 from gateway.errors import AnswerLost, BackendUnavailable, JobError
 from gateway.models import JobReport, JobState, Role
 from tests.pbs.conversation import Player
@@ -49,13 +53,23 @@ def new_cluster(**options):
     return ClusterRef(name=f"p{next(_numbers)}", username="alice", config=config)
 
 
-def open_driver(pbs, **options):
+def a_backend(pbs, **options):
     return PBSBackend(
         submit_command=str(pbs.bin / "qsub"),
         cancel_command=str(pbs.bin / "qdel"),
         status_command=str(pbs.bin / "qstat"),
         **{"eager_poll_period": 0.5, "poll_period": 1, **options},
-    ).open_driver()
+    )
+
+
+def open_driver(pbs, **options):
+    return a_backend(pbs, **options).open_driver()
+
+
+def open_insisting_driver(pbs):
+    """A driver that soon cancels again what is still there."""
+    dialect = PBS(folder=str(pbs.bin), account=own_account(), host=socket.gethostname())
+    return open_batch_driver(a_backend(pbs), dialect, cancel_timeout=0.2)
 
 
 def a_spec(cluster, script="exec sleep 600", *, role=Role.WORKER, group="w1", count=1):
@@ -350,9 +364,8 @@ async def test_many_jobs_cost_one_port(pbs, cluster):
         await end(driver, cluster, jobs)
 
 
-async def test_a_cancel_without_effect_is_repeated(pbs, cluster, monkeypatch):
-    monkeypatch.setattr("gateway.backends.batch.cancellations.TIMEOUT", 0.2)
-    async with open_driver(pbs) as driver:
+async def test_a_cancel_without_effect_is_repeated(pbs, cluster):
+    async with open_insisting_driver(pbs) as driver:
         jobs = await driver.submit(a_spec(cluster))
         with watching(driver, cluster, *jobs) as watch:
             await until(watch, jobs, JobState.RUNNING)
@@ -397,9 +410,8 @@ async def test_a_qdel_that_reaches_nobody_is_no_success_and_no_refusal(pbs, clus
         await end(driver, cluster, jobs)
 
 
-async def test_a_qdel_that_reaches_nobody_and_does_not_say_so_is_repeated(pbs, cluster, monkeypatch):
-    monkeypatch.setattr("gateway.backends.batch.cancellations.TIMEOUT", 0.2)
-    async with open_driver(pbs) as driver:
+async def test_a_qdel_that_reaches_nobody_and_does_not_say_so_is_repeated(pbs, cluster):
+    async with open_insisting_driver(pbs) as driver:
         jobs = await driver.submit(a_spec(cluster))
         pbs.fault(deaths={"qdel": ["silence"]})
         await end(driver, cluster, jobs)

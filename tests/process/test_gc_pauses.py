@@ -6,8 +6,7 @@ import weakref
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from gateway.process import gc_pauses as garbage
-from gateway.process.gc_pauses import spare_survivors
+from gateway.process.gc_pauses import EVERYTHING_PERIOD, spare_survivors
 
 
 class Knot:
@@ -29,17 +28,15 @@ async def test_what_has_survived_is_set_aside(mock_clock):
         gc.collect()
         assert old_dies() is not None
         await wait_all_tasks_blocked()
-        mock_clock.jump(garbage.EVERYTHING_PERIOD)
+        mock_clock.jump(EVERYTHING_PERIOD)
         await wait_all_tasks_blocked()
         assert old_dies() is None
 
 
-async def test_growth_is_looked_at_at_once(monkeypatch, autojump_clock):
+async def test_growth_is_looked_at_at_once(autojump_clock):
     """Cycles that were set aside, and then died, more of them than there may be."""
-    monkeypatch.setattr(garbage, "GROWTH", 10_000)
-    monkeypatch.setattr(garbage, "GROWTH_PART", 0)
     start = trio.current_time()
-    async with spare_survivors():
+    async with spare_survivors(growth=10_000, growth_part=0):
         await wait_all_tasks_blocked()
         dies = []
         for _ in range(10):
@@ -49,17 +46,16 @@ async def test_growth_is_looked_at_at_once(monkeypatch, autojump_clock):
             del knots
             await wait_all_tasks_blocked()
         assert sum(die() is not None for die in dies) <= 5
-        assert trio.current_time() < start + garbage.EVERYTHING_PERIOD
+        assert trio.current_time() < start + EVERYTHING_PERIOD
 
 
-async def test_what_dies_by_its_count_is_no_growth(monkeypatch, autojump_clock):
-    monkeypatch.setattr(garbage, "GROWTH", 10_000)
-    monkeypatch.setattr(garbage, "GROWTH_PART", 0)
+async def test_what_dies_by_its_count_is_no_growth(autojump_clock):
     knot = Knot()
     dies = weakref.ref(knot)
-    async with spare_survivors():
+    gc.collect()
+    there = len(gc.get_objects())
+    async with spare_survivors(growth=there + 10_000, growth_part=0):
         gc.collect()
-        monkeypatch.setattr(garbage, "GROWTH", 10_000 + gc.get_freeze_count())
         await wait_all_tasks_blocked()
         del knot
         for _ in range(10):

@@ -12,7 +12,7 @@ from gateway.proxy import dialer as dialer
 from gateway.proxy import resolver
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.dialer import Dialer, RefusedDestination, numeric_family
-from gateway.proxy.resolver import LOOK_UPS, LookUpError, Resolver
+from gateway.proxy.resolver import KEPT, LOOK_UPS, MOST_NAMES, LookUpError, Resolver
 from gateway.proxy.this_host import is_this_host
 from tests.support.proxy_peers import LOCAL, echo, peer
 
@@ -51,7 +51,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Any:
     names.over.set()
 
 
-async def test_an_answer_is_known_for_some_seconds(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_is_known_for_some_seconds(names: Names, mock_clock: trio.testing.MockClock) -> None:
     resolves = Resolver()
     names.known["unknown"] = socket.gaierror(socket.EAI_NONAME, "nobody knows it")
     names.known["a..b"] = UnicodeError("label empty")
@@ -62,21 +62,20 @@ async def test_an_answer_is_known_for_some_seconds(names: Names, monkeypatch: py
             with pytest.raises(LookUpError, match=bad):
                 await resolves.look_up("one", bad)
     assert names.asked == ["node", "unknown", "a..b"]
-    now = trio.current_time()
-    monkeypatch.setattr(trio, "current_time", lambda: now + resolver.KEPT + 1)
+    mock_clock.jump(KEPT)
     await resolves.look_up("one", "node")
     assert names.asked.count("node") == 2
 
 
-async def test_what_is_known_is_bounded(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolver, "_MOST_NAMES", 3)
+async def test_what_is_known_is_bounded(names: Names, mock_clock: trio.testing.MockClock) -> None:
     names.known["many"] = [LOCAL] * 100
     resolves = Resolver()
     assert len(await resolves.look_up("r", "many")) == 8
-    for host in ("a", "b", "c", "d", "d", "a"):
+    hosts = [f"node{number}" for number in range(MOST_NAMES + 1)]
+    for host in (*hosts, hosts[-1], hosts[0]):
         await resolves.look_up("r", host)
-    assert names.asked == ["many", "a", "b", "c", "d", "a"]
-    assert len(resolves._known) == 3
+    assert names.asked == ["many", *hosts, hosts[0]]
+    assert len(resolves._known) == MOST_NAMES
 
 
 async def test_a_route_has_one_look_up_at_a_time(names: Names) -> None:

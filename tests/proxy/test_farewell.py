@@ -3,7 +3,7 @@
 import ssl
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import trio
@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.clusters.certificate import new_cluster_certificate
-from gateway.proxy import farewell
 from gateway.proxy.comm_messages import (
     LENGTH_SIZE,
     MAX_MESSAGE,
@@ -24,7 +23,7 @@ from gateway.proxy.comm_messages import (
     registers,
     turned_away,
 )
-from gateway.proxy.farewell import Farewell
+from gateway.proxy.farewell import MAX_FAREWELLS, Farewell
 from gateway.proxy.routes import Routes
 from tests.support.hellos import openssl_hello
 from tests.support.proxy_peers import NAME, connect, public_port, receive_all
@@ -85,21 +84,27 @@ async def test_a_stranger_learns_nothing():
         await trio.aclose_forcefully(stream)
 
 
-async def test_other_names_get_an_alert(monkeypatch):
-    async with public_port(Routes(), farewell=only_abc) as address:
-        async with await connect(address) as client:
-            await client.send_all(openssl_hello("daskgateway-other"))
-            assert (await receive_all(client))[:2] == b"\x15\x03"
-        monkeypatch.setattr(farewell, "MAX_FAREWELLS", 0)
-        async with await connect(address) as client:
-            await client.send_all(openssl_hello(NAME))
-            assert (await receive_all(client))[:2] == b"\x15\x03"
+async def test_other_names_get_an_alert():
+    async with public_port(Routes(), farewell=only_abc) as address, await connect(address) as client:
+        await client.send_all(openssl_hello("daskgateway-other"))
+        assert (await receive_all(client))[:2] == b"\x15\x03"
     async with (
         public_port(Routes(), farewell=only_abc, schedulers=False) as address,
         await connect(address) as client,
     ):
         await client.send_all(openssl_hello(NAME))
         assert (await receive_all(client))[:2] == b"\x15\x03"
+
+
+async def test_so_many_are_told_at_once():
+    async with public_port(Routes(), farewell=only_abc) as address, AsyncExitStack() as stack:
+        for _ in range(MAX_FAREWELLS):
+            client = await stack.enter_async_context(await connect(address))
+            await client.send_all(openssl_hello(NAME))
+            assert await client.receive_some(1) == b"\x16"  # the answer to it; then the client says no more
+        async with await connect(address) as another:
+            await another.send_all(openssl_hello(NAME))
+            assert (await receive_all(another))[:2] == b"\x15\x03"
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,6 @@ async def test_without_file_descriptors_the_port_waits(monkeypatch: pytest.Monke
             raise failures.pop(0)
         return accept(self)
 
-    monkeypatch.setattr("gateway.proxy.port._PAUSE", 0)
     monkeypatch.setattr(socket.socket, "accept", scarce)
     async with peer(echo) as port, public_port(route_to(port)) as address, await relayed(address):
         assert not failures
@@ -232,10 +231,10 @@ async def test_without_file_descriptors_the_silent_make_room(monkeypatch: pytest
             raise failures.pop()
         return accept(self)
 
-    monkeypatch.setattr("gateway.proxy.port._PAUSE", 1000)
     monkeypatch.setattr(socket.socket, "accept", scarce)
     missed: list[str] = []
-    async with peer(echo) as port, public_port(route_to(port), missed=missed.append) as address:
+    limits = PortLimits(first_byte_timeout=1000, shutdown_grace=0)
+    async with peer(echo) as port, public_port(route_to(port), missed=missed.append, limits=limits) as address:
         silent = await connect(address)
         await trio.testing.wait_all_tasks_blocked(0.02)
         failures.append(OSError(errno.EMFILE, "Too many open files"))

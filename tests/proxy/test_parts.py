@@ -1,6 +1,5 @@
 """The small parts of the public port, each by itself."""
 
-import os
 import signal
 import socket
 import ssl
@@ -202,25 +201,44 @@ async def test_a_unix_socket_replaces_a_stale_one_only(tmp_path: Path) -> None:
         await open_listeners(f"unix:{tmp_path / 'missing' / 'socket'}")
 
 
-async def test_inherited_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_inherited_sockets() -> None:
     with socket.create_server(("127.0.0.1", 0)) as given, socket.socket() as other:
         (listener,) = await open_listeners(f"fd://{given.fileno()}")
         with listener:
             assert listener.getsockname() == given.getsockname()
         with pytest.raises(StartError, match="no listening socket"):
             await open_listeners(f"fd://{other.fileno()}")
-        monkeypatch.setattr("gateway.proxy.listeners._SYSTEMD_FIRST", given.fileno())
         with pytest.raises(StartError, match="no sockets"):
             await open_listeners("systemd")
-        monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-        monkeypatch.setenv("LISTEN_FDS", "1")
-        monkeypatch.setenv("LISTEN_FDNAMES", "web")
-        for address in ("systemd", "systemd:web"):
-            (listener,) = await open_listeners(address)
-            with listener:
-                assert listener.getsockname() == given.getsockname()
-        with pytest.raises(StartError, match="'other'"):
-            await open_listeners("systemd:other")
+
+
+#: A process that systemd has started, so that its sockets have the numbers from 3 on. Says where it would listen.
+STARTED_BY_SYSTEMD = """
+import os, sys, trio
+from gateway.errors import StartError
+from gateway.proxy.listeners import open_listeners
+given, addresses = sys.argv[1].split(), sys.argv[2:]
+for number, listener in enumerate([os.dup(int(listener)) for listener in given], 3):
+    os.dup2(listener, number)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(given)), "LISTEN_FDNAMES": "web:more"}
+for address in addresses:
+    try:
+        print(*(listener.getsockname()[1] for listener in trio.run(open_listeners, address)))
+    except StartError as error:
+        print(error)
+"""
+
+
+def test_sockets_of_systemd() -> None:
+    addresses = ("systemd", "systemd:web", "systemd:more", "systemd:other")
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        given = [one.fileno(), two.fileno()]
+        command = [sys.executable, "-W", "ignore", "-c", STARTED_BY_SYSTEMD, " ".join(map(str, given)), *addresses]
+        done = subprocess.run(command, pass_fds=given, check=True, capture_output=True, text=True)
+        ports = [str(listener.getsockname()[1]) for listener in (one, two)]
+    *told, refusal = done.stdout.splitlines()
+    assert told == [" ".join(ports), *ports]
+    assert "'other'" in refusal
 
 
 @pytest.mark.parametrize("address", ["", "host", "host:port", ":99999", "http://host:1", "fd://x", "a@b:1"])

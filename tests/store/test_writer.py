@@ -16,7 +16,7 @@ import trio.testing
 
 from gateway.errors import StartError
 from gateway.store.database import Change, Database
-from gateway.store.writer import Store, StoreError, StoreUnavailable, open_store
+from gateway.store.writer import GROUP_LIMIT, PROBE_PERIOD, Store, StoreError, StoreUnavailable, open_store
 from tests.support.store_records import a_cluster, a_submission
 
 
@@ -111,12 +111,12 @@ async def test_what_gathers_meanwhile_is_one_group_in_order(database: FakeDataba
     assert database.groups == [["first"], ["a", "b", "c"]]
 
 
-async def test_groups_are_bounded(database: FakeDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.store.writer._GROUP_LIMIT", 2)
+async def test_groups_are_bounded(database: FakeDatabase) -> None:
+    names = [f"c{number}" for number in range(GROUP_LIMIT + 1)]
     async with busy_store(database) as store, trio.open_nursery() as nursery:
-        await line_up(nursery, store, "a", "b", "c")
+        await line_up(nursery, store, *names)
         database.may_commit.set()
-    assert database.groups == [["first"], ["a", "b"], ["c"]]
+    assert database.groups == [["first"], names[:-1], names[-1:]]
 
 
 async def test_a_refused_change_is_its_own_callers_error(database: FakeDatabase) -> None:
@@ -171,9 +171,8 @@ async def test_a_cancelled_caller_breaks_nothing(database: FakeDatabase) -> None
 
 
 async def test_failures_are_reported_and_health_returns(
-    database: FakeDatabase, monkeypatch: pytest.MonkeyPatch
+    database: FakeDatabase, mock_clock: trio.testing.MockClock
 ) -> None:
-    monkeypatch.setattr("gateway.store.writer._PROBE_PERIOD", 0.0)
     with structlog.testing.capture_logs() as logs:
         async with open_store("sqlite://") as store:
             cause = database.unavailable = StoreUnavailable("disk full")
@@ -185,10 +184,14 @@ async def test_failures_are_reported_and_health_returns(
                 caught.append(raised.value)
             assert caught[0] is not caught[1]
             assert caught[0].__cause__ is cause
-            await until(lambda: database.groups.count(["probe"]) >= 3)
+            while database.groups.count(["probe"]) < 3:
+                mock_clock.jump(PROBE_PERIOD / 2)
+                await trio.lowlevel.checkpoint()
             assert not store.healthy
             database.unavailable = None
-            await until(lambda: store.healthy)
+            while not store.healthy:
+                mock_clock.jump(PROBE_PERIOD / 2)
+                await trio.lowlevel.checkpoint()
             await store.save(a_cluster("b"))
     assert [entry["event"] for entry in logs] == ["the database cannot be written", "the database can be written again"]
     assert database.groups[-1] == ["b"]

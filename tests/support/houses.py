@@ -71,8 +71,13 @@ def record(name="c0ffee", username="alice", **values):
     return ClusterRecord(name=name, username=username, start_time=1, **(about | values))
 
 
-async def ask_app(app, method, path, *, headers=(), data=b"", scheme="http", hang_up=None, kind="http", query=""):
-    """One request to an ASGI app: an `Answer`, or the list of what was sent for a websocket."""
+async def ask_app(
+    app, method, path, *, headers=(), data=b"", scheme="http", hang_up=None, kind="http", query="", whole=True
+):
+    """One request to an ASGI app: an `Answer`, or the list of what was sent for a websocket.
+
+    Unless the request is `whole`, more is announced, and never comes.
+    """
     scope = {
         "type": kind,
         "asgi": {"spec_version": "2.3", "version": "3.0"},
@@ -90,7 +95,7 @@ async def ask_app(app, method, path, *, headers=(), data=b"", scheme="http", han
         "extensions": {},
         "state": {},
     }
-    pending = [{"type": "http.request", "body": data, "more_body": False}]
+    pending = [{"type": "http.request", "body": data, "more_body": not whole}]
     if kind == "websocket":
         pending = [{"type": "websocket.connect"}]
     sent = []

@@ -399,11 +399,12 @@ async def test_wait_returns_when_the_cluster_runs():
         assert [answer.json["status"] for answer in answers] == ["RUNNING", "RUNNING"]
 
 
-async def test_waiting_has_an_end(monkeypatch):
-    monkeypatch.setattr(api, "WAIT_TIMEOUT", 0)
+async def test_waiting_has_an_end(autojump_clock):
     async with open_house() as house:
         name = await house.create()
+        begun = trio.current_time()
         assert (await house.ask("GET", CLUSTERS + name + "?wait")).json["status"] == "PENDING"
+        assert trio.current_time() - begun == pytest.approx(api.WAIT_TIMEOUT)
 
 
 async def test_who_waits_for_a_failed_cluster_hears_the_reason():

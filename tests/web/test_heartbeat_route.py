@@ -11,6 +11,7 @@ from gateway.clusters.lifecycle import RowState
 from gateway.errors import TryAgainLater
 from gateway.models import MOST_WORKERS, ClusterStatus
 from gateway.web import heartbeat_route
+from gateway.web.heartbeat_route import BODY_DEADLINE, BODY_LIMIT, BURST, KEPT, PACE
 from tests.support.fakes import FakeDriver
 from tests.support.houses import ask_app, heartbeat, open_house
 
@@ -88,30 +89,57 @@ async def test_what_is_no_heartbeat(body, status, field):
         assert house.manager.find(name).record.status is ClusterStatus.PENDING
 
 
-async def test_a_body_that_is_no_json_or_too_large(monkeypatch):
-    monkeypatch.setattr(heartbeat_route, "BODY_LIMIT", 100)
+async def test_a_body_that_is_no_json_or_too_large():
     async with open_house() as house:
         name = await house.create()
         token = house.manager.find(name).record.token
         assert (await house.ask("POST", path_of(name), token=token, data=b"{")).status == 400
-        assert (await house.ask("POST", path_of(name), token=token, data=b" " * 101)).status == 413
+        assert (await house.ask("POST", path_of(name), token=token, data=b" " * (BODY_LIMIT + 1))).status == 413
 
 
-async def test_a_body_that_never_ends(monkeypatch):
-    monkeypatch.setattr(heartbeat_route, "BODY_DEADLINE", 0)
+async def test_a_body_that_never_ends(autojump_clock):
     async with open_house() as house:
         name = await house.create()
-        token = house.manager.find(name).record.token
-        assert (await house.ask("POST", path_of(name), token=token, body=heartbeat())).status == 408
+        begun = trio.current_time()
+        answer = await house.ask(
+            "POST", path_of(name), token=house.manager.find(name).record.token, data=b"{", whole=False
+        )
+        assert answer.status == 408
+        assert trio.current_time() - begun == pytest.approx(BODY_DEADLINE)
 
 
-async def test_after_the_end_and_without_a_database():
+async def test_a_cluster_that_sends_them_without_a_pause_waits_and_no_other(autojump_clock):
+    body = orjson.dumps(heartbeat(closed_workers=["w" * 20] * 300_000))
+    async with open_house() as house:
+        greedy, other = await house.create(), await house.create(user="bob")
+        begun = trio.current_time()
+        answered = []
+
+        async def beat(name):
+            token = house.manager.find(name).record.token
+            assert (await house.ask("POST", path_of(name), token=token, data=body)).status == 200
+            answered.append((name, trio.current_time() - begun))
+
+        async def attack():
+            for _ in range(3):
+                await beat(greedy)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attack)
+            for _ in range(2):
+                await beat(other)
+        assert 2 * len(body) < BURST < 3 * len(body)
+        *at_once, late = answered
+        assert sorted(at_once) == sorted([(greedy, 0), (other, 0)] * 2)
+        assert late == (greedy, pytest.approx((3 * len(body) - BURST) / PACE))
+
+
+async def test_after_the_end_and_without_a_database(autojump_clock):
     async with open_house() as house:
         name = await house.running()
         house.store.broken = TryAgainLater("no")
         house.store.held = trio.Event()
-        with pytest.MonkeyPatch.context() as patch, capture_logs():
-            patch.setattr("gateway.clusters.cluster.RECORD_DEADLINE", 0)
+        with capture_logs():
             assert (await house.beat(name, 5)).status == 503
         house.store.broken = None
         house.store.held.set()
@@ -174,14 +202,13 @@ async def test_addresses_that_are_not_connected_to_are_refused_when_they_are_new
         assert (await house.beat(name, dashboard_address="")).status == 200
 
 
-async def test_a_heartbeat_that_is_too_large_is_told_to_who_looks_for_the_reason(monkeypatch):
-    monkeypatch.setattr(heartbeat_route, "KEPT", 1000)
+async def test_a_heartbeat_that_is_too_large_is_told_to_who_looks_for_the_reason():
     async with open_house() as house:
         name = await house.create()
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(3):
-            answer = await house.beat(name, active_workers=["else"] * 5000)
-            assert (answer.status, "1000 bytes" in answer.error) == (413, True)
+            answer = await house.beat(name, active_workers=["else"] * (KEPT // 5))
+            assert (answer.status, f"{KEPT} bytes" in answer.error) == (413, True)
         messages = [event.message for event in house.manager.find(name).events]
         assert messages.count(answer.error) == 1
 

@@ -30,15 +30,19 @@ class PendingCancel:
 
 @define
 class PendingCancels:
-    """All cancelled jobs that may still be there. Times are those of one clock, in seconds."""
+    """All cancelled jobs that may still be there. Times are those of one clock, in seconds.
 
+    `timeout` is how long a job may take to end after a cancel.
+    """
+
+    timeout: float = TIMEOUT
     _jobs: dict[JobId, PendingCancel] = field(factory=dict, init=False)
 
     def cancelled(self, cluster: ClusterRef, jobs: Collection[JobId], now: float) -> None:
         """A cancel was accepted."""
         for job in jobs:
             before = self._jobs.get(job)
-            self._jobs[job] = PendingCancel(cluster, now + TIMEOUT, before.repeats + 1 if before else 0)
+            self._jobs[job] = PendingCancel(cluster, now + self.timeout, before.repeats + 1 if before else 0)
 
     def hopeless(self, cluster: ClusterRef, job: JobId, now: float) -> None:
         """A job is to be cancelled at once, unless that was done already."""
@@ -67,10 +71,10 @@ class PendingCancels:
             elif ending.due > now:
                 continue
             elif report.state in (JobState.UNKNOWN, JobState.ENDING):
-                self._jobs[job] = PendingCancel(ending.cluster, now + TIMEOUT, ending.repeats)
+                self._jobs[job] = PendingCancel(ending.cluster, now + self.timeout, ending.repeats)
             elif ending.repeats >= REPEATS:
                 del self._jobs[job]
             else:
-                self._jobs[job] = PendingCancel(ending.cluster, now + TIMEOUT, ending.repeats)
+                self._jobs[job] = PendingCancel(ending.cluster, now + self.timeout, ending.repeats)
                 clusters.setdefault(ending.cluster.name, (ending.cluster, []))[1].append(job)
         return list(clusters.values())

@@ -30,6 +30,7 @@ class Canceller:
         names: JobNames,
         board: WatchBoard,
         slots: UserSlots,
+        timeout: float,
     ) -> None:
         self._dialect = dialect
         self._commands = commands
@@ -37,7 +38,7 @@ class Canceller:
         self._names = names
         self._board = board
         self._slots = slots
-        self._pending = PendingCancels()
+        self._pending = PendingCancels(timeout)
         self._changed = trio.Event()  # set when something was added to those that are pending
 
     @property

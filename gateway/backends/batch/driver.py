@@ -23,6 +23,7 @@ import trio
 from attrs import evolve
 
 from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.batch.cancellations import TIMEOUT as CANCEL_TIMEOUT
 from gateway.backends.batch.canceller import Canceller
 from gateway.backends.batch.dialect import Dialect, Refusal, SiteLimits, StatusFailed
 from gateway.backends.batch.job_names import JobNames
@@ -56,7 +57,10 @@ LIMITS_PERIOD = 60.0
 class BatchDriver:
     """A batch system at work; see `gateway.backends.base.Driver` for what its methods promise."""
 
-    def __init__(self, backend: JobQueueBackend, launcher: Launcher, queue: Queue) -> None:
+    def __init__(
+        self, backend: JobQueueBackend, launcher: Launcher, queue: Queue, *, cancel_timeout: float = CANCEL_TIMEOUT
+    ) -> None:
+        """Cancel again, after `cancel_timeout` seconds, what has not ended by then."""
         self._backend = backend
         self._dialect = queue.dialect
         self._commands = UserCommands(launcher, backend.command_timeout)
@@ -76,6 +80,7 @@ class BatchDriver:
             names=self._ids,
             board=self._board,
             slots=slots(),
+            timeout=cancel_timeout,
         )
         self._kept: dict[tuple[str, str], ClusterRef] = {}  # by user and directory: a cluster whose logs are kept
 
@@ -304,7 +309,11 @@ class BatchDriver:
 
 @asynccontextmanager
 async def open_batch_driver(
-    backend: JobQueueBackend, dialect: Dialect, settings: Settings | None = None
+    backend: JobQueueBackend,
+    dialect: Dialect,
+    settings: Settings | None = None,
+    *,
+    cancel_timeout: float = CANCEL_TIMEOUT,
 ) -> AsyncIterator[BatchDriver]:
     """The driver at work, for as long as the context lasts; `settings` are root's for batch commands."""
     environment = {} if settings is None else settings.environment
@@ -314,9 +323,8 @@ async def open_batch_driver(
         impersonate=backend.impersonation == "sudo",
         own_name=own_account(),
     )
-    driver = BatchDriver(
-        backend, launcher, Queue(dialect=dialect, command_timeout=backend.command_timeout, environment=environment)
-    )
+    queue = Queue(dialect=dialect, command_timeout=backend.command_timeout, environment=environment)
+    driver = BatchDriver(backend, launcher, queue, cancel_timeout=cancel_timeout)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         yield driver
