@@ -10,6 +10,8 @@ import pytest
 import trio
 import wsproto.connection
 
+from gateway.web.http_budget import BURST, RATE
+
 
 class Steps(trio.abc.Instrument):
     """Counts what is parsed within one step of a task. `most` is the largest number so far."""
@@ -18,9 +20,15 @@ class Steps(trio.abc.Instrument):
         self.most = 0
         self.total = 0
         self._now = 0
+        self._begun = trio.current_time()
 
     def before_task_step(self, task: Any) -> None:
         self._now = 0
+
+    def budget_of(self, connections: int) -> float:
+        """What so many connections may have had parsed so far, each within its budget and a part more."""
+        seconds = trio.current_time() - self._begun
+        return connections * 1.2 * (BURST + RATE * seconds)
 
     def count(self) -> None:
         self.total += 1
