@@ -126,6 +126,8 @@ table = routes.Routes()
 table.add("abc", "tls://127.0.0.1:1", "http://127.0.0.1:1")
 app = FuzzedDashboard(table, limits=PortLimits(dashboard_timeout=1))
 faults: list[Exception] = []
+#: Virtual seconds of all exchanges.
+time_passed = [0.0]
 
 
 async def watched(scope: Any, receive: Any, send: Any) -> None:
@@ -191,8 +193,12 @@ def converse(data: bytes, serve: Any, given: int = 0) -> None:
     cut = int.from_bytes(data[:2], "big") + given
     said, app.answer = data[2 : 2 + cut], data[2 + cut :]
     faults.clear()
-    # All bytes are there from the beginning, so whoever waits then waits for a deadline.
-    trio.run(exchange, said, serve, clock=MockClock(autojump_threshold=0))
+    # All bytes are there from the beginning, so whoever waits then waits for a deadline. The server's budgets know of
+    # the exchanges before, so time goes on where it was.
+    clock = MockClock(autojump_threshold=0)
+    clock.jump(time_passed[0])
+    trio.run(exchange, said, serve, clock=clock)
+    time_passed[0] = clock.current_time()
     if faults:
         raise faults[0]
 
