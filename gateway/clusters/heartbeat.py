@@ -71,7 +71,7 @@ def worker_events(workers: Mapping[str, RowState], heartbeat: Heartbeat) -> Iter
     """What the heartbeat means for each of `workers` of which it is news. Cost: the known and the connected ones."""
     active = {worker_name(name) for name in heartbeat.active_workers}
     closing = {worker_name(name) for name in heartbeat.closing_workers} - active
-    unseen = any(state in COMING_STATES for state in workers.values())
+    unseen = not COMING_STATES.isdisjoint(workers.values())
     closed = {worker_name(name) for name in heartbeat.closed_workers} if unseen else frozenset()
     for name, state in workers.items():
         if name in active:
