@@ -26,7 +26,7 @@ class CrowdDriver:
     async def run(self) -> None:
         """Answer whoever asks; as a poller, once for all jobs."""
         while True:
-            await self._board.wait_asked()
+            await self._board.wait_poll_requested()
             await trio.sleep(1)
             states = self._board.jobs.items()
             self._board.deliver(
