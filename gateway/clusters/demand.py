@@ -50,7 +50,7 @@ class Plan:
     """What to do now: start so many workers, cancel the jobs of these."""
 
     start: int = 0
-    cancel: tuple[str, ...] = ()
+    cancel: frozenset[str] = frozenset()
 
 
 def plan(wanted: int, workers: Mapping[str, RowState], limit: int | None) -> Plan:
@@ -62,13 +62,13 @@ def plan(wanted: int, workers: Mapping[str, RowState], limit: int | None) -> Pla
     counted.
     """
     target = wanted if limit is None else min(wanted, limit)
-    useless = tuple(name for name, state in workers.items() if state in (RowState.FAILED, RowState.GONE))
+    useless = frozenset(name for name, state in workers.items() if state in (RowState.FAILED, RowState.GONE))
     live = sum(state in LIVE_STATES or state is RowState.LOST for state in workers.values())
     if live <= target:
         return Plan(start=target - live, cancel=useless)
     coming = [name for name, state in workers.items() if state in COMING_STATES or state is RowState.LOST][::-1]
     coming.sort(key=lambda name: (workers[name] is RowState.STARTING) - (workers[name] is RowState.LOST))
-    return Plan(cancel=useless + tuple(coming[: live - target]))
+    return Plan(cancel=useless.union(coming[: live - target]))
 
 
 def limited_count(count: int, limit: int | None) -> tuple[int, str]:

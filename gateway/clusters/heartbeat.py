@@ -68,14 +68,15 @@ def parse_heartbeat(body: bytes, closed: Collection[str] = ()) -> Heartbeat:
 
 
 def worker_events(workers: Mapping[str, RowState], heartbeat: Heartbeat) -> Iterator[tuple[str, RowEvent]]:
-    """What the heartbeat means for each of `workers`. Cost: the known workers and the connected ones."""
+    """What the heartbeat means for each of `workers` of which it is news. Cost: the known and the connected ones."""
     active = {worker_name(name) for name in heartbeat.active_workers}
     closing = {worker_name(name) for name in heartbeat.closing_workers} - active
-    unseen = any(state in COMING_STATES for state in workers.values())
+    unseen = not COMING_STATES.isdisjoint(workers.values())
     closed = {worker_name(name) for name in heartbeat.closed_workers} if unseen else frozenset()
     for name, state in workers.items():
         if name in active:
-            yield name, RowEvent.CONNECTED
+            if state is not RowState.ACTIVE:
+                yield name, RowEvent.CONNECTED
         elif name in closing:
             yield name, RowEvent.CLOSING
         elif state is RowState.ACTIVE or (state in COMING_STATES and name in closed):

@@ -253,7 +253,8 @@ class Machine:
         """Forget a row, and its submission with the last one; but not that a scheduler was submitted that has ended."""
         self.rows.remove(row)
         vanished = row.role is Role.SCHEDULER and row.state is RowState.GONE
-        if (row.role is Role.WORKER or vanished) and not self.rows.members(row.group):
+        last = not any(other.group == row.group for other in self.rows.by_name.values())
+        if (row.role is Role.WORKER or vanished) and last:
             del self.records.submissions[row.group]
 
     # ---- the decision ----

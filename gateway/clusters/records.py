@@ -32,10 +32,9 @@ class Records:
 
     def change(self, **changes: Any) -> bool:
         """Change fields of the cluster's record; return whether that makes a difference."""
-        changed = evolve(self.cluster, **changes)
-        if changed == self.cluster:
-            return False
-        self.cluster = changed
+        if all(getattr(self.cluster, name) == value for name, value in changes.items()):
+            return False  # as with nearly every heartbeat
+        self.cluster = evolve(self.cluster, **changes)
         return True
 
     def stored(self, submission: SubmissionRecord) -> None:

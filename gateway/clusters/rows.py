@@ -181,7 +181,7 @@ class Table:
     @property
     def states(self) -> Mapping[str, RowState]:
         """The state of each worker, by its name."""
-        return {row.name: row.shown for row in self.workers}
+        return {name: row.shown for name, row in self.by_name.items() if row.role is Role.WORKER}
 
     @property
     def coming(self) -> bool:

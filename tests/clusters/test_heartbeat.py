@@ -137,4 +137,5 @@ def test_the_long_list_is_not_read_for_workers_that_were_seen():
 
 def test_several_workers_in_one_job_count_as_one():
     assert worker_name("w3-0-1") == worker_name("w3-0") == "w3-0"
-    assert events({"w3-0": A}, active_workers=["w3-0-1"], closing_workers=["w3-0-0"]) == {"w3-0": RowEvent.CONNECTED}
+    assert events({"w3-0": S}, active_workers=["w3-0-1"], closing_workers=["w3-0-0"]) == {"w3-0": RowEvent.CONNECTED}
+    assert events({"w3-0": A}, active_workers=["w3-0-1"], closing_workers=["w3-0-0"]) == {}  # it is known
