@@ -2,10 +2,11 @@
 
 The standard library's loggers (hypercorn's, quart's, SQLAlchemy's, and those of a
 site's own classes) end in the same lines. Text from outside may stand in any value, so control characters are
-escaped before a terminal or a log file sees them.
+escaped before a terminal or a log file sees them, and what would open a dashboard (proxy/dashboard/links.py) is masked.
 """
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
@@ -28,6 +29,15 @@ def escape_controls(_logger: object, _method: str, event: MutableMapping[str, An
                 c if c.isprintable() or c in kept else c.encode("unicode_escape").decode("ascii") for c in value
             )
     return event
+
+
+#: A dashboard's link, whole or cut off, up to its MAC, and the MAC.
+_LINK = re.compile(r"((?:~|%7[Ee])[0-9]{6,12}(?:\.|%2[Ee]))[A-Za-z0-9_-]+")
+
+
+def mask_links(_logger: object, _method: str, line: Any) -> str:
+    """A processor of rendered lines: no log opens a dashboard to its readers, wherever in a line the link stands."""
+    return _LINK.sub(r"\1***", line)
 
 
 class SiteLog:
@@ -58,6 +68,7 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
                 structlog.processors.format_exc_info,
                 escape_controls,
                 renderer,
+                mask_links,
             ],
         )
     )

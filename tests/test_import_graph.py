@@ -41,7 +41,7 @@ PURE = {
         patience quota reasons records rows rules silence submitter timing""",
     "web": "fast_parser http2_frames request_origin",
     "proxy": "admission client_hello comm_messages destinations limits proxy_protocol routes",
-    "proxy.dashboard": "headers pages",
+    "proxy.dashboard": "access headers hosts links pages paths",
     "proxy.relay": "turn_policy",
 }
 
