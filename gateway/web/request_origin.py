@@ -70,6 +70,17 @@ def is_own_form(headers: Headers) -> bool:
     return any(name.lower() in (b"origin", b"sec-fetch-site") for name, _ in headers)
 
 
+def opens_page(method: str, headers: Headers) -> bool:
+    """Whether a browser is about to show the answer in a tab of its own.
+
+    Links may stand anywhere, and servers for logging in send people back: whatever page they come from, it reads
+    nothing of what is shown. Within a frame of its own it could make them click.
+    """
+    said = {name.lower(): value.strip().lower() for name, value in headers}
+    in_tab = said.get(b"sec-fetch-mode") == b"navigate" and said.get(b"sec-fetch-dest") == b"document"
+    return method in ("GET", "HEAD") and in_tab
+
+
 class HostNames:
     """The names under which requests may come: these, every address, and localhost.
 

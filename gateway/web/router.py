@@ -6,9 +6,9 @@
     {prefix}/...                                    the API (Quart)
 
 The API is for programs, and for pages of its own: what another page has made
-a browser send is refused (request_origin.py says why). Its answers are for
-whoever asked, and kept by nobody. Dashboards are other people's code on the
-same host: see proxy/dashboard.py.
+a browser send is refused (request_origin.py says why). Links to our pages may
+stand anywhere. All answers are for whoever asked, and kept by nobody.
+Dashboards are other people's code on the same host: see proxy/dashboard/.
 
 With TLS on the public port, jobs still reach it over plain HTTP: a site's
 own certificate authority is seldom known on compute nodes. What they may say
@@ -29,7 +29,7 @@ from gateway.errors import Forbidden, GatewayError, Misdirected, TryAgainLater
 from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, owner_at
-from gateway.web.request_origin import HostNames, other_page
+from gateway.web.request_origin import HostNames, opens_page, other_page
 
 _log = RateLimitedLog()  # a log that strangers cannot flood
 
@@ -124,7 +124,8 @@ class Router:
         return None
 
     def _route_to_api(self, scope: Scope, below: Scope) -> Handler:
-        if page := other_page(below["headers"], "https" if below["scheme"] in ("https", "wss") else "http"):
+        page = other_page(below["headers"], "https" if below["scheme"] in ("https", "wss") else "http")
+        if page and not (_is_page(below["path"]) and opens_page(below.get("method", ""), below["headers"])):
             return Handler(partial(_refuse_page, page), below)
         if below["type"] == "http" and _HEARTBEAT.fullmatch(below["path"]):
             return Handler(self._heartbeats, below, is_fast=below["method"] == "POST")
@@ -259,6 +260,11 @@ async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
         return
     body = orjson.dumps({"error": text})
     await answer(send, status, body, ((b"content-type", b"application/json"),))
+
+
+def _is_page(path: str) -> bool:
+    """True for what people look at, rather than programs."""
+    return not path.startswith("/api/")
 
 
 def _is_from_job(scope: Scope) -> bool:
