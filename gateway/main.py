@@ -21,18 +21,18 @@ from attrs import fields, frozen
 from quart import Quart
 
 from gateway import __version__
-from gateway.addresses import Address, parse_address
+from gateway.addresses import parse_address
 from gateway.auth.chain import Chain
 from gateway.auth.login_state import LoginStates
 from gateway.auth.setup import open_chain, prepared
+from gateway.clusters.configured_rules import configured_rules
 from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
 from gateway.clusters.reasons import not_running
-from gateway.clusters.rules import ClusterTimeouts, Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
-from gateway.config.backend import DBBackendBase, encryption_keys
+from gateway.config.backend import encryption_keys
 from gateway.config.fields import settings_of
 from gateway.config.load import Config
 from gateway.config.server import Proxy
@@ -41,6 +41,7 @@ from gateway.process.gc_pauses import spare_survivors
 from gateway.process.systemd import notify
 from gateway.proxy.certificate import ReloadingContext, reloading_context
 from gateway.proxy.dashboard.app import Dashboard
+from gateway.proxy.dashboard.guard import Guard
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell
@@ -55,6 +56,7 @@ from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store, open_store
 from gateway.supervise import describe
 from gateway.web.api import BODY_LIMIT, create_api
+from gateway.web.dashboards import is_at_host, open_guard
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
 from gateway.web.request_origin import HostNames
@@ -134,7 +136,7 @@ async def serve(
         driver = await stack.enter_async_context(backend.open_driver())
         routes, hearing = Routes(), Hearing()
         stack.enter_context(noting_stalls(hearing))
-        rules = _rules(config, backend, ports)
+        rules = configured_rules(config, ports)
         services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing)
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
@@ -187,11 +189,19 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     config, ports = inside.config, inside.ports
     chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix)
+    guard = open_guard(config.proxy, inside.manager, chain, inside.store)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
-    reads = Reads(inside.manager, inside.store, partial(_traffic, relaying))
+    reads = Reads(inside.manager, inside.store, partial(_traffic, relaying), guard.route)
     states = LoginStates(inside.store.derive_keys(LoginStates.PURPOSE))
-    api = create_api(inside.manager, chain, reads, states=states, prefix=config.proxy.prefix)
-    public, private = _http_servers(inside, api, FastReads(reads, chain), chain)
+    api = create_api(
+        inside.manager,
+        chain,
+        reads,
+        states=states,
+        prefix=config.proxy.prefix,
+        dashboard_host=config.proxy.dashboard_host,
+    )
+    public, private = _http_servers(inside, api, FastReads(reads, chain), chain, guard)
     serve_listeners = partial(
         serve_public,
         routes=inside.routes,
@@ -226,7 +236,9 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -> tuple[HttpServer, HttpServer]:
+def _http_servers(
+    inside: _Inside, api: Quart, reads: FastReads, chain: Chain, guard: Guard
+) -> tuple[HttpServer, HttpServer]:
     """Those of the public port and of the private one, which has no dashboards."""
     config, manager, dialer, limits = inside.config, inside.manager, inside.dialer, inside.limits
     budget = MemoryBudget(config.proxy.memory_budget)
@@ -239,7 +251,8 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
     )
     routers = (
         router_of(
-            dashboards=Dashboard(inside.routes, limits=limits, dialer=dialer, budget=budget),
+            dashboards=Dashboard(inside.routes, guard=guard, limits=limits, dialer=dialer, budget=budget),
+            is_dashboards=is_at_host(guard),
             prefix=config.proxy.prefix,
             secure=inside.context is not None,
         ),
@@ -300,41 +313,3 @@ def _host_names(config: Config) -> Iterator[str]:
     for listener in (config.proxy.address, config.gateway.address):
         with suppress(ValueError):  # a Unix socket has no name, and some have no address
             yield parse_address(listener).host
-
-
-def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
-    return Rules(
-        api_url=backend.api_url or _api_url(config, backend, ports),
-        host=backend.default_host or "0.0.0.0",  # noqa: S104 (schedulers are reached from other nodes)
-        timeouts=ClusterTimeouts(
-            queue=backend.queue_timeout,
-            start=backend.cluster_start_timeout,
-            heartbeat=backend.heartbeat_timeout,
-            heartbeat_period=backend.cluster_heartbeat_period,
-            worker_start=backend.worker_start_timeout,
-            unreachable=backend.cluster_unreachable_timeout,
-        ),
-        worker_start_failure_limit=backend.worker_start_failure_limit,
-        backoff_base_delay=backend.backoff_base_delay,
-        backoff_max_delay=backend.backoff_max_delay,
-    )
-
-
-def _api_url(config: Config, backend: DBBackendBase, ports: Ports) -> str:
-    """Where jobs reach the API: at the private address when there is one, else at the public port.
-
-    Plain HTTP even when the public port has TLS (web/router.py says why).
-    """
-    for listeners, written, prefix in (
-        (ports.private, config.gateway.address, ""),
-        (ports.public, config.proxy.address, config.proxy.prefix),
-    ):
-        for name in (listener.getsockname() for listener in listeners if listener.family != socket.AF_UNIX):
-            try:
-                host = parse_address(written).host
-            except ValueError:  # a socket that somebody else has opened (fd://, systemd)
-                host = name[0]
-            if host in ("", "0.0.0.0", "::"):  # noqa: S104
-                host = backend.default_host or socket.gethostname()
-            return f"http://{Address(host, name[1])}{prefix}/api"
-    raise StartError("Jobs cannot reach a Unix socket: set c.Backend.api_url, so that they find the gateway")

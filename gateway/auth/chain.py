@@ -89,7 +89,7 @@ class Chain:
 
         What a site's own authenticator raises and means an answer there (config/site_errors.py) is one here.
         """
-        user = self.user_by_cookie(request.headers.get("Cookie", ""))
+        user = self.user_by_cookie("; ".join(request.headers.getlist("Cookie")))  # HTTP/2 may split it
         if user is not None:
             return Identity(user)
         authorization = request.headers.get("Authorization", "")

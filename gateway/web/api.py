@@ -23,7 +23,7 @@ from gateway.config.structure import shown
 from gateway.errors import BadRequest, InvalidRequest, NotFound
 from gateway.models import MOST_WORKERS, User
 from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
-from gateway.web.pages import add_pages
+from gateway.web.pages import LEADS_TO, add_pages
 from gateway.web.reads import Reads
 
 _log = structlog.get_logger()
@@ -42,11 +42,16 @@ def create_api(
     *,
     states: LoginStates,
     prefix: str = "",
+    dashboard_host: str = "",
 ) -> Quart:
-    """The app with all its routes, and the pages. `prefix` is before the paths that browsers see."""
+    """The app with all its routes, and the pages.
+
+    `prefix` is before the paths that browsers see, `dashboard_host` the pattern of dashboards' own hosts.
+    """
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["RESPONSE_TIMEOUT"] = None
+    app.config[LEADS_TO] = f"{dashboard_host}:*" if dashboard_host else ""
     app.before_request(check_path)
     app.before_request(check_declaration)
     add_error_handlers(app, prefix)

@@ -23,7 +23,7 @@ from gateway.errors import Forbidden, GatewayError, InvalidRequest
 from gateway.models import ClusterRecord, ClusterStatus, User
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store
-from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, header
+from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, cookies, header
 
 #: A status, and what is to be said in JSON.
 Read = tuple[int, Any]
@@ -32,14 +32,22 @@ _OF_USERS = re.compile(r"/api/v1/(?:(options)|clusters/(?:([^/]+)(?:/(events|tra
 
 
 class Reads:
-    """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried."""
+    """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried.
+
+    `dashboard_route(name, owner)` is the path that opens its dashboard.
+    """
 
     def __init__(
-        self, manager: Manager, store: Store, traffic: Callable[[str], Traffic] = lambda name: Traffic()
+        self,
+        manager: Manager,
+        store: Store,
+        traffic: Callable[[str], Traffic] = lambda name: Traffic(),
+        dashboard_route: Callable[[str, str], str] = lambda name, owner: f"/clusters/{name}/status",
     ) -> None:
         self._manager = manager
         self._store = store
         self._traffic = traffic
+        self._dashboard_route = dashboard_route
 
     def health(self) -> Read:
         """Which part fails, if one does."""
@@ -63,11 +71,11 @@ class Reads:
     def clusters(self, user: User, statuses: str | None = None) -> Read:
         """A user's clusters, those of some statuses or those that have not ended. Raises `InvalidRequest`."""
         found = self._manager.list(user, _statuses(statuses))
-        return 200, {cluster.name: report(cluster.record) for cluster in found}
+        return 200, {cluster.name: self._report(cluster.record) for cluster in found}
 
     def cluster(self, user: User, name: str) -> Read:
         """One cluster. Raises `NotFound`, and `Forbidden` when it is another's; so do those below."""
-        return 200, full_report(self.owned(user, name).record)
+        return 200, self._full_report(self.owned(user, name).record)
 
     def events(self, user: User, name: str) -> Read:
         """What has happened to a cluster."""
@@ -86,6 +94,28 @@ class Reads:
         if cluster.record.username != user.name:
             raise Forbidden(f"User {user.name} lacks permissions to {verb} cluster {name}")
         return cluster
+
+    def _report(self, record: ClusterRecord) -> dict[str, Any]:
+        """A cluster as lists show it. The published client takes exactly these keys."""
+        running = record.status is ClusterStatus.RUNNING
+        has_dashboard = running and record.dashboard_address
+        return {
+            "name": record.name,
+            "dashboard_route": self._dashboard_route(record.name, record.username) if has_dashboard else None,
+            "status": record.status,
+            "start_time": record.start_time,
+            "stop_time": record.stop_time,
+            "options": record.options,
+        }
+
+    def _full_report(self, record: ClusterRecord) -> dict[str, Any]:
+        """A single cluster for its owner, with what is needed to connect while it runs."""
+        running = record.status is ClusterStatus.RUNNING
+        return {
+            **self._report(record),
+            "tls_cert": record.tls_cert if running else None,
+            "tls_key": record.tls_key if running else None,
+        }
 
 
 class FastReads:
@@ -109,7 +139,7 @@ class FastReads:
             return None
         client = scope.get("client")
         identity = self._chain.identify_by_headers(
-            header(scope, b"cookie"),
+            cookies(scope),
             header(scope, b"authorization"),
             client[0] if client else "",
             secure=scope["scheme"] == "https",
@@ -139,29 +169,6 @@ async def _answer(
         await answer_error(send, error, cookie)
         return
     await answer(send, status, orjson.dumps(said), ((b"content-type", b"application/json"), *cookie))
-
-
-def report(record: ClusterRecord) -> dict[str, Any]:
-    """A cluster as lists show it. The published client takes exactly these keys."""
-    running = record.status is ClusterStatus.RUNNING
-    return {
-        "name": record.name,
-        "dashboard_route": f"/clusters/{record.name}/status" if running and record.dashboard_address else None,
-        "status": record.status,
-        "start_time": record.start_time,
-        "stop_time": record.stop_time,
-        "options": record.options,
-    }
-
-
-def full_report(record: ClusterRecord) -> dict[str, Any]:
-    """A single cluster for its owner, with what is needed to connect while it runs."""
-    running = record.status is ClusterStatus.RUNNING
-    return {
-        **report(record),
-        "tls_cert": record.tls_cert if running else None,
-        "tls_key": record.tls_key if running else None,
-    }
 
 
 def _statuses(text: str | None) -> frozenset[ClusterStatus] | None:
