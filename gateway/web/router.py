@@ -30,7 +30,7 @@ from gateway.errors import Forbidden, GatewayError, Misdirected, TryAgainLater
 from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, owner_at
-from gateway.web.request_origin import HostNames, opens_page, other_page
+from gateway.web.request_origin import HostNames, is_visit, other_page
 
 _log = RateLimitedLog()  # a log that strangers cannot flood
 
@@ -139,7 +139,7 @@ class Router:
 
     def _route_to_api(self, scope: Scope, below: Scope) -> Handler:
         page = other_page(below["headers"], "https" if below["scheme"] in ("https", "wss") else "http")
-        if page and not (_is_page(below["path"]) and opens_page(below.get("method", ""), below["headers"])):
+        if page and not _is_visit_of_page(below):
             return Handler(partial(_refuse_page, page), below)
         if below["type"] == "http" and _HEARTBEAT.fullmatch(below["path"]):
             return Handler(self._heartbeats, below, is_fast=below["method"] == "POST")
@@ -281,9 +281,10 @@ async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
     await answer(send, status, body, ((b"content-type", b"application/json"),))
 
 
-def _is_page(path: str) -> bool:
-    """True for what people look at, rather than programs."""
-    return not path.startswith("/api/")
+def _is_visit_of_page(below: Scope) -> bool:
+    """True for a link to one of the pages for people (web/pages.py), wherever that link is."""
+    is_page = below["type"] == "http" and not below["path"].startswith("/api/")
+    return is_page and is_visit(below["method"], below["headers"])
 
 
 def _is_from_job(scope: Scope) -> bool:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.web.request_origin import HostNames, may_change, opens_page, other_page
+from gateway.web.request_origin import HostNames, may_change, other_page
 
 
 def headers(*pairs):
@@ -50,23 +50,6 @@ def test_sites() -> None:
         assert other_page(headers(("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", other)), "http")
     https = headers(("Host", "a"), ("Origin", "https://a"), ("Sec-Fetch-Site", "same-origin"))
     assert other_page(https, "http") == ""
-
-
-@pytest.mark.parametrize(
-    ("method", "mode", "destination", "opens"),
-    [
-        ("GET", "navigate", "document", True),
-        ("HEAD", "Navigate ", "Document", True),
-        ("POST", "navigate", "document", False),
-        ("GET", "navigate", "iframe", False),
-        ("GET", "no-cors", "document", False),
-        ("GET", "cors", "empty", False),
-        ("", "", "", False),
-    ],
-)
-def test_a_page_in_a_tab_of_its_own(method, mode, destination, opens):
-    assert opens_page(method, headers(("Sec-Fetch-Mode", mode), ("sec-fetch-dest", destination))) is opens
-    assert not opens_page(method, headers(("Sec-Fetch-Site", "cross-site")))
 
 
 def test_an_origin_needs_one_host_to_be_compared_with():
