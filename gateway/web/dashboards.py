@@ -15,7 +15,7 @@ from gateway.store.writer import Store
 from gateway.web.router import cookies
 
 #: What the keys of links are derived for.
-_PURPOSE: Final = b"links of dashboards"
+PURPOSE: Final = b"links of dashboards"
 
 
 def open_guard(proxy: Proxy, manager: Manager, chain: Chain, store: Store) -> Guard:
@@ -30,7 +30,7 @@ def open_guard(proxy: Proxy, manager: Manager, chain: Chain, store: Store) -> Gu
     return Guard(
         Access(proxy.dashboard_access),
         People(user_of=user_of, owner_of=owner_of, may_see=lambda user, cluster: owner_of(cluster) == user.name),
-        keys=store.derive_keys(_PURPOSE),
+        keys=store.derive_keys(PURPOSE),
         max_age=proxy.dashboard_link_max_age,
         hosts=Hosts(proxy.dashboard_host, proxy.host_names[0]) if proxy.dashboard_host else None,
         prefix=proxy.prefix,
