@@ -15,6 +15,7 @@ from gateway.web.dashboards import PURPOSE
 from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked
 from tests.proxy.dashboard.test_browser import working_dashboard
 from tests.support.chromium import NEEDS_CHROMIUM, browser, errors_of, log_in, text_of, wait_until, watch_plots_move
+from tests.support.proxy_peers import peer
 
 pytestmark = NEEDS_CHROMIUM
 
@@ -76,6 +77,37 @@ async def test_a_link_opens_for_whoever_has_it_and_its_owner_needs_none(tmp_path
         expired = Links(Cipher([key.encode()]).derive(PURPOSE), 60).make(cluster.name, "alice", 1_000_000_000)
         address = f"/clusters/{cluster.name}/"
         await see(look, f"http://{gateway.name}", address, cluster.dashboard, f"{address}{expired}/")
+
+
+async def test_it_is_alive_in_jupyterlab(tmp_path: Path) -> None:
+    """As dask-labextension does it.
+
+    Its server asks, without a cookie, which plots there are below the link; then JupyterLab, which has another origin,
+    shows one of them in a frame with a sandbox of its own.
+    """
+
+    def look(lab: str, link: str) -> None:
+        with browser() as page:
+            page.get(lab)
+            page.switch_to.frame(page.find_element("tag name", "iframe"))
+            watch_plots_move(page)
+            assert page.execute_script("return [location.pathname, self.origin]") == [link, "null"]
+
+    async with alices_dashboard(tmp_path) as (gateway, cluster):
+        plots = await gateway.ask("GET", f"{cluster.dashboard}individual-plots.json", user=None)
+        assert plots.status == 200
+        link = f"{cluster.dashboard}{plots.json['Individual Task Stream'].lstrip('/')}"
+        frame = (
+            f"<iframe sandbox='allow-scripts allow-same-origin' src='http://{gateway.name}{link}'></iframe>".encode()
+        )
+
+        async def lab(stream: trio.SocketStream) -> None:
+            await stream.receive_some()
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            await stream.send_all(head % len(frame) + frame)
+
+        async with peer(lab) as port:
+            await see(look, f"http://localhost:{port}", link)
 
 
 async def test_where_only_the_owner_sees_it_a_copied_address_opens_in_no_other_browser(tmp_path: Path) -> None:

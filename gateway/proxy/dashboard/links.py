@@ -20,6 +20,7 @@ import enum
 import hmac
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 #: A segment of a path that begins like this is a link's, whether it holds or not, and never a dashboard's own.
 MARK = "~"
@@ -59,7 +60,7 @@ class Links:
     def make(self, cluster: str, user: str, now: float) -> str:
         """Return the segment that opens this user's cluster from now on; `now` is in seconds since the epoch."""
         expiry = int(now + self._max_age) // self._step * self._step
-        return _segment(self._keys[0], cluster, user, expiry)
+        return _made(self._keys[0], cluster, user, expiry)
 
     def check(self, segment: str, cluster: str, user: str, now: float) -> Link:
         """Return what this segment, or none (""), is worth for this user's cluster."""
@@ -77,6 +78,12 @@ class Links:
         if expiry <= now:
             return Link.EXPIRED
         return Link.AGEING if expiry - now < self._max_age / 2 else Link.FRESH
+
+
+@lru_cache(maxsize=4096)
+def _made(key: bytes, cluster: str, user: str, expiry: int) -> str:
+    """The same as below, remembered: lists are asked for again and again."""
+    return _segment(key, cluster, user, expiry)
 
 
 def _segment(key: bytes, cluster: str, user: str, expiry: int) -> str:
