@@ -144,6 +144,5 @@ async def test_random_kills_leave_nothing_behind() -> None:
     print({name: count - counts[name] for name, count in kernel_counts().items()})
     assert exchanged > 100
     assert killed > 10
-    assert slowest_answer < 1
     assert after[0] == before[0]
     assert after[1] - before[1] < 10_000
