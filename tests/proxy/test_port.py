@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trio
 
+from gateway.config.proxy import Proxy
 from gateway.proxy.client_hello import parse_client_hello
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.relay.relay import Relay
 from gateway.proxy.routes import Routes
 from tests.support.hellos import big_hello, openssl_hello, split
@@ -287,8 +287,8 @@ async def test_a_scheduler_that_does_not_answer_is_news() -> None:
 
 @pytest.mark.parametrize("said", [b"", HELLO[:1], HELLO[:100]])
 async def test_a_client_that_goes_silent_is_closed(said: bytes) -> None:
-    limits = PortLimits(first_byte_timeout=0.05, hello_timeout=0.05, shutdown_grace=0)
-    async with public_port(Routes(), limits=limits) as address, await connect(address) as client:
+    options = Proxy(first_byte_timeout=0.1, hello_timeout=0.1, shutdown_grace=0)
+    async with public_port(Routes(), options=options) as address, await connect(address) as client:
         await client.send_all(said)
         assert await is_ended(client)
 

@@ -11,8 +11,8 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from gateway.config.proxy import Proxy
 from gateway.proxy.dashboard.app import Dashboard
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.routes import Routes
 from tests.support.proxy_peers import LOCAL, connect, http_server, peer, public_port, receive_all, server_of
 
@@ -37,11 +37,11 @@ class Recorder:
 
 @asynccontextmanager
 async def dashboard(
-    handler: Callable[[trio.SocketStream], Any], *, root_path: str = "", limits: PortLimits | None = None
+    handler: Callable[[trio.SocketStream], Any], *, root_path: str = "", options: Proxy | None = None
 ) -> AsyncIterator[Any]:
     """The public address below which the handler is the dashboard of cluster abc."""
     routes = Routes()
-    app = Dashboard(routes, limits=limits)
+    app = Dashboard(routes, options=options)
 
     async def below_prefix(scope: Any, receive: Any, send: Any) -> None:
         scope["root_path"] = root_path
@@ -205,7 +205,7 @@ async def test_a_dashboard_that_is_slow_has_a_page() -> None:
     async def never(stream: trio.SocketStream) -> None:
         await receive_all(stream)
 
-    async with dashboard(never, limits=PortLimits(dashboard_timeout=0.05)) as address:
+    async with dashboard(never, options=Proxy(dashboard_timeout=0.1)) as address:
         response, body = await ask(address, get("/clusters/abc/status"))
     assert response.status_code == 504
     assert b"too slow" in body
@@ -401,7 +401,7 @@ async def application(handler: Callable[[trio.SocketStream], Any], **limits: Any
     routes = Routes()
     async with peer(handler) as port:
         routes.add("abc", f"tls://{LOCAL}:1", f"http://{LOCAL}:{port}")
-        yield Dashboard(routes, limits=PortLimits(**limits))
+        yield Dashboard(routes, options=Proxy(**limits))
 
 
 def http_scope(**more: Any) -> dict[str, Any]:
@@ -477,7 +477,7 @@ async def test_a_handshake_that_takes_too_long_is_a_504() -> None:
     async def never(stream: trio.SocketStream) -> None:
         await receive_all(stream)
 
-    async with application(never, dashboard_timeout=0.05) as app:
+    async with application(never, dashboard_timeout=0.1) as app:
         sent = await run_app(app, {**WEBSOCKET, "extensions": {"websocket.http.response": {}}}, CONNECT)
     assert sent[0]["status"] == 504
 
@@ -508,7 +508,7 @@ async def test_frames_of_a_dashboard(frames: bytes, ending: int) -> None:
         await stream.send_eof()
         await receive_all(stream)
 
-    async with application(speak, websocket_message_size=1000) as app:
+    async with application(speak, websocket_message_size=1024) as app:
         sent = await run_app(app, WEBSOCKET, CONNECT)
     assert sent[0]["type"] == "websocket.accept"
     assert sent[-1]["type"] == "websocket.close"

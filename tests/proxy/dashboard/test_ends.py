@@ -8,21 +8,21 @@ import pytest
 import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
+from gateway.config.proxy import Proxy
 from gateway.proxy.dashboard.app import Dashboard
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.routes import Routes
 from tests.support.proxy_peers import LOCAL, connect, hello_app, http_server, peer, public_port, receive_all, server_of
 
-LIMITS = PortLimits(dashboard_timeout=0.2)
+LIMITS = Proxy(dashboard_timeout=0.2)
 
 
 @asynccontextmanager
-async def dashboard(handler: Any, limits: PortLimits | None = None) -> AsyncIterator[tuple[Any, Routes]]:
+async def dashboard(handler: Any, options: Proxy | None = None) -> AsyncIterator[tuple[Any, Routes]]:
     """The public address below which the handler is the dashboard of cluster abc, and the routes."""
     routes = Routes()
     async with peer(handler) as port:
         routes.add("abc", f"tls://{LOCAL}:1", f"http://{LOCAL}:{port}")
-        server = server_of(Dashboard(routes, limits=limits))
+        server = server_of(Dashboard(routes, options=options))
         async with public_port(routes, serve_http=server.serve) as address:
             yield address, routes
 
