@@ -6,7 +6,7 @@ from typing import Any, Final
 from gateway.auth.authenticator import Login
 from gateway.auth.chain import Chain
 from gateway.clusters.manager import Manager
-from gateway.config.server import Proxy
+from gateway.config.proxy import Proxy
 from gateway.models import User
 from gateway.proxy.dashboard.access import Access
 from gateway.proxy.dashboard.guard import Guard, People
