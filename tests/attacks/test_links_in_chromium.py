@@ -14,7 +14,16 @@ from gateway.store.keys import Cipher, new_key
 from gateway.web.dashboards import PURPOSE
 from tests.attacks.attacked import Attacked, ClusterOfUser, open_attacked
 from tests.proxy.dashboard.test_browser import working_dashboard
-from tests.support.chromium import NEEDS_CHROMIUM, browser, errors_of, log_in, text_of, wait_until, watch_plots_move
+from tests.support.chromium import (
+    NEEDS_CHROMIUM,
+    browser,
+    errors_of,
+    log_in,
+    log_out,
+    text_of,
+    wait_until,
+    watch_plots_move,
+)
 from tests.support.proxy_peers import peer
 
 pytestmark = NEEDS_CHROMIUM
@@ -60,8 +69,7 @@ async def test_a_link_opens_for_whoever_has_it_and_its_owner_needs_none(tmp_path
             log_in(page, "alice")
             check_alive(page, f"{origin}{address}~")
             # Another user.
-            page.get(f"{origin}/logout")
-            page.find_element("tag name", "button").click()
+            log_out(page, origin)
             page.get(f"{origin}/login?next={address}status")
             log_in(page, "mallory")
             assert path_of(page) == f"{address}status"
@@ -148,8 +156,7 @@ async def test_a_dashboard_on_a_host_of_its_own_has_an_origin_and_nothing_of_the
             assert page.execute_script("return [localStorage.getItem('a'), document.cookie]") == ["b", "mine=1"]
             page.get(f"{own}/individual-nbytes")  # without a link it goes to be known, and comes back
             assert re.fullmatch(f"{own}/~[^/]+/individual-nbytes", page.current_url)
-            page.get(f"{origin}/logout")
-            page.find_element("tag name", "button").click()
+            log_out(page, origin)
             page.get(f"{own}/api/v1/clusters/")  # nothing of the gateway is there
             assert path_of(page) == "/login"
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 NEEDS_CHROMIUM = pytest.mark.skipif(
@@ -60,11 +61,24 @@ def text_of(driver: webdriver.Chrome) -> str:
 
 def log_in(driver: webdriver.Chrome, name: str, password: str = "") -> None:
     """Fill in the form of /login, which is shown, and wait for what comes after it."""
-    page = driver.find_element("tag name", "html")
     driver.find_element("name", "name").send_keys(name)
     driver.find_element("name", "password").send_keys(password)
+    send_form(driver)
+
+
+def log_out(driver: webdriver.Chrome, gateway: str) -> None:
+    """Go to the page /logout of the gateway at this URL, and press its button."""
+    driver.get(f"{gateway}/logout")
+    send_form(driver)
+    assert "You are not logged in" in text_of(driver)
+
+
+def send_form(driver: webdriver.Chrome) -> None:
+    """Press the button of the page that is shown, and wait for what comes after it."""
+    page = driver.find_element("tag name", "html")
     driver.find_element("tag name", "button").click()
-    wait_until(driver, lambda page_now: page_now.find_element("tag name", "html") != page)
+    wait_until(driver, staleness_of(page))
+    wait_until(driver, lambda page: page.execute_script("return document.readyState") == "complete")
 
 
 def watch_plots_move(driver: webdriver.Chrome) -> None:
