@@ -21,18 +21,18 @@ from attrs import frozen
 from quart import Quart
 
 from gateway import __version__
-from gateway.addresses import parse_address
+from gateway.addresses import Address, parse_address
 from gateway.auth.chain import Chain
 from gateway.auth.login_state import LoginStates
 from gateway.auth.setup import open_chain, prepared
-from gateway.clusters.configured_rules import configured_rules
 from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
 from gateway.clusters.reasons import not_running
+from gateway.clusters.rules import Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
-from gateway.config.backend import encryption_keys
+from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.load import Config
 from gateway.errors import GatewayError, StartError
 from gateway.process.gc_pauses import spare_survivors
@@ -130,7 +130,7 @@ async def serve(
         driver = await stack.enter_async_context(backend.open_driver())
         routes, hearing = Routes(), Hearing()
         stack.enter_context(noting_stalls(hearing))
-        rules = configured_rules(config, ports)
+        rules = _rules(config, backend, ports)
         services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing)
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
@@ -301,3 +301,31 @@ def _host_names(config: Config) -> Iterator[str]:
     for listener in (config.proxy.address, config.gateway.address):
         with suppress(ValueError):  # a Unix socket has no name, and some have no address
             yield parse_address(listener).host
+
+
+def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
+    return Rules(
+        options=backend,
+        api_url=backend.api_url or _api_url(config, backend, ports),
+        host=backend.default_host or "0.0.0.0",  # noqa: S104 (schedulers are reached from other nodes)
+    )
+
+
+def _api_url(config: Config, backend: DBBackendBase, ports: Ports) -> str:
+    """Where jobs reach the API: at the private address when there is one, else at the public port.
+
+    Plain HTTP even when the public port has TLS (web/router.py says why).
+    """
+    for listeners, written, prefix in (
+        (ports.private, config.gateway.address, ""),
+        (ports.public, config.proxy.address, config.proxy.prefix),
+    ):
+        for name in (listener.getsockname() for listener in listeners if listener.family != socket.AF_UNIX):
+            try:
+                host = parse_address(written).host
+            except ValueError:  # a socket that somebody else has opened (fd://, systemd)
+                host = name[0]
+            if host in ("", "0.0.0.0", "::"):  # noqa: S104
+                host = backend.default_host or socket.gethostname()
+            return f"http://{Address(host, name[1])}{prefix}/api"
+    raise StartError("Jobs cannot reach a Unix socket: set c.Backend.api_url, so that they find the gateway")

@@ -14,10 +14,9 @@ import trustme
 from attrs import evolve
 from structlog.testing import capture_logs
 
-from gateway.clusters.configured_rules import api_url
 from gateway.config.load import load
 from gateway.errors import StartError, innermost
-from gateway.main import _hear_signals, run, serve
+from gateway.main import _api_url, _hear_signals, run, serve
 from gateway.proxy.listeners import Ports
 from tests.e2e.gateway_process import open_gateway
 from tests.support.fakes import fake_backend
@@ -270,7 +269,7 @@ def listening(name, family=socket.AF_INET):
 
 
 def url_of(config, public, private=()):
-    return api_url(config, Ports(public=public, schedulers=[], private=private))
+    return _api_url(config, config.backend, Ports(public=public, schedulers=[], private=private))
 
 
 @pytest.mark.parametrize(

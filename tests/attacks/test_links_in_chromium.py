@@ -1,6 +1,7 @@
 """Who sees a dashboard, in a real browser: a real scheduler's, behind a whole gateway, in each kind of access."""
 
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,15 +25,17 @@ from tests.support.chromium import (
     wait_until,
     watch_plots_move,
 )
-from tests.support.proxy_peers import peer
+from tests.support.proxy_peers import gateways_tls, peer
 
 pytestmark = NEEDS_CHROMIUM
 
 
 @asynccontextmanager
-async def alices_dashboard(folder: Path, *lines: str) -> AsyncIterator[tuple[Attacked, ClusterOfUser]]:
+async def alices_dashboard(
+    folder: Path, *lines: str, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Attacked, ClusterOfUser]]:
     """A gateway, and a cluster of alice's with a dashboard that is at work."""
-    async with working_dashboard() as port, open_attacked(folder, *lines) as gateway:
+    async with working_dashboard() as port, open_attacked(folder, *lines, tls=tls) as gateway:
         cluster = await gateway.create("alice")
         assert (await cluster.beat(dashboard=f"127.0.0.1:{port}")).status == 200
         yield gateway, cluster
@@ -144,7 +147,7 @@ async def test_where_only_the_owner_sees_it_a_copied_address_opens_in_no_other_b
 
 
 async def test_a_dashboard_on_a_host_of_its_own_has_an_origin_and_nothing_of_the_gateways(tmp_path: Path) -> None:
-    """Chromium takes all names below localhost for this host."""
+    """By HTTPS, and so by HTTP/2 as well; Chromium takes all names below localhost for this host."""
 
     def look(origin: str, address: str, own: str) -> None:
         with browser() as page:
@@ -160,11 +163,17 @@ async def test_a_dashboard_on_a_host_of_its_own_has_an_origin_and_nothing_of_the
             page.get(f"{own}/api/v1/clusters/")  # nothing of the gateway is there
             assert path_of(page) == "/login"
 
-    names = "c.Proxy.host_names = ['localhost']"
-    async with alices_dashboard(tmp_path, "c.Proxy.dashboard_host = '*.dash.localhost'", names) as (gateway, cluster):
-        own = f"http://{cluster.name}.dash.localhost:{gateway.port}"
+    lines = (
+        "c.Proxy.host_names = ['localhost']",
+        "c.Proxy.dashboard_host = '*.dash.localhost'",
+        f"c.Proxy.tls_cert = '{tmp_path}/server.crt'",
+        f"c.Proxy.tls_key = '{tmp_path}/server.key'",
+    )
+    _, client = gateways_tls(tmp_path)
+    async with alices_dashboard(tmp_path, *lines, tls=client) as (gateway, cluster):
+        own = f"https://{cluster.name}.dash.localhost:{gateway.port}"
         address = f"/clusters/{cluster.name}/"
-        await see(look, f"http://localhost:{gateway.port}", address, own)
+        await see(look, f"https://localhost:{gateway.port}", address, own)
         moved = await gateway.ask("GET", f"{cluster.dashboard}status", user=None)  # as the client has it
         link = cluster.dashboard.removeprefix(address)
-        assert (moved.status, moved.all("location")) == (307, [f"//{own.removeprefix('http://')}/{link}status"])
+        assert (moved.status, moved.all("location")) == (307, [f"//{own.removeprefix('https://')}/{link}status"])
