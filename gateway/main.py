@@ -53,7 +53,7 @@ from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store, open_store
 from gateway.supervise import describe
 from gateway.web.api import BODY_LIMIT, create_api
-from gateway.web.dashboards import is_at_host, open_guard
+from gateway.web.dashboards import open_guard
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
 from gateway.web.request_origin import HostNames
@@ -240,7 +240,7 @@ def _http_servers(
     routers = (
         router_of(
             dashboards=Dashboard(inside.routes, guard=guard, options=options, dialer=dialer, budget=budget),
-            is_dashboards=is_at_host(guard),
+            is_dashboards=guard.is_own_host,
             prefix=options.prefix,
             secure=inside.context is not None,
         ),

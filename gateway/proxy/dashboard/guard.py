@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from attrs import evolve, frozen
 
+from gateway.config.proxy import Proxy
 from gateway.models import User
 from gateway.proxy.dashboard import pages
 from gateway.proxy.dashboard.access import Access, Verdict, Viewer, Visit, decide, visit_of
@@ -46,29 +47,27 @@ class People:
 
 
 class Guard:
-    """Guards the dashboards below `{prefix}/clusters/`, and on `hosts` if they have some.
+    """Guards the dashboards below `{prefix}/clusters/`, and on hosts of their own if they have some.
 
-    `keys` are those of links, which live for `max_age` seconds; `login` is the path of the page for logging in, ""
-    where there is none; `now` is the time in seconds since the epoch.
+    `keys` are those of links; `login` is the path of the page for logging in, "" where there is none; `now` is the time
+    in seconds since the epoch.
     """
 
     def __init__(
         self,
-        access: Access,
+        options: Proxy,
         people: People,
         *,
         keys: tuple[bytes, ...],
-        max_age: int,
-        hosts: Hosts | None = None,
-        prefix: str = "",
         login: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.hosts = hosts
-        self._access = access
+        self.hosts = Hosts(options.dashboard_host, options.host_names[0]) if options.dashboard_host else None
+        self._access = Access(options.dashboard_access)
         self._people = people
-        self._links = Links(keys, min(max_age, OWNERS_LINK_AGE) if access is Access.OWNER else max_age)
-        self._prefix = prefix
+        max_age = options.dashboard_link_max_age
+        self._links = Links(keys, min(max_age, OWNERS_LINK_AGE) if self._access is Access.OWNER else max_age)
+        self._prefix = options.prefix
         self._login = login
         self._now = now
 
@@ -77,6 +76,10 @@ class Guard:
         if self._access is not Access.LINK:
             return f"/clusters/{cluster}/status"
         return f"/clusters/{cluster}/{self._links.make(cluster, owner, self._now())}/status"
+
+    def is_own_host(self, host: str) -> bool:
+        """Return whether a host, as a request names it, is that of a dashboard alone."""
+        return self.hosts is not None and self.hosts.cluster_at(host.encode("latin-1", "replace")) is not None
 
     def turn(self, request: DashboardRequest) -> Turn | None:
         """Return what is answered in the place of the dashboard, None for a request that is let in."""

@@ -12,10 +12,8 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from gateway.config.proxy import Proxy
-from gateway.proxy.dashboard.access import Access
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.dashboard.guard import Guard, People
-from gateway.proxy.dashboard.hosts import Hosts
 from gateway.proxy.routes import Routes
 from tests.support.proxy_peers import LOCAL, connect, http_server, peer, public_port, receive_all, server_of
 
@@ -117,9 +115,9 @@ async def test_redirects_and_cookies_stay_below_the_cluster() -> None:
 PEOPLE = People(user_of=lambda scope: None, owner_of={"abc": "alice"}.get, may_see=lambda user, cluster: False)
 
 
-def guard_of(hosts: Hosts | None = None) -> tuple[Guard, str]:
+def guard_of(**options: Any) -> tuple[Guard, str]:
     """A guard, and the path of a link that holds, without a slash at its end."""
-    guard = Guard(Access.LINK, PEOPLE, keys=(b"k",), max_age=3600, hosts=hosts, prefix="/gw")
+    guard = Guard(Proxy(prefix="/gw", **options), PEOPLE, keys=(b"k",))
     return guard, guard.route("abc", "alice").removesuffix("/status")
 
 
@@ -161,7 +159,7 @@ async def test_without_a_link_nothing_reaches_a_dashboard(path: str) -> None:
 
 async def test_a_dashboard_on_a_host_of_its_own_runs_in_no_sandbox() -> None:
     recorder = Recorder()
-    guard, path = guard_of(Hosts("*.dash.example", "hpc.example"))
+    guard, path = guard_of(dashboard_host="*.dash.example", host_names=("hpc.example",))
     async with dashboard(recorder, guard=guard) as address:
         moved, _ = await ask(address, get(f"{path}/status"))
         location = dict(moved.headers)[b"location"].decode()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from gateway.proxy.dashboard.access import Access
+from gateway.config.proxy import Proxy
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.dashboard.guard import Guard, People
 from gateway.proxy.routes import Routes
@@ -51,7 +51,7 @@ async def working_dashboard() -> AsyncIterator[int]:
 def open_guard() -> Guard:
     """Alice's cluster abc, which only a link opens."""
     people = People(user_of=lambda scope: None, owner_of={"abc": "alice"}.get, may_see=lambda user, cluster: False)
-    return Guard(Access.LINK, people, keys=(bytes(32),), max_age=3600, prefix=PREFIX)
+    return Guard(Proxy(prefix=PREFIX), people, keys=(bytes(32),))
 
 
 def look_at(url: str) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from gateway.config.proxy import Proxy
 from gateway.models import User
-from gateway.proxy.dashboard.access import Access
 from gateway.proxy.dashboard.guard import OWNERS_LINK_AGE, Guard, People, Turn
-from gateway.proxy.dashboard.hosts import Hosts
 from gateway.proxy.dashboard.request import DashboardRequest
 
 NOW = 1_790_000_000.0
@@ -39,9 +38,11 @@ PEOPLE = People(
 )
 
 
-def guard_of(access: Access = Access.LINK, clock: Clock | None = None, **options: Any) -> Guard:
-    options = {"keys": (b"k" * 32,), "max_age": 7 * DAY, "login": "/login", **options}
-    return Guard(access, PEOPLE, now=clock or Clock(), **options)
+def guard_of(
+    access: str = "link", clock: Clock | None = None, *, key: bytes = b"k" * 32, login: str = "/login", **options: Any
+) -> Guard:
+    proxy = Proxy(dashboard_access=access, dashboard_link_max_age=7 * DAY, **options)
+    return Guard(proxy, PEOPLE, keys=(key,), login=login, now=clock or Clock())
 
 
 def request(
@@ -88,7 +89,7 @@ def test_the_owners_route_opens_for_whoever_has_it() -> None:
         for user in ("", "alice", "mallory"):
             assert turn(guard, route, headers, user=user) is None
     assert turn(guard, route, {}, kind="websocket") is None
-    assert turn(guard_of(keys=(b"x" * 32,)), route, FETCH) is not None
+    assert turn(guard_of(key=b"x" * 32), route, FETCH) is not None
     assert "somebody else" in told(turn(guard, guard.route("abc", "mallory"), PAGE, user="mallory"))
 
 
@@ -136,7 +137,7 @@ def test_an_unknown_cluster() -> None:
 
 
 def test_open_is_as_ever() -> None:
-    guard = guard_of(Access.OPEN)
+    guard = guard_of("open")
     assert guard.route("abc", "alice") == "/clusters/abc/status"
     for path in ("/clusters/abc/status", "/clusters/abc", "/clusters/abc/~1.a/status"):
         assert turn(guard, path, FETCH) is None
@@ -144,7 +145,7 @@ def test_open_is_as_ever() -> None:
 
 def test_where_pages_are_for_users_alone() -> None:
     clock = Clock()
-    guard = guard_of(Access.OWNER, clock)
+    guard = guard_of("owner", clock)
     route = guard.route("abc", "alice")
     assert route == "/clusters/abc/status"
     fresh = sent_to(turn(guard, route, PAGE, user="alice"))
@@ -167,7 +168,7 @@ def test_only_what_comes_by_a_link_is_the_dashboards_own_page() -> None:
     assert not asked.origin.by_link
     assert guard.turn(asked) is None
     assert asked.origin.by_link
-    everybody = guard_of(Access.OPEN)
+    everybody = guard_of("open")
     for path in ("/clusters/abc/ws", "/clusters/abc/~1.a/ws"):
         asked = request(everybody, path, FETCH)
         assert everybody.turn(asked) is None
@@ -176,12 +177,12 @@ def test_only_what_comes_by_a_link_is_the_dashboards_own_page() -> None:
 
 # ---- dashboards on hosts of their own
 
-HOSTS = Hosts("*.dash.example", "gateway.example")
+HOSTS = {"dashboard_host": "*.dash.example", "host_names": ("gateway.example",)}
 OWN = "abc.dash.example:8443"
 
 
 def test_the_gateways_host_sends_to_the_dashboards() -> None:
-    guard = guard_of(hosts=HOSTS)
+    guard = guard_of(**HOSTS)
     route = guard.route("abc", "alice")
     link = route.split("/")[3]
     for kind in ("http", "websocket"):
@@ -191,7 +192,7 @@ def test_the_gateways_host_sends_to_the_dashboards() -> None:
     assert sent_to(turn(guard, "/clusters/abc/x", PAGE)).startswith("/login?")
     assert turn(guard, f"/{link}/status", PAGE, host=OWN) is None
     assert turn(guard, f"/{link}/status/ws", FETCH, host=OWN, kind="websocket") is None
-    everybody = guard_of(Access.OPEN, hosts=HOSTS)
+    everybody = guard_of("open", **HOSTS)
     assert sent_to(turn(everybody, "/clusters/abc/x", FETCH), 307) == "//abc.dash.example/x"
     assert sent_to(turn(everybody, "/clusters/abc/~%0d%0aX:/x", FETCH), 307) == "//abc.dash.example/~%0d%0aX:/x"
     assert turn(everybody, "/x", FETCH, host=OWN) is None
@@ -199,7 +200,7 @@ def test_the_gateways_host_sends_to_the_dashboards() -> None:
 
 def test_the_dashboards_host_sends_back_to_be_known() -> None:
     clock = Clock()
-    guard = guard_of(hosts=HOSTS, clock=clock, prefix="/gw")
+    guard = guard_of(**HOSTS, clock=clock, prefix="/gw")
     link = guard.route("abc", "alice").split("/")[3]
     clock.now += 7 * DAY
     for path in ("/workers?x=1", f"/{link}/workers?x=1", "/~broken/workers?x=1"):
@@ -212,7 +213,7 @@ def test_the_dashboards_host_sends_back_to_be_known() -> None:
 
 def test_at_the_dashboards_host_a_fresh_link_stands_for_the_session() -> None:
     clock = Clock()
-    guard = guard_of(Access.OWNER, clock, hosts=HOSTS)
+    guard = guard_of("owner", clock, **HOSTS)
     fresh = sent_to(turn(guard, "/clusters/abc/status", PAGE, user="alice", host="gateway.example:8443"))
     path = fresh.removeprefix(f"//{OWN}")
     assert turn(guard, path, PAGE, host=OWN) is None
