@@ -12,11 +12,11 @@ other realms are nobody, unless these rules know them.
 
 import re
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gateway.auth.auth_to_local import account_of, default_realm
-from gateway.auth.authenticator import Authenticator
+from gateway.auth.authenticator import Authenticator, Login
 from gateway.auth.blocking import Blocking
 from gateway.auth.kerberos_header import CHALLENGE, challenge_with, token_of
 from gateway.auth.kerberos_refusals import KerberosTrouble
@@ -52,6 +52,7 @@ class KerberosAuthenticator(Authenticator):
     """Users show a Kerberos ticket (Negotiate, SPNEGO). Needs the extra [kerberos] of this package."""
 
     schemes: ClassVar[tuple[str, ...]] = ("negotiate",)
+    login: ClassVar[Login] = Login.CHALLENGE
 
     service_name: str = setting(
         default="HTTP",
@@ -65,8 +66,8 @@ class KerberosAuthenticator(Authenticator):
         may be able to change it, and not everybody may be able to read it. KRB5_KTNAME is not looked at.""",
         convert=_keytab_path,
     )
-    realms: tuple[str, ...] = setting(
-        default=(),
+    realms: frozenset[str] = setting(
+        default=frozenset(),
         help="""The realms whose principals may log in, if auth_to_local in krb5.conf gives them an account. Empty: all
         realms; where there are no such rules, the principals of the default realm alone have accounts.""",
     )
@@ -108,6 +109,7 @@ class KerberosAuthenticator(Authenticator):
             return await self._kerberos.ask(self._accept, token)
         except NoAccount as error:
             self._refusals.warning("a principal was refused", address=request.remote_addr, reason=str(error))
+            error.answer_through = partial(self.pre_response, context=error.challenge)
             raise
         except KerberosTrouble as error:
             self._refusals.warning("no Kerberos ticket can be accepted", reason=str(error), keytab=self.keytab)
@@ -115,7 +117,7 @@ class KerberosAuthenticator(Authenticator):
 
     async def pre_response(self, request: "Request", response: "Response", context: Any = None) -> None:
         """Let the client know that it speaks with the gateway."""
-        if context and context != CHALLENGE:
+        if context and context != CHALLENGE:  # else the client has not asked for a token
             response.headers["WWW-Authenticate"] = context
 
     @cached_property

@@ -8,7 +8,6 @@ A credential holds for whom it is made as well, `dask-gateway https://host:port`
 could show it here. What stands in the Host header says nothing about that, so that the gateway has to know its URLs.
 """
 
-import os
 import pwd
 import re
 from collections.abc import Iterator, Sequence
@@ -79,11 +78,9 @@ class MungeAuthenticator(Authenticator):
         self._audience = self.audience or _origins(app.config.get("OWN_URLS", ()))
         if not self._audience:
             raise StartError(
-                "c.MungeAuthenticator.audience must be set, as the gateway does not know by itself under which URL users"
-                " reach it: name what they have as gateway.address"
+                "c.MungeAuthenticator.audience must be set, as the gateway does not know by itself under which URL"
+                " users reach it: name what they have as gateway.address"
             )
-        if self.socket and not os.path.exists(self.socket):
-            self.log.warning("there is no munged yet at %s (c.MungeAuthenticator.socket)", self.socket)
 
     async def authenticate(self, request: "Request") -> User:
         """Whose credential it is. Raises `Unauthorized`, `NoAccount` and `TryAgainLater`."""

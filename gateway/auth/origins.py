@@ -1,8 +1,14 @@
 """What of a URL says with whom one speaks: scheme, host and port; pure."""
 
+import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}
+#: What a listener at all addresses is not called.
+_NO_HOSTS = ("", "0.0.0.0", "::")  # noqa: S104
+_NAME = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_LOOPBACK = ("127.0.0.1", "::1")
 
 
 def origin_of(url: str) -> str:
@@ -19,3 +25,13 @@ def origin_of(url: str) -> str:
         raise ValueError(reason) from None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}:{port}"
+
+
+def own_origins(hosts: Iterable[str], ports: Iterable[int], *, https: bool) -> tuple[str, ...]:
+    """The origins of a server that goes by these names and listens at these ports."""
+    names = [name for name in hosts if _NAME.fullmatch(name) and name not in _NO_HOSTS]
+    if not set(names).isdisjoint(_LOOPBACK):
+        names.append("localhost")
+    scheme = "https" if https else "http"
+    urls = (f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}" for port in sorted(ports) for name in names)
+    return tuple(dict.fromkeys(map(origin_of, urls)))

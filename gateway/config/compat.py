@@ -30,7 +30,12 @@ ORIGINAL = "dask_gateway_server"
 _SLURM_HOMES = ("gateway.backends.slurm.backend", "gateway.backends.slurm.options")
 _PBS_HOMES = ("gateway.backends.pbs.backend", "gateway.backends.pbs.options")
 OWN: Mapping[str, tuple[str, ...]] = {
-    "gateway.auth": ("gateway.auth.authenticator", "gateway.auth.simple"),
+    "gateway.auth": (
+        "gateway.auth.authenticator",
+        "gateway.auth.simple",
+        "gateway.auth.kerberos",
+        "gateway.auth.munge",
+    ),
     "gateway.backends.jobqueue": ("gateway.backends.batch.options",),
     "gateway.backends.local": ("gateway.backends.local.backend",),
     "gateway.backends.pbs": _PBS_HOMES,
@@ -60,6 +65,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     ".app": {"DaskGateway": "gateway.config.server"},
     ".auth": {
         **dict.fromkeys(("Authenticator", "unauthorized"), "gateway.auth.authenticator"),
+        "KerberosAuthenticator": "gateway.auth.kerberos",
         "SimpleAuthenticator": "gateway.auth.simple",
         "User": "gateway.models",
     },
@@ -99,7 +105,6 @@ GONE: Mapping[str, str] = {
     ".app.GenerateConfig": "the command is `dask-gateway-server generate-config`",
     ".app.main": "the command is `dask-gateway-server`",
     ".auth.JupyterHubAuthenticator": _OWN_AUTHENTICATOR,
-    ".auth.KerberosAuthenticator": _OWN_AUTHENTICATOR,
     ".auth.UserCache": "users are kept in cookies for c.Authenticator.cache_max_age seconds",
     ".backends.db_base.Cluster": _RECORDS,
     ".backends.db_base.DataManager": _RECORDS,

@@ -9,6 +9,8 @@ MODULES = (
     "gateway.config.server",
     "gateway.auth.authenticator",
     "gateway.auth.simple",
+    "gateway.auth.kerberos",
+    "gateway.auth.munge",
     "gateway.config.cluster",
     "gateway.config.backend",
     "gateway.backends.local.backend",
