@@ -12,6 +12,9 @@ one until its name is read. Here it is an exception.
 Needs the package gssapi; its functions block, for half a millisecond as a rule.
 """
 
+import errno
+import os
+
 import gssapi
 from attrs import frozen
 from gssapi import raw
@@ -24,13 +27,15 @@ from gateway.auth.kerberos_refusals import (
     NO_KERBEROS,
     NO_TOKEN,
     KerberosTrouble,
-    is_gateways_fault,
+    has_no_number,
     refusal,
 )
 from gateway.errors import Unauthorized
 
 _KERBEROS = gssapi.MechType.kerberos
 _SPNEGO = gssapi.OID.from_int_seq("1.3.6.1.5.5.2")
+#: What the system says when a file cannot be used, such as the one in which the library remembers tickets.
+_OF_THE_SYSTEM = tuple(map(os.strerror, errno.errorcode))
 
 
 @frozen
@@ -45,7 +50,7 @@ def open_keys(service: str, keytab: str) -> raw.Creds:
     """The keys of a service, `HTTP` or `HTTP@host`, in a keytab. Raises KerberosTrouble."""
     try:
         name = raw.import_name(service.encode(), gssapi.NameType.hostbased_service)
-        store = {b"keytab": b"FILE:" + keytab.encode()}
+        store = {b"keytab": b"FILE:" + os.fsencode(keytab)}
         keys = raw.acquire_cred_from(store, name, mechs=[_KERBEROS, _SPNEGO], usage="accept").creds
         raw.set_neg_mechs(keys, [_KERBEROS])
     except GSSError as error:
@@ -64,19 +69,19 @@ def accept(token: bytes, service: str, keytab: str) -> Accepted:
             raise Unauthorized(NO_KERBEROS, challenge=CHALLENGE)
         principal = raw.display_name(answer.initiator_name, name_type=False).name
     except GSSError as error:
-        reply = error.token or b""
-        if is_gateways_fault(reply):
-            raise KerberosTrouble(_words(error)) from None
-        raise Unauthorized(_reason(error, reply), challenge=challenge_with(reply)) from None
+        words, reply = _words(error), error.token or b""
+        if has_no_number(reply) and words.startswith(_OF_THE_SYSTEM):
+            raise KerberosTrouble(words) from None
+        raise Unauthorized(_reason(error, words, reply), challenge=challenge_with(reply)) from None
     return Accepted(principal.decode("utf-8", "backslashreplace"), answer.token or b"")
 
 
-def _reason(error: GSSError, reply: bytes) -> str:
+def _reason(error: GSSError, words: str, reply: bytes) -> str:
     if isinstance(error, BadMechanismError):
         return NO_KERBEROS
     if isinstance(error, InvalidTokenError):
         return NO_TOKEN
-    return refusal(_words(error), reply)
+    return refusal(words, reply)
 
 
 def _words(error: GSSError) -> str:

@@ -13,8 +13,8 @@ from gateway.user_text import one_line
 _CODE = re.compile(rb"\xa6\x03\x02\x01(.)", re.DOTALL)
 #: What the library says of some tokens that are cut off.
 _NOTHING_SAID = ("Success", "Unknown error")
-#: KRB_ERR_GENERIC: what is wrong is not the ticket.
-_NOT_THE_TICKET = 60
+#: KRB_ERR_GENERIC
+_GENERIC = 60
 
 _ADVICE = {
     31: "The service's key has changed since the ticket was made (get new ones with kinit), or the gateway's keytab is"
@@ -45,9 +45,9 @@ class KerberosTrouble(Exception):
     """No ticket can be accepted, whatever it is; the text says why, in the library's words."""
 
 
-def is_gateways_fault(token: bytes) -> bool:
-    """Whether what the library answers to the client says that the ticket is not to blame."""
-    return _code(token) == _NOT_THE_TICKET
+def has_no_number(token: bytes) -> bool:
+    """Whether the library answers the client that it is none of the errors of Kerberos."""
+    return _code(token) == _GENERIC
 
 
 def refusal(words: str, token: bytes) -> str:

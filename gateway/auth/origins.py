@@ -13,18 +13,14 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 def origin_of(url: str) -> str:
     """`https://host:443` of a URL, whatever else is in it. Raises ValueError."""
-    reason = "must be a URL like https://gateway.example.org"
-    if not url.isascii() or not url.isprintable():
-        raise ValueError(reason)
-    parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc:
-        raise ValueError(reason)
     try:
-        port = parts.port or _PORTS[parts.scheme]
-    except ValueError:
-        raise ValueError(reason) from None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{port}"
+        parts = urlsplit(url if url.isprintable() else "")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # a port that is none, half an IPv6 address
+        host = ""
+    if not host or not _NAME.fullmatch(host) or parts.scheme not in _PORTS or "@" in parts.netloc:
+        raise ValueError("must be a URL like https://gateway.example.org")
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port or _PORTS[parts.scheme]}"
 
 
 def own_origins(hosts: Iterable[str], ports: Iterable[int], *, https: bool) -> tuple[str, ...]:
