@@ -95,7 +95,10 @@ class GatewayProcess:
         `auth` is how the client logs in, if not with a user's name and a password, and `account` whose process it is.
         """
         self._answers += 1
-        answer = self.directory / f"answer-{self._answers}.json"
+        answers = self.directory / "answers"
+        answers.mkdir(exist_ok=True)
+        answers.chmod(0o1777)  # clients may be processes of several users
+        answer = answers / f"{self._answers}.json"
         source = textwrap.dedent(inspect.getsource(script)).replace(
             f"async def {script.__name__}(", "async def script("
         )
