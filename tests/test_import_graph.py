@@ -13,6 +13,7 @@ reach all of them (check_coverage.py): they stand in a list here.
 import ast
 import importlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -180,6 +181,12 @@ def test_the_floor_can_be_seen_at_a_glance() -> None:
     assert (
         len([entry for entry in ROOT.iterdir() if not entry.name.startswith("__p") and entry.stem != "__init__"]) <= 20
     )
+
+
+def test_what_users_install_needs_the_published_client_alone() -> None:
+    for file in (ROOT.parent / "dask_gateway_login").glob("*.py"):
+        packages = {name.split(".")[0] for name in imports(file.read_text())}
+        assert packages - sys.stdlib_module_names <= {"dask_gateway", "dask_gateway_login"}, file
 
 
 def test_the_page_shows_the_rooms() -> None:
