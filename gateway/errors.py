@@ -138,6 +138,12 @@ class TryAgainLater(GatewayError):
     status = 503
 
 
+class BadGateway(GatewayError):
+    """A server that this one had to ask answers what is no answer."""
+
+    status = 502
+
+
 class JobError(GatewayError):
     """Base of what a driver may raise. See `gateway.backends.base.Driver`."""
 
