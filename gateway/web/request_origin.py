@@ -61,6 +61,15 @@ def may_change(method: str, headers: Headers) -> bool:
     return len(types) == 1 and types[0].partition(b";")[0].strip().lower() == b"application/json"
 
 
+def is_own_form(headers: Headers) -> bool:
+    """Whether a form was sent by a page of ours, once `other_page` has found nothing.
+
+    A form needs no declaration that would be asked for first; so there has to be a header that only a browser writes,
+    and it says that the page is ours.
+    """
+    return any(name.lower() in (b"origin", b"sec-fetch-site") for name, _ in headers)
+
+
 class HostNames:
     """The names under which requests may come: these, every address, and localhost.
 

@@ -247,7 +247,7 @@ async def answer(send: Send, status: int, body: bytes = b"", headers: tuple[tupl
 
 async def answer_error(send: Send, error: GatewayError, more: tuple[tuple[bytes, bytes], ...] = ()) -> None:
     """An error as every route tells it, with some more headers."""
-    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers]
     body = orjson.dumps({"error": str(error)})
     await answer(send, error.status, body, ((b"content-type", b"application/json"), *headers, *more))
 
