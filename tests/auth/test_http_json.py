@@ -222,14 +222,18 @@ async def _away(client: JsonClient) -> None:
         await client.get("http://hub.example/")
 
 
-async def test_a_refused_connection() -> None:
+async def test_a_refused_connection(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/"
         with pytest.raises(Away):
-            await JsonClient("The Hub").get(f"http://127.0.0.1:{free.getsockname()[1]}/")
+            await JsonClient("The Hub", NO_TLS).get(url)
+    said = capsys.readouterr().out
+    assert "Connection refused" in said
+    assert url in said
 
 
-async def test_certificates_are_checked(tmp_path: Path) -> None:
+async def test_certificates_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     authority = trustme.CA()
     server, theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), authority.issue_cert("localhost")
     theirs.configure_cert(server)
@@ -249,8 +253,10 @@ async def test_certificates_are_checked(tmp_path: Path) -> None:
         assert (await good.get(f"https://localhost:{port}/")).status == 200
         with pytest.raises(Away):  # of another name
             await good.get(f"https://127.0.0.1:{port}/")
+        assert "its certificate is not trusted: IP address mismatch" in capsys.readouterr().out
         with pytest.raises(Away):  # of an unknown authority
             await JsonClient("The Hub").get(f"https://localhost:{port}/")
+        assert "its certificate is not trusted: " in capsys.readouterr().out
         await good.close()
 
 

@@ -414,7 +414,7 @@ async def test_a_hub_that_is_away_is_waited_for_a_little(
 ) -> None:
     hub = FakeHub()
     hub.instead = lambda: None
-    assert "no answer to a question about a user" in await looked(hub, capsys)
+    assert "JupyterHub does not answer a question" in await looked(hub, capsys)
     assert trio.current_time() <= 5.0
 
 
