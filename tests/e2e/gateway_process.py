@@ -87,7 +87,7 @@ class GatewayProcess:
     def log(self):
         return (self.directory / "gateway.log").read_text()
 
-    def client(self, script, *arguments, user="alice", password="", auth="", environment=None, timeout=60):
+    def client(self, script, *arguments, user="alice", password="", auth="", environment=None, timeout=100):
         """Run `script(gateway, *arguments)` in a process of its own; returns its result or raises `ClientFailed`.
 
         `auth` is what the client calls its way to authenticate, if that is no password.
@@ -147,7 +147,7 @@ class GatewayProcess:
 
 @contextmanager
 def open_gateway(
-    directory, config="", *, base=BASE_CONFIG, arguments=(), user=None, python=sys.executable, timeout=30, **house
+    directory, config="", *, base=BASE_CONFIG, arguments=(), user=None, python=sys.executable, timeout=60, **house
 ):
     """Start a gateway with this configuration; it is stopped at the end, and killed if it does not stop."""
     directory = Path(directory)
