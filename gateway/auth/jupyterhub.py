@@ -175,7 +175,8 @@ class JupyterHubAuthenticator(Authenticator):
             try:
                 client_context(**given)
             except OSError as error:
-                yield option, f"cannot be used: {error.strerror or error}"
+                names = " with ".join(filter(None, given.values()))
+                yield option, f"cannot be used: {names}: {error.strerror or error}"
 
     # ---- the beginning and the end
 

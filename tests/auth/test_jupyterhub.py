@@ -363,8 +363,12 @@ def test_what_is_missing() -> None:
     assert "(it is 'hub.example')" in mistakes(jupyterhub_api_url="hub.example")["jupyterhub_api_url"]
     assert "jupyterhub_service_name" in mistakes(**good, use_service_access_scopes=True)["use_service_access_scopes"]
     assert mistakes(**good, tls_key="k.pem") == {"tls_key": "needs tls_cert"}
-    assert "No such file" in mistakes(**good, tls_ca="/missing.pem")["tls_ca"]
-    assert "No such file" in mistakes(**good, tls_cert="/missing.pem")["tls_cert"]
+    assert mistakes(**good, tls_ca="/missing.pem") == {
+        "tls_ca": "cannot be used: /missing.pem: No such file or directory"
+    }
+    assert mistakes(**good, tls_cert="/missing.pem", tls_key="/k.pem") == {
+        "tls_cert": "cannot be used: /missing.pem with /k.pem: No such file or directory"
+    }
     assert "https://hub.example/hub" in mistakes(**good, hub_public_url="/hub")["hub_public_url"]
 
 

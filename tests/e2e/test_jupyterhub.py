@@ -74,7 +74,8 @@ def site(tmp_path_factory):
                 "oauth_redirect_uri": "/services/managed-gateway/login/jupyterhub/callback",
                 "oauth_no_confirm": True,
             },
-        ]
+        ],
+        {"DASK_GATEWAY__ADDRESS": f"http://{own}", "DASK_GATEWAY__AUTH__TYPE": "jupyterhub"},
     )
     try:
         hub.start()
@@ -123,10 +124,17 @@ async def see_status(gateway):
 
 
 def test_a_notebook_has_clusters(site):
-    token = site.notebook("alice")["JUPYTERHUB_API_TOKEN"]
-    environment = {"JUPYTERHUB_API_TOKEN": token}
-    assert site.gateway.client(compute, auth="jupyterhub", environment=environment) == [42, True]
-    assert status_of(site.gateway, token, "bearer") == (200, "")
+    async def script(gateway):
+        own = Gateway(asynchronous=True)  # as a notebook does that was told everything by the Hub
+        async with own, await own.new_cluster() as cluster:
+            await cluster.scale(1)
+            async with cluster.get_client(set_as_default=False) as client:
+                client = await client
+                return [own.address, await client.submit(inc, 41)]
+
+    environment = site.notebook("alice")
+    assert site.gateway.client(script, environment=environment) == [site.gateway.url, 42]
+    assert status_of(site.gateway, environment["JUPYTERHUB_API_TOKEN"], "bearer") == (200, "")
     assert "JupyterHub is there" in site.gateway.log
 
 
@@ -251,6 +259,7 @@ def test_logging_in_behind_the_hub(site, monkeypatch):
         log_in_at_hub(driver, "alice")
         assert "alice" in wait_for(driver, f"{site.managed.url}/logout")
         assert listed(driver, site.managed)
+        log_out(driver, site.managed)
 
 
 # ---- the Hub is away; last, since it ends the notebooks

@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ c.Authenticator.allowed_users = {{"alice", "bob"}}
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = {directory!r} + "/home/{{username}}"
 c.Spawner.cmd = [{python!r}, {notebook!r}]
+c.Spawner.environment = {environment!r}
 c.Spawner.default_url = "/"
 c.JupyterHub.load_groups = {{"dask": {{"users": ["alice"]}}}}
 c.JupyterHub.services = {services!r} + [{{"name": "tests", "api_token": {tests_token!r}}}]
@@ -72,8 +72,8 @@ class Hub:
         self._proxy_api_url = f"http://{self.host}:{ports[2]}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, services: Sequence[Mapping[str, Any]]) -> None:
-        """Write its configuration, with these services."""
+    def configure(self, services: Sequence[Mapping[str, Any]], environment: Mapping[str, str]) -> None:
+        """Write its configuration, with these services, and this in the environment of notebooks."""
         self.directory.mkdir(exist_ok=True)
         text = _CONFIG.format(
             url=self.url,
@@ -84,6 +84,7 @@ class Hub:
             directory=str(self.directory),
             python=sys.executable,
             notebook=str(Path(__file__).with_name("notebook_server.py")),
+            environment=dict(environment),
             services=[dict(service) for service in services],
             names=[service["name"] for service in services],
             tests_token=_TESTS_TOKEN,
@@ -157,15 +158,3 @@ class Hub:
             time.sleep(0.1)
         environment: dict[str, str] = orjson.loads(file.read_bytes())
         return environment
-
-
-@contextmanager
-def open_hub(directory: Path, services: Sequence[Mapping[str, Any]] = ()) -> Iterator[Hub]:
-    """A Hub with these services, as its configuration has them; it is stopped at the end."""
-    hub = Hub(directory)
-    hub.configure(services)
-    try:
-        hub.start()
-        yield hub
-    finally:
-        hub.stop()
