@@ -10,6 +10,7 @@ MODULES = (
     "gateway.config.proxy",
     "gateway.auth.authenticator",
     "gateway.auth.simple",
+    "gateway.auth.jupyterhub",
     "gateway.config.cluster",
     "gateway.config.backend",
     "gateway.backends.local.backend",
