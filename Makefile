@@ -5,6 +5,8 @@ VENV ?= .venv
 comma := ,
 # What the benchmarks compare with, in a virtual environment of its own; `make bench ORIGINAL=` goes without.
 ORIGINAL ?= .original
+# A real JupyterHub with its proxy for tests, in a virtual environment of its own.
+JUPYTERHUB := .jupyterhub
 BIN := $(VENV)/bin
 # What the tests of Kerberos need is built on this machine, if it can be.
 KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
@@ -78,7 +80,7 @@ docs: $(VENV)/.test                       ## regenerate the manual of the option
 	$(BIN)/python -m gateway.config.render > docs/configuration.md
 
 clean:
-	rm -rf $(VENV) $(ORIGINAL) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ORIGINAL) $(JUPYTERHUB) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: setup.cfg
 	@echo "==> installing into $(VENV) (for make $*)"
@@ -92,4 +94,11 @@ $(ORIGINAL)/.installed:
 	@test -x $(ORIGINAL)/bin/python || $(PYTHON) -m venv $(ORIGINAL)
 	@PYTHONWARNINGS=ignore $(ORIGINAL)/bin/python -m pip --quiet --disable-pip-version-check install \
 	    'dask-gateway-server[local]==2026.3.0'
+	@touch $@
+
+$(JUPYTERHUB)/.installed:
+	@echo "==> installing JupyterHub and its proxy into $(JUPYTERHUB)"
+	@test -x $(JUPYTERHUB)/bin/python || $(PYTHON) -m venv $(JUPYTERHUB)
+	@PYTHONWARNINGS=ignore $(JUPYTERHUB)/bin/python -m pip --quiet --disable-pip-version-check install 'jupyterhub==6.1.*'
+	@npm install --silent --no-fund --no-audit --no-save --prefix $(JUPYTERHUB) configurable-http-proxy@5.1
 	@touch $@

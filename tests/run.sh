@@ -2,7 +2,8 @@
 # `make test`: everything that the tests need, then all of them.
 #
 # As an ordinary user only the virtual environment is made; tests that need
-# root, a real Slurm, PostgreSQL, Chromium, Kerberos or MUNGE say so and are skipped. As root on
+# root, a real Slurm, PostgreSQL, Chromium, Kerberos or MUNGE say so and are
+# skipped, and so are those that need JupyterHub where there is no npm. As root on
 # Debian or Ubuntu what is missing of those is installed with apt first;
 # SLURM=0 declines Slurm. Jobs then run as other users, who must be able to
 # read this checkout: one in a private folder is tested in a public copy.
@@ -30,6 +31,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     headers=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')
     [ -e "$headers/Python.h" ] || need+=(python3-dev)
     want munged munge
+    want node nodejs
+    want npm npm
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
     "$PYTHON" -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
     if [ "${SLURM:-1}" != 0 ]; then
@@ -49,17 +52,23 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         trap 'rm -rf "$copy"' EXIT
         say "other users cannot read $PWD; testing a copy in $copy"
         chmod 755 "$copy"
-        tar --exclude="./$VENV" -cf - . | tar -xf - -C "$copy" --no-same-owner
+        tar --exclude="./$VENV" --exclude=./.jupyterhub -cf - . | tar -xf - -C "$copy" --no-same-owner
         cd "$copy"
     fi
     # Clones made under a strict umask are as private as a private folder.
-    chmod -R go+rX gateway tests setup.cfg pyproject.toml README.md
+    chmod -R go+rX gateway dask_gateway_login tests setup.cfg pyproject.toml README.md
     umask 022
 elif [ "$(id -u)" != 0 ]; then
     say "not root: tests with other users' jobs, Slurm and PostgreSQL servers are skipped"
     command -v krb5-config >/dev/null || say "no krb5-config (libkrb5-dev): the tests of Kerberos are skipped"
 fi
 
+if ! command -v npm >/dev/null; then
+    say "no npm: the tests with a real JupyterHub are skipped (it comes with its proxy from there)"
+elif ! "$MAKE" --no-print-directory .jupyterhub/.installed PYTHON="$PYTHON"; then
+    say "JupyterHub cannot be installed: the tests with a real one are skipped"
+    [ "$(id -u)" != 0 ]
+fi
 "$MAKE" --no-print-directory check PYTHON="$PYTHON" VENV="$VENV"
 say "half a minute of fuzzing"
 "$MAKE" --no-print-directory fuzz FOR=30 PYTHON="$PYTHON" VENV="$VENV"

@@ -29,7 +29,8 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 #: Room → its pure modules.
 PURE = {
     "": "addresses backoff errors models user_text",
-    "auth": "access basic failures kerberos_header kerberos_refusals keytab origins secret_compare",
+    "auth": """access basic failures hub_models kerberos_header kerberos_refusals keytab known_tokens oauth origins
+        secret_compare""",
     "config": """backend carried carry cluster compat fields option_fields original_classes proxy registry server
         site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",

@@ -33,6 +33,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "gateway.auth": (
         "gateway.auth.authenticator",
         "gateway.auth.simple",
+        "gateway.auth.jupyterhub",
         "gateway.auth.kerberos",
         "gateway.auth.munge",
     ),
@@ -65,6 +66,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     ".app": {"DaskGateway": "gateway.config.server"},
     ".auth": {
         **dict.fromkeys(("Authenticator", "unauthorized"), "gateway.auth.authenticator"),
+        "JupyterHubAuthenticator": "gateway.auth.jupyterhub",
         "KerberosAuthenticator": "gateway.auth.kerberos",
         "SimpleAuthenticator": "gateway.auth.simple",
         "User": "gateway.models",
@@ -94,17 +96,12 @@ MODULES: Mapping[str, Mapping[str, str]] = {
 }
 """Module of the original (after `dask_gateway_server`) → name → module of ours."""
 
-_OWN_AUTHENTICATOR = (
-    "this gateway comes with SimpleAuthenticator; others are subclasses of dask_gateway_server.auth.Authenticator with"
-    " an authenticate() of the site's own (docs/migration.md has an example)"
-)
 _OTHER_SYSTEM = "this gateway is for Slurm, PBS and local processes"
 _HELPERS = "helpers of the original are no part of this gateway: put what you need of them into a module of your own"
 _RECORDS = "clusters and workers are the gateway's own affair: a site's code gets the user and the options they chose"
 GONE: Mapping[str, str] = {
     ".app.GenerateConfig": "the command is `dask-gateway-server generate-config`",
     ".app.main": "the command is `dask-gateway-server`",
-    ".auth.JupyterHubAuthenticator": _OWN_AUTHENTICATOR,
     ".auth.UserCache": "users are kept in cookies for c.Authenticator.cache_max_age seconds",
     ".backends.db_base.Cluster": _RECORDS,
     ".backends.db_base.DataManager": _RECORDS,

@@ -10,6 +10,7 @@ MODULES = (
     "gateway.config.proxy",
     "gateway.auth.authenticator",
     "gateway.auth.simple",
+    "gateway.auth.jupyterhub",
     "gateway.auth.kerberos",
     "gateway.auth.munge",
     "gateway.config.cluster",

@@ -88,11 +88,12 @@ class GatewayProcess:
         return (self.directory / "gateway.log").read_text()
 
     def client(
-        self, script, *arguments, user="alice", password="", auth=None, environment=None, account=None, timeout=100
+        self, script, *arguments, user="alice", password="", auth="", environment=None, account=None, timeout=100
     ):
         """Run `script(gateway, *arguments)` in a process of its own; returns its result or raises `ClientFailed`.
 
-        `auth` is how the client logs in, if not with a user's name and a password, and `account` whose process it is.
+        `auth` is what the client calls its way to authenticate, if that is no password, and `account` whose process
+        it is.
         """
         self._answers += 1
         answers = self.directory / "answers"
