@@ -79,6 +79,8 @@ class Authenticator:
     schemes: ClassVar[tuple[str, ...]] = ()
     #: How people with a browser log in.
     login: ClassVar[Login] = Login.NONE
+    #: True when what users send to it are the passwords of their accounts.
+    takes_account_passwords: ClassVar[bool] = False
     #: True when the users that it returns have the groups that count; else those of their accounts here do.
     brings_groups: ClassVar[bool] = False
 

@@ -9,6 +9,7 @@ MODULES = (
     "gateway.config.server",
     "gateway.auth.authenticator",
     "gateway.auth.simple",
+    "gateway.auth.pam",
     "gateway.config.cluster",
     "gateway.config.backend",
     "gateway.backends.local.backend",
