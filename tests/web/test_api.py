@@ -357,7 +357,6 @@ async def test_slashes_are_exact():
             ("GET", "/api/v1/options/"),
             ("POST", CLUSTERS + name + "/heartbeat/"),
             ("GET", "/static/x"),
-            ("POST", "/"),
         ):
             answer = await house.ask(method, path, body={})
             assert (answer.status, set(answer.json)) == (404, {"error"}), path
