@@ -10,6 +10,7 @@ MODULES = (
     "gateway.auth.authenticator",
     "gateway.auth.simple",
     "gateway.auth.pam",
+    "gateway.auth.oidc",
     "gateway.config.cluster",
     "gateway.config.backend",
     "gateway.backends.local.backend",
