@@ -4,7 +4,7 @@
 # As an ordinary user only the virtual environment is made; tests that need
 # root, a real Slurm, PostgreSQL or Chromium say so and are skipped. As root on
 # Debian or Ubuntu what is missing of those is installed with apt first;
-# SLURM=0 declines Slurm. Jobs then run as other users, who must be able to
+# SLURM=0 declines Slurm. What is written for Node is installed with npm into .node, where there is one. Jobs then run as other users, who must be able to
 # read this checkout: one in a private folder is tested in a public copy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +19,8 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     want ip iproute2
     want chromium chromium
     want chromedriver chromium-driver
+    want node nodejs
+    want npm npm
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
     "$PYTHON" -c 'import ensurepip' 2>/dev/null || need+=(python3-venv)
     if [ "${SLURM:-1}" != 0 ]; then
@@ -47,6 +49,14 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     umask 022
 elif [ "$(id -u)" != 0 ]; then
     say "not root: tests with other users' jobs, Slurm and PostgreSQL servers are skipped"
+fi
+
+if ! command -v npm >/dev/null; then
+    say "no npm: the tests with a real OpenID provider are skipped"
+elif [ ! -d .node/node_modules/oidc-provider ]; then
+    say "installing oidc-provider into .node"
+    npm install --prefix .node --no-audit --no-fund --loglevel=error oidc-provider@9.13 >/dev/null ||
+        say "npm cannot install it: the tests with a real OpenID provider are skipped"
 fi
 
 "$MAKE" --no-print-directory check PYTHON="$PYTHON" VENV="$VENV"

@@ -150,6 +150,11 @@ class Authenticator:
         """How one logs in, as the button on the page /login says it after "Log in"."""
         return f"with {self.name}"
 
+    @property
+    def public_hints(self) -> Mapping[str, Any]:
+        """What programs have to know to log in, as JSON; anybody is told."""
+        return {}
+
     def find_mistakes(self) -> Iterable[tuple[str, str]]:
         """Pairs of an option (empty: the reason says all) and what is wrong with it on this machine."""
         return ()
