@@ -58,9 +58,12 @@ def _renewed(http: JsonHttp, stored: Stored, options: Any) -> Login | None:
     with stored.locked():
         login = stored.find(options.url.rstrip("/"))
         try:
-            return None if login is None else renew(http, login)
+            login = None if login is None else renew(http, login)
         except LoginFailed:
             return None
+        if login is not None:
+            stored.remember(login)
+        return login
 
 
 def _tell(page: str, code: str, page_with_code: str) -> None:

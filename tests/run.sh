@@ -4,8 +4,9 @@
 # As an ordinary user only the virtual environment is made; tests that need
 # root, a real Slurm, PostgreSQL or Chromium say so and are skipped. As root on
 # Debian or Ubuntu what is missing of those is installed with apt first;
-# SLURM=0 declines Slurm. What is written for Node is installed with npm into .node, where there is one. Jobs then run as other users, who must be able to
-# read this checkout: one in a private folder is tested in a public copy.
+# SLURM=0 declines Slurm. Jobs then run as other users, who must be able to
+# read this checkout: one in a private folder is tested in a public copy. What
+# is written for Node is installed into .node with npm, where there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}" "${MAKE:=make}"

@@ -177,6 +177,12 @@ class OIDCAuthenticator(Authenticator):
             yield "issuer", "must be set, to the URL of the issuer of tokens"
         if not self.audience and not self.client_id:
             yield "audience", "must be set, or client_id: tokens that are for anybody are not for this gateway"
+        if self.audience == "account":
+            yield (
+                "audience",
+                "must be an audience of this gateway's own: 'account' is in all access tokens of a Keycloak realm, so"
+                " that whatever service gets one could use it here",
+            )
         try:
             import joserfc  # noqa: F401
         except ImportError:

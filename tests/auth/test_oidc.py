@@ -285,6 +285,8 @@ def test_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "cannot be used" in mistakes["tls_ca"]
     monkeypatch.undo()
     assert list(OIDCAuthenticator(**OPTIONS).find_mistakes()) == []
+    everybodys = dict(OIDCAuthenticator(**{**OPTIONS, "audience": "account"}).find_mistakes())
+    assert "whatever service gets one" in everybodys["audience"]
 
 
 def test_what_programs_are_told_about_the_device_flow() -> None:

@@ -236,36 +236,65 @@ async def whoami(gateway):
     return len(await gateway.list_clusters())
 
 
+def run_client(*lines):
+    """What the published client prints, which finds address and login in its files alone."""
+    body = "".join(f"        {line}\n" for line in lines)
+    script = (
+        "import asyncio\nfrom dask_gateway import Gateway\nasync def main():\n"
+        f"    async with Gateway(asynchronous=True) as gateway:\n{body}asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def test_the_device_flow_and_the_published_client(house, provider, home):
     command = start_command(house)
     said = finish_device_login(command, "bob@site")
     assert command.returncode == 0, said
     assert f"You are logged in to {house.url}" in said
-    file = home / ".config" / "dask" / "gateway_login.yaml"
-    assert (file.stat().st_mode & 0o777, (home / ".config/dask-gateway-login/logins.json").stat().st_mode & 0o777) == (
-        0o600,
-        0o600,
-    )
-    assert "refresh" not in file.read_text()
-    script = (
-        "import asyncio, json\nfrom dask_gateway import Gateway\n"
-        "async def main():\n"
-        "    async with Gateway(asynchronous=True) as gateway:\n"
-        "        async with await gateway.new_cluster() as cluster:\n"
-        "            print(json.dumps([r.name == cluster.name for r in await gateway.list_clusters()]))\n"
-        "asyncio.run(main())\n"
-    )
-    client = [sys.executable, "-c", script]
-    assert json.loads(subprocess.run(client, capture_output=True, text=True, check=True).stdout) == [True]
-    assert "user=bob" in house.log or "bob" in house.log
+    for_client, for_command = home / ".config/dask/gateway_login.yaml", home / ".config/dask-gateway-login/logins.json"
+    assert [file.stat().st_mode & 0o777 for file in (for_client, for_command)] == [0o600, 0o600]
+    assert "refresh" not in for_client.read_text()
+    name = run_client("print(await gateway.submit())")
+    assert re.search(f"cluster={name}.*user=bob|user=bob.*cluster={name}", house.log)
 
-    before = file.read_text()
     again = start_command(house, "--fresh")  # without a browser: the login is renewed
     said = again.communicate(timeout=60)[0]
     assert (again.returncode, "The client renews its token by itself" in said) == (0, True), said
-    assert "FreshTokenAuth" in file.read_text() != before
-    assert json.loads(subprocess.run(client, capture_output=True, text=True, check=True).stdout) == [True]
+    assert "FreshTokenAuth" in for_client.read_text()
+    listed = "print([report.name for report in await gateway.list_clusters()])"
+    assert run_client(listed, f"await gateway.stop_cluster({name!r})") == repr([name])
 
     out = start_command(house, "--logout")
     assert "You are logged out of" in out.communicate(timeout=60)[0]
-    assert not file.exists()
+    assert not for_client.exists()
+    tokens = json.loads(for_command.read_text())
+    assert tokens == []
+
+
+# ---- a provider that is away
+
+
+def test_a_provider_that_is_away_from_the_start(key, tmp_path):
+    with oidc_provider([key.as_dict(private=True)], tmp_path / "provider.log") as provider:
+        config = CONFIG.format(issuer=provider.url, resource=RESOURCE)
+    with open_gateway(tmp_path / "house", config) as house:
+        assert "nobody can log in by OpenID Connect for now" in house.log
+        status, _, said = asked(house, signed(claims(provider), key=key))
+        assert (status, "The site's login service does not answer" in said) == (503, True)
+        assert asked(house, "an-opaque-token")[0] == 401
+        visitor = Visitor()
+        visitor.go(f"{house.url}/login")
+        assert (visitor.status, "The site&#39;s login service does not answer" in visitor.page) == (503, True)
+
+
+def test_a_provider_that_goes_away(key, tmp_path):
+    with oidc_provider([key.as_dict(private=True)], tmp_path / "provider.log") as provider:
+        house = open_gateway(tmp_path / "house", CONFIG.format(issuer=provider.url, resource=RESOURCE))
+        with house as gateway:
+            token = signed(claims(provider), key=key)
+            assert asked(gateway, token)[0] == 200
+            provider.stop()
+            assert asked(gateway, token)[0] == 200  # with the keys that are known
+            assert asked(gateway, token[:-8] + "AAAAAAAA")[0] == 401

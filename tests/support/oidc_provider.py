@@ -4,6 +4,7 @@ The provider has the keys of the test, so that tokens can be made which it might
 have issued itself. Clients are added while it runs.
 """
 
+import functools
 import html
 import json
 import re
@@ -23,10 +24,14 @@ PACKAGE = ROOT / ".node" / "node_modules" / "oidc-provider" / "lib" / "index.js"
 PROGRAM = Path(__file__).with_suffix(".mjs")
 
 
+@functools.cache
 def missing() -> str:
     """Why there is no provider here; empty when there is one."""
     if shutil.which("node") is None:
         return "no node on this machine"
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+    if int(version.strip().removeprefix("v").partition(".")[0]) < 20:
+        return f"node {version.strip()} is too old for oidc-provider, which needs 20"
     return "" if PACKAGE.exists() else "no oidc-provider: npm install --prefix .node oidc-provider@9"
 
 
@@ -48,6 +53,10 @@ class Provider:
         self._process.stdin.write(json.dumps({"client_id": name, **metadata}) + "\n")
         self._process.stdin.flush()
         assert self._answer() == name
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=20)
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -73,7 +82,8 @@ def oidc_provider(keys: list[dict[str, Any]], log: Path, port: int = 0) -> Itera
             process.stdin.flush()
             yield Provider(process)
         finally:
-            process.communicate(timeout=20)
+            if process.poll() is None:
+                process.communicate(timeout=20)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
