@@ -28,9 +28,10 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 #: Room → its pure modules.
 PURE = {
     "": "addresses errors models user_text",
-    "auth": """access backend basic carried carry cluster compat config discovery failures fields jwt oauth
-        option_fields original_classes pam_answers pam_stack proxy registry secret_compare server
-        signing_keys site_errors structure token_claims traits user_options""",
+    "auth": """access basic discovery failures jwt oauth pam_answers pam_stack secret_compare signing_keys
+        token_claims""",
+    "config": """backend carried carry cluster compat fields option_fields original_classes proxy registry server
+        site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
     "backends.batch": "cancellations dialect evidence options script submit_options",
     "backends.launcher": "request rules sudo",

@@ -31,7 +31,7 @@ class PamLogins:
         longest_delay: float = 10.0,
     ) -> None:
         self._ask = ask
-        self._threads = trio.CapacityLimiter(threads)
+        self.threads = trio.CapacityLimiter(threads)
         self._most_waiting = most_waiting
         self._deadline = deadline
         self._longest_delay = longest_delay
@@ -39,13 +39,13 @@ class PamLogins:
 
     async def ask(self, name: str, password: str, host: str) -> Answer:
         """What PAM makes of a login; of a failure when PAM wants it. Raises `TryAgainLater`, and what `ask` raises."""
-        if self._threads.statistics().tasks_waiting >= self._most_waiting:
+        if self.threads.statistics().tasks_waiting >= self._most_waiting:
             raise TryAgainLater("Too many logins wait for PAM; please try again in a moment")
         answer: Answer | None = None
         with trio.move_on_after(self._deadline):
             # What hangs keeps its thread; the request goes on without it.
             answer = await trio.to_thread.run_sync(
-                self._ask, name, password, host, limiter=self._threads, abandon_on_cancel=True
+                self._ask, name, password, host, limiter=self.threads, abandon_on_cancel=True
             )
         if answer is None:
             self._log.warning("PAM does not answer", seconds=self._deadline)
