@@ -18,7 +18,9 @@ from tests.auth.test_authenticator import a_request, basic
 async def test_a_failure_takes_its_time_without_a_thread(mock_clock: MockClock) -> None:
     """Twenty failures at once take as long as one, though there is only one thread."""
     asked, told = list[str](), list[int]()
-    logins = PamLogins(lambda name, *_: Answer(AUTH_ERR, delay=2.5, account=asked.append(name) or name), threads=1)
+    logins = PamLogins(
+        lambda name, *_: Answer(AUTH_ERR, delay=2.5, account=asked.append(name) or name), threads=1, most_alike=20
+    )
 
     async def fail() -> None:
         told.append((await logins.ask("alice", "wrong", "")).code)
@@ -70,14 +72,27 @@ async def test_only_so_many_wait() -> None:
     logins = PamLogins(wait, threads=1, most_waiting=2)
     try:
         async with trio.open_nursery() as nursery:
-            for _ in range(3):
-                nursery.start_soon(logins.ask, "alice", "right", "")
+            for name in ("ann", "bob", "eve"):
+                nursery.start_soon(logins.ask, name, "right", "")
             await wait_all_tasks_blocked()
-            with pytest.raises(TryAgainLater, match="Too many logins wait"):
-                await logins.ask("bob", "right", "")
+            with pytest.raises(TryAgainLater, match="Too many logins are under way"):
+                await logins.ask("joe", "right", "")
             released.set()
     finally:
         released.set()
+
+
+async def test_of_one_user_from_one_address_only_a_few_are_under_way(autojump_clock: MockClock) -> None:
+    logins = PamLogins(lambda *asked: Answer(AUTH_ERR, delay=5), deadline=float("inf"), most_alike=3)
+    for _ in range(2):
+        async with trio.open_nursery() as nursery:
+            for host in ("1.2.3.4", "1.2.3.5"):
+                for _ in range(3):
+                    nursery.start_soon(logins.ask, "alice", "guess", host)
+            await wait_all_tasks_blocked()
+            with pytest.raises(TryAgainLater, match="Too many logins are under way"):
+                await logins.ask("alice", "guess", "1.2.3.4")
+            nursery.start_soon(logins.ask, "bob", "guess", "1.2.3.4")
 
 
 def authenticator(asked: list[tuple[str, str, str]]) -> PAMAuthenticator:
