@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from dask_gateway_login.device_flow import Login, find_way, log_in, renew
+from dask_gateway_login.device_flow import Login, clean, find_way, log_in, renew
 from dask_gateway_login.json_http import JsonHttp, LoginFailed
-from dask_gateway_login.stored import Stored, client_settings
+from dask_gateway_login.stored import Settings, Stored, client_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         http = JsonHttp(options.ca)
         login = _renewed(http, stored, options) or log_in(http, find_way(http, options.url), _tell)
         _check(http, login)
-        stored.keep(login, fresh=options.fresh)
+        settings = client_settings(login, fresh=options.fresh, ca=options.ca)
+        stored.keep(login, settings)
     except LoginFailed as error:
-        print(error, file=sys.stderr)
+        print(clean(str(error)), file=sys.stderr)
         return 1
     except OSError as error:
         print(f"The login cannot be stored: {error}", file=sys.stderr)
@@ -34,6 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     _tell_how_long(login, stored, fresh=options.fresh)
+    if not _is_found(settings):
+        print(
+            "But other settings count for more than this file: look for gateway.address and gateway.auth in the other"
+            " files beside it, and for DASK_GATEWAY__* in the environment",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -92,22 +99,16 @@ def _tell_how_long(login: Login, stored: Stored, *, fresh: bool) -> None:
         print(f"The token is good until {until}; the same command renews it without a browser")
     else:
         print(f"The token is good until {until}; then log in again")
-    if not _is_found(login, fresh=fresh):
-        print(
-            "But other settings count for more than this file: look for gateway.address and gateway.auth in the other"
-            " files beside it, and for DASK_GATEWAY__* in the environment",
-            file=sys.stderr,
-        )
 
 
-def _is_found(login: Login, *, fresh: bool) -> bool:
+def _is_found(settings: Settings) -> bool:
     """Whether dask, if it is installed here, makes of all its files what was stored."""
     try:
         from dask.config import collect
     except ImportError:
         return not any(name.startswith("DASK_GATEWAY__A") for name in os.environ)
-    found, stored = collect().get("gateway") or {}, client_settings(login, fresh=fresh)["gateway"]
-    return all(found.get(name) == value for name, value in stored.items())
+    found = collect().get("gateway") or {}
+    return all(found.get(name) == value for name, value in settings["gateway"].items())
 
 
 if __name__ == "__main__":

@@ -83,15 +83,15 @@ def log_in(
 
     Raises `LoginFailed`.
     """
-    form = {"client_id": way.client_id, **way.parameters}
+    form = {**way.parameters, "client_id": way.client_id}
     status, answer = http.ask(way.device_endpoint, form)
     code, page, user_code = (answer.get(name) for name in ("device_code", "verification_uri", "user_code"))
     if status != 200 or not all(isinstance(one, str) and one for one in (code, page, user_code)):
         raise LoginFailed(f"The issuer {way.issuer} has no code for this login: {_reason(status, answer)}")
-    tell(_clean(page), _clean(user_code), _clean(answer.get("verification_uri_complete")))
+    tell(clean(page), clean(user_code), clean(answer.get("verification_uri_complete")))
     interval = _number(answer.get("interval"), _INTERVAL)
     ends = clock() + min(_number(answer.get("expires_in"), 300.0), _LONGEST_WAIT)
-    form = {"grant_type": _DEVICE_CODE, "device_code": str(code), **_of_token(way.client_id, way.parameters)}
+    form = {**_of_token(way.client_id, way.parameters), "grant_type": _DEVICE_CODE, "device_code": str(code)}
     while clock() < ends:
         sleep(min(interval, _LONGEST_INTERVAL))
         try:
@@ -114,7 +114,7 @@ def renew(http: JsonHttp, login: Login, *, clock: Callable[[], float] = time.tim
     if not login.refresh_token:
         raise LoginFailed("This login cannot be renewed: log in again")
     form = {"grant_type": "refresh_token", "refresh_token": login.refresh_token}
-    status, answer = http.ask(login.token_endpoint, {**form, **_of_token(login.client_id, login.parameters)})
+    status, answer = http.ask(login.token_endpoint, {**_of_token(login.client_id, login.parameters), **form})
     if status != 200:
         raise LoginFailed(f"The issuer does not renew this login, so log in again: {_reason(status, answer)}")
     return _login(login, {"refresh_token": login.refresh_token, **answer}, clock())
@@ -122,7 +122,7 @@ def renew(http: JsonHttp, login: Login, *, clock: Callable[[], float] = time.tim
 
 def _of_token(client_id: str, parameters: Mapping[str, str]) -> dict[str, str]:
     """What each request for a token says; the scope was said before."""
-    return {"client_id": client_id, **{name: value for name, value in parameters.items() if name != "scope"}}
+    return {**{name: value for name, value in parameters.items() if name != "scope"}, "client_id": client_id}
 
 
 def _login(way: Way | Login, answer: Mapping[str, Any], now: float) -> Login:
@@ -143,7 +143,7 @@ def _login(way: Way | Login, answer: Mapping[str, Any], now: float) -> Login:
 
 def _reason(status: int, answer: Mapping[str, Any]) -> str:
     words = answer.get("error_description") or answer.get("error")
-    return _clean(words) or f"it answers with status {status}"
+    return clean(words) or f"it answers with status {status}"
 
 
 def _number(value: object, otherwise: float) -> float:
@@ -151,6 +151,6 @@ def _number(value: object, otherwise: float) -> float:
     return float(value) if is_number else otherwise  # type: ignore[arg-type]
 
 
-def _clean(text: object) -> str:
+def clean(text: object) -> str:
     """Text of a server, for a terminal."""
     return "".join(c for c in text if c.isprintable())[:500] if isinstance(text, str) else ""

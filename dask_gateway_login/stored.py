@@ -16,14 +16,19 @@ from typing import Any
 
 from dask_gateway_login.device_flow import Login
 
+Settings = dict[str, dict[str, Any]]
+
 _HEAD = "# Written by python -m dask_gateway_login, which writes it anew at each login. Whoever has the token is you.\n"
 
 
-def client_settings(login: Login, *, fresh: bool) -> dict[str, Any]:
-    """What dask is told of a login."""
-    kind = "dask_gateway_login.FreshTokenAuth" if fresh else "jupyterhub"
-    token = {} if fresh else {"api_token": login.access_token}
-    return {"gateway": {"address": login.gateway, "auth": {"type": kind, "kwargs": token}}}
+def client_settings(login: Login, *, fresh: bool, ca: str = "") -> Settings:
+    """What dask is told of a login; `fresh`: the client asks this package for a token each time."""
+    if fresh:
+        own = {"ca": os.path.abspath(ca)} if ca else {}
+        auth = {"type": "dask_gateway_login.FreshTokenAuth", "kwargs": own}
+    else:
+        auth = {"type": "jupyterhub", "kwargs": {"api_token": login.access_token}}
+    return {"gateway": {"address": login.gateway, "auth": auth}}
 
 
 class Stored:
@@ -39,11 +44,10 @@ class Stored:
         fitting = [login for login in self._read() if _is_below(url, login.gateway)]
         return max(fitting, key=lambda login: len(login.gateway), default=None)
 
-    def keep(self, login: Login, *, fresh: bool) -> None:
-        """Store a login, so that the client finds it; `fresh`: it asks this package for a token each time."""
+    def keep(self, login: Login, settings: Settings) -> None:
+        """Store a login, and what the client is told of it."""
         self.remember(login)
-        settings = json.dumps(client_settings(login, fresh=fresh), indent=2)
-        _write(self.client_file, f"{_HEAD}{settings}\n")  # JSON is YAML, too
+        _write(self.client_file, f"{_HEAD}{json.dumps(settings, indent=2)}\n")  # JSON is YAML, too
 
     def remember(self, login: Login) -> None:
         """Store what renews a login; of a gateway there is one."""

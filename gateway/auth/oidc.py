@@ -232,7 +232,8 @@ class OIDCAuthenticator(Authenticator):
     async def finish_login(self, callback: str, query: Mapping[str, str], remembered: Mapping[str, str]) -> User:
         """Who is back from there. Raises `Unauthorized`, and `TryAgainLater` or `BadGateway`."""
         callback = self.redirect_uri or callback
-        wanted = [claim for claim in (self.username_claim, self.groups_claim) if claim]
+        verified = "email_verified" if self.username_claim == "email" else ""
+        wanted = [claim for claim in (self.username_claim, self.groups_claim, verified) if claim]
         try:
             claims = await oidc_login.finish(self._issuer, self._client, callback, query, remembered, wanted)
             return self._user(claims)

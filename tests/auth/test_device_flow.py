@@ -15,7 +15,7 @@ from dask_gateway_login import FreshTokenAuth
 from dask_gateway_login.device_flow import Login, Way, find_way, log_in, renew
 from dask_gateway_login.fresh_token import fresh_token
 from dask_gateway_login.json_http import MOST_BYTES, JsonHttp, LoginFailed, NoAnswer, check_private
-from dask_gateway_login.stored import Stored
+from dask_gateway_login.stored import Stored, client_settings
 
 GATEWAY, ISSUER = "https://gateway.example", "https://id.example"
 METADATA = f"{ISSUER}/.well-known/openid-configuration"
@@ -147,7 +147,7 @@ def test_a_login_is_renewed() -> None:
 def test_what_is_stored(tmp_path: Path) -> None:
     stored = Stored(tmp_path)
     assert stored.find(GATEWAY) is None
-    stored.keep(LOGIN, fresh=False)
+    stored.keep(LOGIN, client_settings(LOGIN, fresh=False))
     settings = json.loads(stored.client_file.read_text().partition("\n")[2])
     assert settings["gateway"] == {
         "address": GATEWAY,
@@ -159,8 +159,10 @@ def test_what_is_stored(tmp_path: Path) -> None:
         assert os.listdir(file.parent) == [file.name]
     assert Stored(tmp_path).find(f"{GATEWAY}/api/v1/clusters/") == LOGIN
     assert "r1" not in stored.client_file.read_text()
-    stored.keep(LOGIN, fresh=True)
+    stored.keep(LOGIN, client_settings(LOGIN, fresh=True))
     assert "a1" not in stored.client_file.read_text()
+    kwargs = client_settings(LOGIN, fresh=True, ca="ca.pem")["gateway"]["auth"]["kwargs"]
+    assert kwargs == {"ca": os.path.abspath("ca.pem")}
     assert "dask_gateway_login.FreshTokenAuth" in stored.client_file.read_text()
     assert stored.forget(f"{GATEWAY}/")
     assert not stored.forget(GATEWAY)
@@ -171,7 +173,7 @@ def test_what_is_stored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", [f"{GATEWAY}.evil.example/", f"{GATEWAY}:8000/", "https://gateway.exampl", "x"])
 def test_a_token_is_for_its_own_gateway(tmp_path: Path, url: str) -> None:
     stored = Stored(tmp_path)
-    stored.keep(LOGIN, fresh=True)
+    stored.keep(LOGIN, client_settings(LOGIN, fresh=True))
     with pytest.raises(LoginFailed, match="Nobody is logged in to"):
         fresh_token(url, FakeHttp({}), stored)
 
@@ -197,14 +199,14 @@ def test_a_file_of_something_else(tmp_path: Path, text: str) -> None:
 
 def test_a_token_is_renewed_when_it_is_about_to_expire(tmp_path: Path) -> None:
     stored, fake = Stored(tmp_path), FakeHttp({WAY.token_endpoint: {**TOKENS, "access_token": "a2"}})
-    stored.keep(LOGIN, fresh=True)  # expired long ago
+    stored.keep(LOGIN, client_settings(LOGIN, fresh=True))  # expired long ago
     assert [fresh_token(f"{GATEWAY}/api", fake, stored) for _ in range(3)] == ["a2"] * 3
     assert len(fake.asked) == 1
 
 
 def test_the_class_for_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    Stored().keep(Login(**{**LOGIN.to_json(), "expires": 1e12}), fresh=True)
+    Stored().keep(Login(**{**LOGIN.to_json(), "expires": 1e12}), client_settings(LOGIN, fresh=True))
 
     class Answer:
         url, history = f"{GATEWAY}/api/v1/clusters/", ()

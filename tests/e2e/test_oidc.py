@@ -15,7 +15,7 @@ from joserfc.jwk import RSAKey
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.e2e.gateway_process import open_gateway
+from tests.e2e.gateway_process import open_gateway, secrets_in
 from tests.proxy.dashboard.test_browser import browser
 from tests.proxy.dashboard.test_browser import pytestmark as needs_browser
 from tests.support.oidc_provider import Visitor, missing, oidc_provider
@@ -68,6 +68,8 @@ def house(provider, tmp_path_factory):
         callback = f"{house.url}/login/oidc/callback"
         provider.add_client("the-gateway", client_secret="a-secret-of-the-gateway", redirect_uris=[callback])
         yield house
+        assert secrets_in(house.log) == []
+        assert "a-secret-of-the-gateway" not in house.log
 
 
 def claims(provider, **changed):
@@ -259,9 +261,14 @@ def test_the_device_flow_and_the_published_client(house, provider, home):
     name = run_client("print(await gateway.submit())")
     assert re.search(f"cluster={name}.*user=bob|user=bob.*cluster={name}", house.log)
 
+    assert "other settings" not in said
+    mine = for_client.with_name("mine.yaml")
+    mine.write_text("gateway: {auth: {type: basic}}")
     again = start_command(house, "--fresh")  # without a browser: the login is renewed
     said = again.communicate(timeout=60)[0]
     assert (again.returncode, "The client renews its token by itself" in said) == (0, True), said
+    assert "But other settings count for more than this file" in said
+    mine.unlink()
     assert "FreshTokenAuth" in for_client.read_text()
     listed = "print([report.name for report in await gateway.list_clusters()])"
     assert run_client(listed, f"await gateway.stop_cluster({name!r})") == repr([name])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.gateway_process import ClientFailed, open_gateway
+from tests.e2e.gateway_process import ClientFailed, open_gateway, secrets_in
 from tests.support.pam_rig import pam_rig
 from tests.support.users import ensure_dask, is_root
 
@@ -33,6 +33,7 @@ def rig():
 def house(rig, tmp_path_factory):
     with open_gateway(tmp_path_factory.mktemp("pam") / "house", CONFIG.format(service=rig.service)) as house:
         yield house
+        assert secrets_in(house.log) == []
 
 
 def asked(house, name, password):
