@@ -56,8 +56,10 @@ if ! command -v npm >/dev/null; then
     say "no npm: the tests with a real OpenID provider are skipped"
 elif [ ! -d .node/node_modules/oidc-provider ]; then
     say "installing oidc-provider into .node"
-    npm install --prefix .node --no-audit --no-fund --loglevel=error oidc-provider@9.13 >/dev/null ||
+    if ! npm install --prefix .node --no-audit --no-fund --loglevel=error oidc-provider@9.13 >/dev/null; then
         say "npm cannot install it: the tests with a real OpenID provider are skipped"
+        [ "$(id -u)" != 0 ]  # as root everything is tested
+    fi
 fi
 
 "$MAKE" --no-print-directory check PYTHON="$PYTHON" VENV="$VENV"
