@@ -119,9 +119,9 @@ class JsonClient:
         except (httpcore.NetworkError, httpcore.TimeoutException, OSError, UnicodeError) as error:
             reason = reason_of(error)
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
-            self._log.warning("what answers speaks no HTTP", whom=self._whom, url=url, reason=reason_of(error))
+            self._log.warning(f"what answers for {self._whom} speaks no HTTP", url=url, reason=reason_of(error))
             raise BadGateway(f"What answers in the place of {self._whom} does not speak HTTP") from error
-        self._log.warning("no answer to a question about a user", whom=self._whom, url=url, reason=reason)
+        self._log.warning(f"{self._whom} does not answer a question about a user", url=url, reason=reason)
         raise Away(f"{self._whom} does not answer, so that nobody can say who you are; please try again later")
 
     async def _attempt(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -133,7 +133,7 @@ class JsonClient:
                     if len(content) > self._most_bytes:
                         too_long.cancel()
         if len(content) > self._most_bytes:
-            self._log.warning("an answer about a user is too long", whom=self._whom, url=url)
+            self._log.warning(f"{self._whom} answers at too great length", url=url)
             raise BadGateway(f"{self._whom} has answered with more than {self._most_bytes} bytes")
         return Answer(self._whom, response.status, bytes(content))
 
@@ -160,12 +160,18 @@ def _no_password() -> str:
 
 def reason_of(error: BaseException) -> str:
     """What lies at the bottom of an error of httpcore, in one line: it wraps trio's, which wraps the system's."""
-    while (below := error.__cause__) is not None:
+    while (below := _below(error)) is not None:
         error = innermost(below)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     text = error.strerror if isinstance(error, OSError) else str(error)
     return one_line(text or type(error).__name__, 200)
+
+
+def _below(error: BaseException) -> BaseException | None:
+    """What was wrapped. Pools of httpcore drop the cause, which is the argument as well."""
+    argument = error.args[0] if error.args else None
+    return error.__cause__ or (argument if isinstance(argument, BaseException) else None)
 
 
 def _addresses(host: str, port: int) -> list[str]:

@@ -12,6 +12,7 @@ MODULES = (
     "gateway.auth.simple",
     "gateway.auth.pam",
     "gateway.auth.oidc",
+    "gateway.auth.jupyterhub",
     "gateway.config.cluster",
     "gateway.config.backend",
     "gateway.backends.local.backend",

@@ -19,10 +19,12 @@ from gateway.errors import BadGateway
 from tests.support.fake_http import FakeServer
 
 URL = "http://hub.example/hub/api/user"
+#: Spares reading the authorities of this machine, which takes longer than a test.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def a_client(server: FakeServer, **more: float) -> JsonClient:
-    return JsonClient("The Hub", network=server, **more)  # type: ignore[arg-type]
+    return JsonClient("The Hub", NO_TLS, network=server, **more)  # type: ignore[arg-type]
 
 
 async def test_an_answer() -> None:
@@ -187,7 +189,7 @@ async def test_a_name_is_looked_up() -> None:
 
 async def test_each_address_of_a_name_is_tried() -> None:
     async with listening(_ok) as port:
-        client = JsonClient("The Hub", network=Network(lambda host, port: ["127.0.0.2", "127.0.0.1"]))
+        client = JsonClient("The Hub", NO_TLS, network=Network(lambda host, port: ["127.0.0.2", "127.0.0.1"]))
         assert (await client.get(f"http://hub.example:{port}/")).status == 200
         await client.close()
 
@@ -197,7 +199,7 @@ async def test_a_name_without_an_address() -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     with pytest.raises(Away):
-        await JsonClient("The Hub", network=Network(look_up)).get("http://hub.example/")
+        await JsonClient("The Hub", NO_TLS, network=Network(look_up)).get("http://hub.example/")
 
 
 async def test_a_name_server_that_hangs_takes_no_threads_of_others() -> None:
@@ -207,7 +209,7 @@ async def test_a_name_server_that_hangs_takes_no_threads_of_others() -> None:
         answers.wait()
         return ["127.0.0.1"]
 
-    client = JsonClient("The Hub", network=Network(look_up), deadline=0.05)
+    client = JsonClient("The Hub", NO_TLS, network=Network(look_up), deadline=0.05)
     async with trio.open_nursery() as nursery:
         for _ in range(8):
             nursery.start_soon(_away, client)
@@ -220,14 +222,18 @@ async def _away(client: JsonClient) -> None:
         await client.get("http://hub.example/")
 
 
-async def test_a_refused_connection() -> None:
+async def test_a_refused_connection(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/"
         with pytest.raises(Away):
-            await JsonClient("The Hub").get(f"http://127.0.0.1:{free.getsockname()[1]}/")
+            await JsonClient("The Hub", NO_TLS).get(url)
+    said = capsys.readouterr().out
+    assert "Connection refused" in said
+    assert url in said
 
 
-async def test_certificates_are_checked(tmp_path: Path) -> None:
+async def test_certificates_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     authority = trustme.CA()
     server, theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), authority.issue_cert("localhost")
     theirs.configure_cert(server)
@@ -247,8 +253,10 @@ async def test_certificates_are_checked(tmp_path: Path) -> None:
         assert (await good.get(f"https://localhost:{port}/")).status == 200
         with pytest.raises(Away):  # of another name
             await good.get(f"https://127.0.0.1:{port}/")
+        assert "its certificate is not trusted: IP address mismatch" in capsys.readouterr().out
         with pytest.raises(Away):  # of an unknown authority
             await JsonClient("The Hub").get(f"https://localhost:{port}/")
+        assert "its certificate is not trusted: " in capsys.readouterr().out
         await good.close()
 
 
