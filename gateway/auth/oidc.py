@@ -7,6 +7,7 @@ Browsers take the code flow (oidc_login.py).
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -39,6 +40,11 @@ _PATIENCE_AT_START = 5.0
 def _check_url(url: str) -> None:
     if url and not is_private(url):
         raise ValueError("must be a URL that begins with https:// (http:// on this machine alone)")
+
+
+def _check_proxy(url: str) -> None:
+    if url and not re.fullmatch(r"http://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?", url):
+        raise ValueError("must be http://HOST:PORT")
 
 
 def _check_algorithms(names: tuple[str, ...]) -> None:
@@ -117,6 +123,12 @@ class OIDCAuthenticator(Authenticator):
     tls_ca: str = setting(
         default="", help="The authorities for the issuer's certificate (a PEM file). Empty: those of this machine."
     )
+    http_proxy: str = setting(
+        default="",
+        help="""The proxy by which this machine reaches the issuer, such as "http://proxy.example:3128". Empty: it is
+        reached without one, whatever the environment says.""",
+        validator=_check_proxy,
+    )
     device_client_id: str = setting(
         default="",
         help="""The public client as which users' programs may log in by the device flow (docs/authentication.md).
@@ -194,7 +206,8 @@ class OIDCAuthenticator(Authenticator):
 
     async def setup(self, app: "Quart") -> None:
         """Get to know the issuer, if it is there."""
-        self.use(Issuer(self.issuer, JsonClient(WHOM, client_context(self.tls_ca))))
+        client = JsonClient(WHOM, client_context(self.tls_ca), proxy=self.http_proxy)
+        self.use(Issuer(self.issuer, client))
         with trio.move_on_after(_PATIENCE_AT_START):
             try:
                 await self._issuer.metadata()

@@ -1,10 +1,15 @@
 """An issuer whose keys change, that is away, or is somebody else by now."""
 
+import ssl
+from pathlib import Path
+
 import pytest
 import trio
+import trio.testing
+import trustme
 from trio.testing import MockClock
 
-from gateway.auth.http_json import Away
+from gateway.auth.http_json import Away, JsonClient, client_context
 from gateway.auth.jwt import ASYMMETRIC, BadToken, SignedToken, read_token
 from gateway.auth.published import Ages
 from gateway.errors import BadGateway, TryAgainLater
@@ -100,3 +105,53 @@ async def test_somebody_else_answers(autojump_clock: MockClock) -> None:
     with pytest.raises(BadGateway, match=r"says that it is 'https://evil\.example'"):
         await issuer.metadata()
     assert server.of("/keys") == []
+
+
+# ---- through a proxy
+
+
+async def relay(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+    async for data in source:
+        await sink.send_all(data)
+    await sink.send_eof()
+
+
+async def test_the_way_through_a_proxy(tmp_path: Path) -> None:
+    """The proxy sees a name and a port, and nothing of what is said there."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("id.example").configure_cert(tls)
+    seen: list[bytes] = []
+
+    async def answer(stream: trio.SSLStream[trio.SocketStream]) -> None:
+        await stream.receive_some()
+        await stream.send_all(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"a": 1}')
+
+    async def pass_on(stream: trio.SocketStream) -> None:
+        seen.append(await stream.receive_some())
+        if b"id.example" not in seen[-1]:
+            await stream.send_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            return
+        server = await trio.testing.open_stream_to_socket_listener(https[0].transport_listener)
+        await stream.send_all(b"HTTP/1.1 200 Established\r\n\r\n")
+        async with server, trio.open_nursery() as relaying:
+            relaying.start_soon(relay, stream, server)
+            relaying.start_soon(relay, server, stream)
+
+    https = await trio.open_ssl_over_tcp_listeners(0, tls, host="127.0.0.1")
+    plain = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, answer, https)
+        nursery.start_soon(trio.serve_listeners, pass_on, plain)
+        proxy = f"http://127.0.0.1:{plain[0].socket.getsockname()[1]}"
+        client = JsonClient("The issuer", client_context(str(tmp_path / "ca.pem")), proxy=proxy)
+        assert (await client.get("https://id.example/x")).json() == {"a": 1}
+        with pytest.raises(Away, match="The issuer does not answer"):
+            await client.get("https://other.example/x")
+        await client.close()
+        nursery.cancel_scope.cancel()
+    assert [head.partition(b"\r\n")[0] for head in seen] == [
+        b"CONNECT id.example:443 HTTP/1.1",
+        b"CONNECT other.example:443 HTTP/1.1",
+    ]

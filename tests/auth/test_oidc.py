@@ -258,6 +258,8 @@ def test_sessions_end_with_another_issuer() -> None:
     [
         ("issuer", "http://id.example"),
         ("redirect_uri", "http://gateway.example/login/oidc/callback"),
+        ("http_proxy", "proxy.example:3128"),
+        ("http_proxy", "socks5://proxy.example"),
         ("algorithms", ["HS256"]),
         ("algorithms", ["none"]),
         ("algorithms", []),
