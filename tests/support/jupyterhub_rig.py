@@ -6,11 +6,13 @@ whoever has logged in with the password has a stand-in for a notebook server (no
 notebook would have.
 """
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,15 @@ class Hub:
             raise
         finally:
             self._process = None
+            self._stop_proxy()
+
+    def _stop_proxy(self) -> None:
+        """Stop the proxy of a Hub that did not: one that has failed to start, or was killed."""
+        file = self.directory / "jupyterhub-proxy.pid"
+        if file.exists():
+            with suppress(ProcessLookupError):
+                os.kill(int(file.read_text()), signal.SIGTERM)
+            file.unlink()
 
     def ask(self, method: str, path: str, body: Any = None, *, expected: int) -> Any:
         """Ask its API as the service of the tests."""
