@@ -28,7 +28,8 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 #: Room → its pure modules.
 PURE = {
     "": "addresses backoff errors models user_text",
-    "auth": "access basic failures hub_models known_tokens oauth secret_compare",
+    "auth": """access basic discovery failures hub_models jwt known_tokens oauth pam_answers pam_stack secret_compare
+        signing_keys token_claims""",
     "config": """backend carried carry cluster compat fields option_fields original_classes proxy registry server
         site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",

@@ -30,7 +30,13 @@ ORIGINAL = "dask_gateway_server"
 _SLURM_HOMES = ("gateway.backends.slurm.backend", "gateway.backends.slurm.options")
 _PBS_HOMES = ("gateway.backends.pbs.backend", "gateway.backends.pbs.options")
 OWN: Mapping[str, tuple[str, ...]] = {
-    "gateway.auth": ("gateway.auth.authenticator", "gateway.auth.simple", "gateway.auth.jupyterhub"),
+    "gateway.auth": (
+        "gateway.auth.authenticator",
+        "gateway.auth.simple",
+        "gateway.auth.pam",
+        "gateway.auth.oidc",
+        "gateway.auth.jupyterhub",
+    ),
     "gateway.backends.jobqueue": ("gateway.backends.batch.options",),
     "gateway.backends.local": ("gateway.backends.local.backend",),
     "gateway.backends.pbs": _PBS_HOMES,
