@@ -6,7 +6,8 @@
 # skipped, and so are those that need JupyterHub where there is no npm. As root on
 # Debian or Ubuntu what is missing of those is installed with apt first;
 # SLURM=0 declines Slurm. Jobs then run as other users, who must be able to
-# read this checkout: one in a private folder is tested in a public copy.
+# read this checkout: one in a private folder is tested in a public copy. What
+# is written for Node is installed into .node with npm, where there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}" "${MAKE:=make}"
@@ -64,11 +65,21 @@ elif [ "$(id -u)" != 0 ]; then
 fi
 
 if ! command -v npm >/dev/null; then
-    say "no npm: the tests with a real JupyterHub are skipped (it comes with its proxy from there)"
-elif ! "$MAKE" --no-print-directory .jupyterhub/.installed PYTHON="$PYTHON"; then
-    say "JupyterHub cannot be installed: the tests with a real one are skipped"
-    [ "$(id -u)" != 0 ]
+    say "no npm: the tests with a real JupyterHub (it comes with its proxy from there) or OpenID provider are skipped"
+else
+    if ! "$MAKE" --no-print-directory .jupyterhub/.installed PYTHON="$PYTHON"; then
+        say "JupyterHub cannot be installed: the tests with a real one are skipped"
+        [ "$(id -u)" != 0 ]
+    fi
+    if [ ! -d .node/node_modules/oidc-provider ]; then
+        say "installing oidc-provider into .node"
+        if ! npm install --prefix .node --no-audit --no-fund --loglevel=error oidc-provider@9.13 >/dev/null; then
+            say "npm cannot install it: the tests with a real OpenID provider are skipped"
+            [ "$(id -u)" != 0 ] # as root everything is tested
+        fi
+    fi
 fi
+
 "$MAKE" --no-print-directory check PYTHON="$PYTHON" VENV="$VENV"
 say "half a minute of fuzzing"
 "$MAKE" --no-print-directory fuzz FOR=30 PYTHON="$PYTHON" VENV="$VENV"

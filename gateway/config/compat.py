@@ -33,6 +33,8 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "gateway.auth": (
         "gateway.auth.authenticator",
         "gateway.auth.simple",
+        "gateway.auth.pam",
+        "gateway.auth.oidc",
         "gateway.auth.jupyterhub",
         "gateway.auth.kerberos",
         "gateway.auth.munge",

@@ -10,6 +10,8 @@ MODULES = (
     "gateway.config.proxy",
     "gateway.auth.authenticator",
     "gateway.auth.simple",
+    "gateway.auth.pam",
+    "gateway.auth.oidc",
     "gateway.auth.jupyterhub",
     "gateway.auth.kerberos",
     "gateway.auth.munge",

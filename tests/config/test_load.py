@@ -591,6 +591,23 @@ def test_nothing_to_warn_of_when_users_are_known_or_local(config: Load, text: st
     assert config(text).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "is_warned_of"),
+    [
+        ("", True),
+        ("c.Proxy.address = '0.0.0.0:1'\n", True),
+        (LOOPBACK, False),
+        ("c.Proxy.address = 'unix:/run/gateway'\n", False),
+        ("c.Proxy.trusted_proxies = ['10.0.0.1']\n", False),
+    ],
+)
+def test_passwords_of_accounts_are_not_for_the_network(config: Load, text: str, is_warned_of: bool) -> None:
+    warnings = config(f"{OWN}Own.takes_account_passwords = True\n{text}").warnings
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "PASSWORDS CAN BE READ ON THE NETWORK"
+    ] * is_warned_of
+
+
 @pytest.mark.parametrize("backend", [UNSAFE, SLURM])
 @pytest.mark.parametrize(
     "text",
