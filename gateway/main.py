@@ -24,6 +24,7 @@ from gateway import __version__
 from gateway.addresses import Address, parse_address
 from gateway.auth.chain import Chain
 from gateway.auth.login_state import LoginStates
+from gateway.auth.origins import own_origins
 from gateway.auth.setup import open_chain, prepared
 from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
@@ -190,6 +191,8 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
         prefix=config.proxy.prefix,
         dashboard_host=config.proxy.dashboard_host,
     )
+    # For authenticators: under which URLs the gateway knows itself.
+    api.config["OWN_URLS"] = own_origins(_host_names(config), ports.numbers, https=inside.context is not None)
     public, private = _http_servers(inside, api, FastReads(reads, chain), chain, guard)
     serve_listeners = partial(
         serve_public,

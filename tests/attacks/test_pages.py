@@ -121,7 +121,9 @@ async def test_a_change_that_any_page_could_send_is_not_taken(types: list[str], 
 
 
 @pytest.mark.parametrize("prefix", ["", "/dask"])
-async def test_the_session_cookie_is_for_the_gateway_and_keys_are_kept_by_nobody(prefix: str, tmp_path: Path) -> None:
+async def test_the_session_cookie_is_for_what_is_below_the_prefix_and_keys_are_kept_by_nobody(
+    prefix: str, tmp_path: Path
+) -> None:
     async with open_attacked(tmp_path, f"c.Proxy.prefix = {prefix!r}", computing=False) as gateway:
         answer = await gateway.ask("GET", prefix + CLUSTERS)
         (cookie,) = answer.all("set-cookie")
