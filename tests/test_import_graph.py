@@ -29,8 +29,8 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 PURE = {
     "": "addresses errors models user_text",
     "auth": "access basic failures secret_compare token_record token_text",
-    "config": """backend carried carry cluster compat fields option_fields original_classes registry server site_errors
-        structure traits user_options""",
+    "config": """backend carried carry cluster compat fields option_fields original_classes proxy registry server
+        site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
     "backends.batch": "cancellations dialect evidence options script submit_options",
     "backends.launcher": "request rules sudo",
@@ -41,7 +41,7 @@ PURE = {
         patience quota reasons records rows rules silence submitter timing""",
     "web": "fast_parser http2_frames next_page request_origin",
     "web.admin": "place tables",
-    "proxy": "admission client_hello comm_messages destinations limits proxy_protocol routes",
+    "proxy": "admission client_hello comm_messages destinations proxy_protocol routes",
     "proxy.dashboard": "headers pages",
     "proxy.relay": "turn_policy",
 }

@@ -87,7 +87,7 @@ class GatewayProcess:
     def log(self):
         return (self.directory / "gateway.log").read_text()
 
-    def client(self, script, *arguments, user="alice", password="", timeout=60):
+    def client(self, script, *arguments, user="alice", password="", timeout=100):
         """Run `script(gateway, *arguments)` in a process of its own; returns its result or raises `ClientFailed`."""
         self._answers += 1
         answer = self.directory / f"answer-{self._answers}.json"
@@ -143,7 +143,7 @@ class GatewayProcess:
 
 @contextmanager
 def open_gateway(
-    directory, config="", *, base=BASE_CONFIG, arguments=(), user=None, python=sys.executable, timeout=30, **house
+    directory, config="", *, base=BASE_CONFIG, arguments=(), user=None, python=sys.executable, timeout=60, **house
 ):
     """Start a gateway with this configuration; it is stopped at the end, and killed if it does not stop."""
     directory = Path(directory)

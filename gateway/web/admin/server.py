@@ -15,7 +15,6 @@ from gateway.auth.chain import ADMINISTRATOR
 from gateway.config.server import DaskGateway
 from gateway.errors import GatewayError, StartError, innermost
 from gateway.proxy.http import WebStream
-from gateway.proxy.limits import DEFAULT_LIMITS
 from gateway.proxy.listeners import listen_unix
 from gateway.trusted_files import unsafe
 from gateway.web.admin.peers import Administrators, uid_of_peer
@@ -25,6 +24,8 @@ from gateway.web.server import HttpServer
 
 _log = structlog.get_logger()
 
+#: Seconds for the head of a request, and bytes of a websocket message, though there are none here.
+_HEAD_TIMEOUT, _MESSAGE_SIZE = 20.0, 1024
 #: Seconds for whoever still works on a connection that has been closed.
 _LINGER = 1.0
 _PATHS = ("/api/health", "/api/version")
@@ -92,8 +93,7 @@ async def _serve(api: App, administrators: Administrators, stream: trio.SocketSt
     """Serve one connection. What fails is logged, and raised to nobody."""
     try:
         app = await _app_for(api, administrators, stream)
-        limits = DEFAULT_LIMITS
-        server = HttpServer(app, head_timeout=limits.head_timeout, websocket_message_size=limits.websocket_message_size)
+        server = HttpServer(app, head_timeout=_HEAD_TIMEOUT, websocket_message_size=_MESSAGE_SIZE)
         web_stream = WebStream(stream, "", _LINGER)
         with web_stream.scope:
             await server.serve(web_stream)
