@@ -42,9 +42,14 @@ def admin_client(chosen: Chosen, file: Path | None, path: str | None) -> AdminCl
 as_json = click.option("--json/--table", "as_json", default=None, help="JSON, or a table (the default at a terminal).")
 
 
+def at_terminal() -> bool:
+    """Whether people read what is printed."""
+    return sys.stdout.isatty()
+
+
 def wants_json(chosen: bool | None) -> bool:
-    """Whether to print JSON: if asked for, or if nobody reads it."""
-    return not sys.stdout.isatty() if chosen is None else chosen
+    """Whether to print JSON: if asked for, or for programs."""
+    return not at_terminal() if chosen is None else chosen
 
 
 @click.group()
