@@ -90,7 +90,7 @@ def test_list(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_people_get_a_table(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr("gateway.web.admin.commands.at_terminal", lambda: True)
+    monkeypatch.setattr("gateway.web.admin.options.at_terminal", lambda: True)
     assert tokens("list") == 0
     assert capsys.readouterr().out.startswith("ID ")
 
@@ -114,7 +114,7 @@ def test_revoke(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
     assert [path.rpartition("/")[2] for _, path, _ in gateway.asked] == ["aaa", "bbb", "ccc", "a%2Fb"]
     assert tokens("revoke", "--user", "ann") == 0
     assert tokens("revoke", "--user", "bob") == 0
-    assert capsys.readouterr() == ("Revoked: x\nRevoked: y\n", "User bob has no tokens\n")
+    assert capsys.readouterr() == ("Revoked: x\nRevoked: y\nUser bob has no tokens\n", "")
     assert gateway.asked[4:] == [("DELETE", f"/api/v1/admin/tokens?user={name}", None) for name in ("ann", "bob")]
 
 
@@ -139,6 +139,7 @@ def test_the_configuration_says_where_the_socket_is(gateway: Gateway, tmp_path: 
     assert "has no administrator's socket" in capsys.readouterr().err
     (tmp_path / "dask_gateway_config.py").write_text("c.DaskGateway.admin_socket = 1\n")
     assert run(["tokens", "list"]) == 2
+    assert run(["tokens", "list", "--help"]) == 0  # which needs none
 
 
 def test_systemd_says_where_the_socket_is(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
