@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import frozen
 
 from gateway.auth.access import admitted, names_groups
-from gateway.auth.attempts import Attempt, Attempts, claimed
+from gateway.auth.attempts import Attempt, Attempts
 from gateway.auth.authenticator import Authenticator, method_of
 from gateway.auth.basic import scheme_of
 from gateway.auth.failures import Failures
@@ -126,12 +126,14 @@ class Chain:
         known = self._by_cookie(request.headers.get("Cookie", ""))
         if known is not None:
             return known
-        attempt = Attempt(scheme_of(authorization), claimed(authorization), self._owner_of(request.remote_addr or ""))
+        attempt = Attempt.by_header(authorization, self._owner_of(request.remote_addr or ""))
         asked = self._for_scheme(attempt.method)
         if not asked:
             raise self._challenged(_refusal_of_scheme(attempt.method))
-        self._attempts.check_rate(attempt)
-        return await self._ask(asked, request, attempt)
+        if not attempt.method:  # no credentials, which are no failure
+            return await self._ask(asked, request, attempt)
+        async with self._attempts.turn(attempt):
+            return await self._ask(asked, request, attempt)
 
     async def _ask(self, asked: Sequence[Authenticator], request: "Request", attempt: Attempt) -> Identity:
         refusal: Unauthorized | None = None
@@ -185,7 +187,7 @@ class Chain:
         if len(asked) != 1 or asked[0].username_map is not None:
             return None
         (authenticator,) = asked
-        attempt = Attempt("", claimed(authorization), self._owner_of(address))
+        attempt = Attempt.by_header(authorization, self._owner_of(address))
         if self._attempts.seconds_to_wait(attempt):
             return None
         try:
@@ -239,14 +241,14 @@ class Chain:
         `claimed` is the name that was typed in, empty when there is none.
         """
         attempt = Attempt(authenticator.name, claimed[:200], self._owner_of(address))
-        self._attempts.check_rate(attempt)
-        try:
-            user, context = await self._answer(authenticator, how)
-        except NoAccount:
-            raise
-        except Unauthorized as error:
-            self._attempts.has_failed(attempt, error)
-            raise
+        async with self._attempts.turn(attempt):
+            try:
+                user, context = await self._answer(authenticator, how)
+            except NoAccount:
+                raise
+            except Unauthorized as error:
+                self._attempts.has_failed(attempt, error)
+                raise
         max_age = authenticator.login_max_age
         method = method_of(authenticator)
         cookie = self.sessions.cookie(user, secure=secure, method=method, max_age=max_age)
