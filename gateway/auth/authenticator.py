@@ -147,7 +147,7 @@ class Authenticator:
 
     @property
     def login_label(self) -> str:
-        """How one logs in, as the button on the page /login says it after "Log in"."""
+        """How one logs in, as the button on the page /login says it after "Log in"; may be empty."""
         return f"with {self.name}"
 
     @property
