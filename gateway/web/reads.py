@@ -71,11 +71,14 @@ class Reads:
     def clusters(self, user: User, statuses: str | None = None) -> Read:
         """A user's clusters, those of some statuses or those that have not ended. Raises `InvalidRequest`."""
         found = self._manager.list(user, _statuses(statuses))
-        return 200, {cluster.name: self._report(cluster.record) for cluster in found}
+        return 200, {cluster.name: report(cluster.record, self._dashboard_route) for cluster in found}
 
-    def cluster(self, user: User, name: str) -> Read:
-        """One cluster. Raises `NotFound`, and `Forbidden` when it is another's; so do those below."""
-        return 200, self._full_report(self.owned(user, name).record)
+    def cluster(self, user: User, name: str, *, keys: bool = True) -> Read:
+        """One cluster, with the keys to it or without. Raises `NotFound`, and `Forbidden` when it is another's.
+
+        So do those below.
+        """
+        return 200, full_report(self.owned(user, name).record, self._dashboard_route, keys=keys)
 
     def events(self, user: User, name: str) -> Read:
         """What has happened to a cluster."""
@@ -94,28 +97,6 @@ class Reads:
         if cluster.record.username != user.name:
             raise Forbidden(f"User {user.name} lacks permissions to {verb} cluster {name}")
         return cluster
-
-    def _report(self, record: ClusterRecord) -> dict[str, Any]:
-        """A cluster as lists show it. The published client takes exactly these keys."""
-        running = record.status is ClusterStatus.RUNNING
-        has_dashboard = running and record.dashboard_address
-        return {
-            "name": record.name,
-            "dashboard_route": self._dashboard_route(record.name, record.username) if has_dashboard else None,
-            "status": record.status,
-            "start_time": record.start_time,
-            "stop_time": record.stop_time,
-            "options": record.options,
-        }
-
-    def _full_report(self, record: ClusterRecord) -> dict[str, Any]:
-        """A single cluster for its owner, with what is needed to connect while it runs."""
-        running = record.status is ClusterStatus.RUNNING
-        return {
-            **self._report(record),
-            "tls_cert": record.tls_cert if running else None,
-            "tls_key": record.tls_key if running else None,
-        }
 
 
 class FastReads:
@@ -155,7 +136,8 @@ class FastReads:
             return partial(_answer, partial(self._reads.options, identity.user, options), identity)
         if name is None:
             return partial(_answer, partial(self._reads.clusters, identity.user), identity)
-        of_cluster = {None: self._reads.cluster, "events": self._reads.events, "traffic": self._reads.traffic}
+        cluster: Callable[[User, str], Read] = partial(self._reads.cluster, keys=identity.may_change)
+        of_cluster = {None: cluster, "events": self._reads.events, "traffic": self._reads.traffic}
         return partial(_answer, partial(of_cluster[part], identity.user, name), identity)
 
 
@@ -169,6 +151,35 @@ async def _answer(
         await answer_error(send, error, cookie)
         return
     await answer(send, status, orjson.dumps(said), ((b"content-type", b"application/json"), *cookie))
+
+
+def report(record: ClusterRecord, dashboard_route: Callable[[str, str], str]) -> dict[str, Any]:
+    """A cluster as lists show it. The published client takes exactly these keys.
+
+    `dashboard_route(name, owner)` is the path that opens its dashboard.
+    """
+    running = record.status is ClusterStatus.RUNNING
+    has_dashboard = running and record.dashboard_address
+    return {
+        "name": record.name,
+        "dashboard_route": dashboard_route(record.name, record.username) if has_dashboard else None,
+        "status": record.status,
+        "start_time": record.start_time,
+        "stop_time": record.stop_time,
+        "options": record.options,
+    }
+
+
+def full_report(
+    record: ClusterRecord, dashboard_route: Callable[[str, str], str], *, keys: bool = True
+) -> dict[str, Any]:
+    """A single cluster for its owner, with what is needed to connect while it runs (`keys`)."""
+    usable = keys and record.status is ClusterStatus.RUNNING
+    return {
+        **report(record, dashboard_route),
+        "tls_cert": record.tls_cert if usable else None,
+        "tls_key": record.tls_key if usable else None,
+    }
 
 
 def _statuses(text: str | None) -> frozenset[ClusterStatus] | None:
