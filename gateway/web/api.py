@@ -24,7 +24,7 @@ from gateway.models import MOST_WORKERS, User
 from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
 from gateway.web.json_answers import json_answer as _json
 from gateway.web.json_answers import json_body as _body
-from gateway.web.pages import add_pages
+from gateway.web.pages import LEADS_TO, add_pages
 from gateway.web.reads import Reads
 from gateway.web.token_page import add_token_page
 from gateway.web.token_routes import add_token_routes
@@ -45,11 +45,16 @@ def create_api(
     *,
     states: LoginStates,
     prefix: str = "",
+    dashboard_host: str = "",
 ) -> Quart:
-    """The app with all its routes, and the pages. `prefix` is before the paths that browsers see."""
+    """The app with all its routes, and the pages.
+
+    `prefix` is before the paths that browsers see, `dashboard_host` the pattern of dashboards' own hosts.
+    """
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["RESPONSE_TIMEOUT"] = None
+    app.config[LEADS_TO] = f"{dashboard_host}:*" if dashboard_host else ""
     app.before_request(check_path)
     app.before_request(check_declaration)
     add_error_handlers(app, prefix)

@@ -23,7 +23,7 @@ from gateway.errors import Forbidden, GatewayError, InvalidRequest
 from gateway.models import ClusterRecord, ClusterStatus, User
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store
-from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, header
+from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, cookies, header
 
 #: A status, and what is to be said in JSON.
 Read = tuple[int, Any]
@@ -32,14 +32,22 @@ _OF_USERS = re.compile(r"/api/v1/(?:(options)|clusters/(?:([^/]+)(?:/(events|tra
 
 
 class Reads:
-    """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried."""
+    """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried.
+
+    `dashboard_route(name, owner)` is the path that opens its dashboard.
+    """
 
     def __init__(
-        self, manager: Manager, store: Store, traffic: Callable[[str], Traffic] = lambda name: Traffic()
+        self,
+        manager: Manager,
+        store: Store,
+        traffic: Callable[[str], Traffic] = lambda name: Traffic(),
+        dashboard_route: Callable[[str, str], str] = lambda name, owner: f"/clusters/{name}/status",
     ) -> None:
         self._manager = manager
         self._store = store
         self._traffic = traffic
+        self._dashboard_route = dashboard_route
 
     def health(self) -> Read:
         """Which part fails, if one does."""
@@ -63,14 +71,14 @@ class Reads:
     def clusters(self, user: User, statuses: str | None = None) -> Read:
         """A user's clusters, those of some statuses or those that have not ended. Raises `InvalidRequest`."""
         found = self._manager.list(user, _statuses(statuses))
-        return 200, {cluster.name: report(cluster.record) for cluster in found}
+        return 200, {cluster.name: report(cluster.record, self._dashboard_route) for cluster in found}
 
     def cluster(self, user: User, name: str, *, keys: bool = True) -> Read:
         """One cluster, with the keys to it or without. Raises `NotFound`, and `Forbidden` when it is another's.
 
         So do those below.
         """
-        return 200, full_report(self.owned(user, name).record, keys=keys)
+        return 200, full_report(self.owned(user, name).record, self._dashboard_route, keys=keys)
 
     def events(self, user: User, name: str) -> Read:
         """What has happened to a cluster."""
@@ -112,7 +120,7 @@ class FastReads:
             return None
         client = scope.get("client")
         identity = self._chain.identify_by_headers(
-            header(scope, b"cookie"),
+            cookies(scope),
             header(scope, b"authorization"),
             client[0] if client else "",
             secure=scope["scheme"] == "https",
@@ -145,12 +153,16 @@ async def _answer(
     await answer(send, status, orjson.dumps(said), ((b"content-type", b"application/json"), *cookie))
 
 
-def report(record: ClusterRecord) -> dict[str, Any]:
-    """A cluster as lists show it. The published client takes exactly these keys."""
+def report(record: ClusterRecord, dashboard_route: Callable[[str, str], str]) -> dict[str, Any]:
+    """A cluster as lists show it. The published client takes exactly these keys.
+
+    `dashboard_route(name, owner)` is the path that opens its dashboard.
+    """
     running = record.status is ClusterStatus.RUNNING
+    has_dashboard = running and record.dashboard_address
     return {
         "name": record.name,
-        "dashboard_route": f"/clusters/{record.name}/status" if running and record.dashboard_address else None,
+        "dashboard_route": dashboard_route(record.name, record.username) if has_dashboard else None,
         "status": record.status,
         "start_time": record.start_time,
         "stop_time": record.stop_time,
@@ -158,11 +170,13 @@ def report(record: ClusterRecord) -> dict[str, Any]:
     }
 
 
-def full_report(record: ClusterRecord, *, keys: bool = True) -> dict[str, Any]:
+def full_report(
+    record: ClusterRecord, dashboard_route: Callable[[str, str], str], *, keys: bool = True
+) -> dict[str, Any]:
     """A single cluster for its owner, with what is needed to connect while it runs (`keys`)."""
     usable = keys and record.status is ClusterStatus.RUNNING
     return {
-        **report(record),
+        **report(record, dashboard_route),
         "tls_cert": record.tls_cert if usable else None,
         "tls_key": record.tls_key if usable else None,
     }
