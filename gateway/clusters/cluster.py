@@ -269,7 +269,7 @@ class Cluster:
         for sentence in actions.tell:
             self.events.record_event(sentence)
         if actions.route is not None and actions.route != self._route:
-            self._services.routes.add(self.name, *actions.route)
+            self._services.routes.add(self.name, *actions.route, cluster=self.name)
         elif actions.route is None and self._route is not None:
             self._services.routes.remove(self.name)
         self._route = actions.route

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.addresses import parse_url
-from gateway.proxy.routes import Route, Routes
+from gateway.proxy.routes import Route, Routes, shown
 
 
 def test_look_up_by_server_name_without_case() -> None:
@@ -26,6 +26,40 @@ def test_a_cluster_without_dashboard() -> None:
     routes.add("abc", "tls://[::1]:8786")
     assert routes.get("abc") == Route("abc", ("::1", 8786))
     assert routes.dashboard("abc") is None
+
+
+def test_a_cluster_with_several_names() -> None:
+    routes = Routes()
+    routes.add("abc", "", "http://n1:8787")
+    routes.add("abc-one", "tls://n1:8786", cluster="abc")
+    routes.add("abc-two", "tls://n1:8786", "http://n1:8787", cluster="abc")
+    assert {route.name for route in routes.of_cluster("abc")} == {"abc", "abc-one", "abc-two"}
+    assert routes.find("daskgateway-abc") is None, "it leads to the dashboard alone"
+    assert routes.find("daskgateway-abc-one") == Route("abc-one", ("n1", 8786), cluster="abc")
+    assert (routes.dashboard("abc"), routes.dashboard("abc-one")) == (("n1", 8787), None)
+    gone: list[Route] = []
+    refused: list[str] = []
+    with routes.on_gone(gone.append), routes.on_refused(refused.append):
+        routes.refused("abc-two")
+        routes.remove("abc-two")
+        routes.refused("abc-two")
+    assert [route.name for route in gone] == ["abc-two"]
+    assert refused == ["abc", "abc-two"]
+    routes.remove("abc")
+    routes.remove("abc-one")
+    assert not routes.of_cluster("abc")
+
+
+def test_a_route_leads_somewhere() -> None:
+    routes = Routes()
+    with pytest.raises(ValueError, match="to a scheduler, to a dashboard, or to both"):
+        routes.add("abc", "", "")
+    assert routes.get("abc") is None
+
+
+def test_names_that_are_as_good_as_keys_are_not_shown() -> None:
+    assert shown("daskgateway-abc-secret-x") == "daskgateway-abc-..."
+    assert (shown("daskgateway-abc"), shown("other-host.example")) == ("daskgateway-abc", "other-host.example")
 
 
 def test_removed_and_replaced_routes_are_told() -> None:
@@ -55,7 +89,7 @@ def test_refused_connections_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "host", "host:1", "tls://:1", "tls://host", "tls://host:0", "tls://h:99999", "tls://[::1"]
+    "text", ["host", "host:1", "tls://:1", "tls://host", "tls://host:0", "tls://h:99999", "tls://[::1"]
 )
 def test_what_is_no_address(text: str) -> None:
     routes = Routes()
