@@ -5,7 +5,6 @@ cluster that cannot be helped ends alone: the boundary around its tree keeps
 the others, and the server, out of it.
 """
 
-import inspect
 import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -19,6 +18,7 @@ import trio
 from gateway.auth.secret_compare import same_secret
 from gateway.clusters.certificate import new_cluster_certificate
 from gateway.clusters.cluster import RECORD_DEADLINE, Cluster
+from gateway.clusters.cluster_options import ClusterOptions
 from gateway.clusters.events import time_ms
 from gateway.clusters.lifecycle import is_active, is_ended
 from gateway.clusters.quota import Limits, Quota, stored_size
@@ -26,10 +26,7 @@ from gateway.clusters.reasons import BY_GATEWAY
 from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
-from gateway.config.fields import SettingErrors, dump, settings_of, with_overrides
-from gateway.config.site_errors import as_gateway_error, told
-from gateway.config.structure import shown
-from gateway.config.user_options import Options, checked_configuration
+from gateway.config.fields import dump
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TryAgainLater, Unauthorized
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
 from gateway.store.writer import StoreError
@@ -40,9 +37,6 @@ _log = structlog.get_logger()
 #: Seconds that a shutdown waits for clusters to stop, where they are to be stopped.
 STOP_ALL_DEADLINE = 45.0
 
-#: How users are told that what the site's own code made of their options is no configuration.
-_UNUSABLE = "These cluster options cannot be used"
-
 
 class Manager:
     """Every cluster that is remembered, by name."""
@@ -50,50 +44,13 @@ class Manager:
     def __init__(
         self, backend: DBBackendBase, cluster_config: ClusterConfig, services: Services, nursery: trio.Nursery
     ) -> None:
-        self._backend = backend
-        self._cluster_config = cluster_config
+        self.options = ClusterOptions(backend, cluster_config)
         self._services = services
         self._nursery = nursery
         self._clusters: dict[str, Cluster] = {}
         self._by_user: dict[str, dict[str, Cluster]] = {}
         self._quota = Quota(Limits(backend.clusters_per_user, backend.max_clusters))
         self._closed = False
-
-    async def options_for(self, user: User) -> Options:
-        """What this user may set on a cluster.
-
-        Raises `InvalidRequest` when the site's function of options fails, or returns something else.
-        """
-        options = self._backend.cluster_options
-        if isinstance(options, Options):
-            return options
-        try:
-            chosen = options(user)
-            if inspect.isawaitable(chosen):
-                chosen = await chosen
-        except (Exception, SystemExit) as error:
-            raise _refusal(error, user, "the site's function of cluster options failed") from error
-        if not isinstance(chosen, Options):
-            function = f"{getattr(options, '__qualname__', type(options).__qualname__)}({user.name!r})"
-            _log.error("the site's function of cluster options did not return Options", function=function)
-            raise InvalidRequest(
-                f"{_UNUSABLE}: the site's function {function} returned {shown(chosen)}, expected Options;"
-                " please tell the administrators of this gateway"
-            )
-        return chosen
-
-    @property
-    def fixed_options(self) -> Options | None:
-        """What everybody may set; None when that depends on who asks."""
-        options = self._backend.cluster_options
-        return options if isinstance(options, Options) else None
-
-    def specification(self, options: Options, user: User) -> list[dict[str, Any]]:
-        """Options as the client understands them. Raises `InvalidRequest` when the site's own code fails."""
-        try:
-            return options.get_specification()
-        except Exception as error:
-            raise _refusal(error, user, "the site's cluster options cannot be shown") from error
 
     async def create(self, user: User, requested: object) -> Cluster:
         """A new cluster with the options that the user asked for. Returns when it is durable, before it has started.
@@ -102,7 +59,7 @@ class Manager:
         shutdown.
         """
         self._refuse_when_closed()
-        options, config = await self._configure(user, requested)
+        options, config = await self.options.configure(user, requested)
         size = stored_size(options)
         try:
             self._quota.ask(user.name, size)
@@ -192,7 +149,7 @@ class Manager:
     def adopt(self, record: ClusterRecord, submissions: Collection[SubmissionRecord]) -> None:
         """Take back a cluster of before a restart."""
         self._quota.add(record.username, stored_size(record.options))
-        config, misfits = self._restore(record.config)
+        config, misfits = self.options.restore(record.config)
         cluster = Cluster(record, config, self._services, submissions)
         if cluster.ended:
             self._add(cluster)
@@ -203,21 +160,6 @@ class Manager:
                 f"The gateway was reconfigured; now the site's defaults hold for {', '.join(misfits)}"
             )
         self._start(cluster)
-
-    def _restore(self, stored: Mapping[str, Any]) -> tuple[ClusterConfig, Mapping[str, str]]:
-        """The configuration of a cluster of before a restart, and why some of its options now have the site's values.
-
-        Options may have gone, come, or been given other limits since; none of that is worth a user's work.
-        """
-        known = {name: value for name, value in stored.items() if name in settings_of(type(self._cluster_config))}
-        misfits: dict[str, str] = {}
-        while True:
-            try:
-                return with_overrides(self._cluster_config, known), misfits
-            except SettingErrors as errors:
-                bad = {error.option: error.reason for error in errors.errors if error.option in known}
-                misfits |= bad or dict.fromkeys(known, str(errors))  # which of several do not fit together?
-                known = {name: value for name, value in known.items() if name not in misfits}
 
     def close(self) -> None:
         """Create no clusters any more."""
@@ -252,26 +194,6 @@ class Manager:
             self._remove(cluster)
         _log.info("forgot old clusters", clusters=len(old))
 
-    async def _configure(self, user: User, requested: object) -> tuple[Mapping[str, Any], ClusterConfig]:
-        """What was asked for, complete, and the cluster's configuration that results."""
-        options = await self.options_for(user)
-        try:
-            parsed = options.parse_options(requested)
-        except (TypeError, ValueError) as error:  # the user's doing
-            raise as_gateway_error(error) or InvalidRequest(f"Wrong options: {told(error)}") from error
-        except Exception as error:
-            raise _refusal(error, user, "the site's cluster options failed") from error
-        try:
-            overrides = checked_configuration(options.get_configuration(parsed, user))
-        except (Exception, SystemExit) as error:
-            raise _refusal(error, user, "the site's handler of cluster options failed") from error
-        try:
-            return parsed, with_overrides(self._cluster_config, overrides)
-        except SettingErrors as error:
-            # Either the user's doing (a value out of bounds) or the site's (a handler's name for an option).
-            _log.warning("the cluster options lead to a configuration that cannot be", user=user.name, exc_info=error)
-            raise InvalidRequest(f"{_UNUSABLE}: {error}") from error
-
     def _start(self, cluster: Cluster) -> None:
         self._add(cluster)
         self._nursery.start_soon(self._run, cluster)
@@ -293,16 +215,6 @@ class Manager:
         del mine[cluster.name]
         if not mine:
             del self._by_user[cluster.record.username]
-
-
-def _refusal(error: BaseException, user: User, event: str) -> GatewayError:
-    """What a user is told when the site's own code has raised: its answer, or else its text."""
-    answer = as_gateway_error(error)
-    if answer is not None:
-        return answer
-    # Its author needs the traceback, its user the text.
-    _log.error(event, user=user.name, exc_info=error)
-    return InvalidRequest(f"{_UNUSABLE}: {told(error)}")
 
 
 @asynccontextmanager

@@ -104,7 +104,7 @@ class _Api:
     async def options(self) -> Response:
         """What the user may set on a cluster."""
         user = await self.identified()
-        return _json(*self.reads.options(user, await self.manager.options_for(user)))
+        return _json(*self.reads.options(user, await self.manager.options.of(user)))
 
     async def list_clusters(self) -> Response:
         """The user's clusters."""

@@ -54,11 +54,11 @@ class Reads:
     @property
     def fixed_options(self) -> Options | None:
         """What everybody may set; None when the site's own function has to be asked."""
-        return self._manager.fixed_options
+        return self._manager.options.fixed
 
     def options(self, user: User, options: Options) -> Read:
         """What a user may set on a cluster. Raises `InvalidRequest` when the site's own code fails."""
-        return 200, {"cluster_options": self._manager.specification(options, user)}
+        return 200, {"cluster_options": self._manager.options.specification(options, user)}
 
     def clusters(self, user: User, statuses: str | None = None) -> Read:
         """A user's clusters, those of some statuses or those that have not ended. Raises `InvalidRequest`."""
