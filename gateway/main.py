@@ -32,6 +32,7 @@ from gateway.clusters.reasons import not_running
 from gateway.clusters.rules import ClusterTimeouts, Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
+from gateway.clusters.sharing import leads_nowhere
 from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.fields import settings_of
 from gateway.config.load import Config
@@ -259,11 +260,12 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
 
 
 def _farewell(manager: Manager, name: str) -> Farewell | None:
-    """What clients of a cluster that has ended, or is about to, are told instead of being connected."""
-    record = manager.find(name).record if manager.knows(name) else None
-    if record is None or is_active(record.status):
+    """What clients are told instead of being connected: that the cluster ends, or that its name is no way in."""
+    if not manager.knows(name):
         return None
-    return Farewell(not_running(record), record.tls_cert, record.tls_key)
+    record = manager.find(name).record
+    words = leads_nowhere(name, record) if is_active(record.status) else not_running(record)
+    return Farewell(words, record.tls_cert, record.tls_key) if words else None
 
 
 def _traffic(relaying: Sequence[PublicPort], name: str) -> Traffic:

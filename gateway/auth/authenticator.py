@@ -28,13 +28,11 @@ from gateway.config.fields import configurable, setting
 from gateway.config.structure import shown
 from gateway.errors import NoAccount, Unauthorized
 from gateway.log import RateLimitedLog, SiteLog
-from gateway.models import User
+from gateway.models import USER_NAME, User
 
 if TYPE_CHECKING:
     from quart import Quart, Request, Response
 
-#: As POSIX and LDAP accounts are called. No leading dash (an option), no leading dot (`..`).
-_USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}")
 #: What RFC 6265 section 4.1.1 calls a token.
 _COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 
@@ -213,7 +211,7 @@ class Authenticator:
         if inspect.iscoroutine(account):
             account.close()
             raise TypeError("username_map must be a function that is not async")
-        if isinstance(account, str) and _USER_NAME.fullmatch(account):
+        if isinstance(account, str) and USER_NAME.fullmatch(account):
             return account
         if account is None and self.username_map is not None:
             self._refusals.warning(

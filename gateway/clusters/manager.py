@@ -5,17 +5,20 @@ cluster that cannot be helped ends alone: the boundary around its tree keeps
 the others, and the server, out of it.
 """
 
+import base64
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import structlog
 import trio
+from attrs import evolve
 
 from gateway.auth.secret_compare import same_secret
+from gateway.clusters import sharing
 from gateway.clusters.certificate import new_cluster_certificate
 from gateway.clusters.cluster import RECORD_DEADLINE, Cluster
 from gateway.clusters.cluster_options import ClusterOptions
@@ -26,13 +29,19 @@ from gateway.clusters.reasons import BY_GATEWAY
 from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
-from gateway.config.fields import dump
+from gateway.config.fields import ShareNames, dump
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TryAgainLater, Unauthorized
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
 from gateway.store.writer import StoreError
 from gateway.supervise import FOR_EVER, supervise
 
 _log = structlog.get_logger()
+
+#: The statuses of clusters that lists show, unless others are asked for.
+ACTIVE = frozenset(status for status in ClusterStatus if is_active(status))
+
+#: Clusters that are looked at before others have their turn.
+_TURN = 500
 
 #: Seconds that a shutdown waits for clusters to stop, where they are to be stopped.
 STOP_ALL_DEADLINE = 45.0
@@ -45,6 +54,7 @@ class Manager:
         self, backend: DBBackendBase, cluster_config: ClusterConfig, services: Services, nursery: trio.Nursery
     ) -> None:
         self.options = ClusterOptions(backend, cluster_config)
+        self._backend = backend
         self._services = services
         self._nursery = nursery
         self._clusters: dict[str, Cluster] = {}
@@ -60,6 +70,8 @@ class Manager:
         """
         self._refuse_when_closed()
         options, config = await self.options.configure(user, requested)
+        if reason := self._backend.refuses_sharing(config.share_view, config.share_use):
+            raise InvalidRequest(f"The cluster would be shared, but {reason}")
         size = stored_size(options)
         try:
             self._quota.ask(user.name, size)
@@ -72,6 +84,8 @@ class Manager:
             self._quota.give_back(user.name, size)
             raise
         cluster = Cluster(record, config, self._services)
+        if record.share_view or record.share_use:
+            cluster.events.record_event(sharing.told(record.share_view, record.share_use))
         self._start(cluster)
         return cluster
 
@@ -88,7 +102,9 @@ class Manager:
             options=options,
             config=dump(config),
             start_time=time_ms(),
+            route=sharing.route_name(name, new_secret()) if self._backend.sharing == "use" else "",
         )
+        record = evolve(record, **sharing.shares(record, config.share_view, config.share_use).fields)
         await self._record(record)
         return record
 
@@ -118,15 +134,15 @@ class Manager:
         return self._services.driver.trouble
 
     def find(self, name: str) -> Cluster:
-        """The cluster of this name. Raises `NotFound`."""
-        cluster = self._clusters.get(name)
+        """The cluster of this name, which may be that of a route to it. Raises `NotFound`."""
+        cluster = self._clusters.get(sharing.cluster_named(name))
         if cluster is None:
             raise NotFound(f"Cluster {name} not found")
         return cluster
 
     def knows(self, name: str) -> bool:
-        """True for the name of a cluster that is remembered."""
-        return name in self._clusters
+        """True for the name of a cluster that is remembered, or of a route to it."""
+        return sharing.cluster_named(name) in self._clusters
 
     def authenticated(self, name: str, authorization: str) -> Cluster:
         """The cluster of this name, for a job that proves with its token (`token <token>`) that it belongs to it.
@@ -141,14 +157,40 @@ class Manager:
 
     def list(self, user: User, statuses: Collection[ClusterStatus] | None) -> list[Cluster]:
         """The user's clusters that have one of these statuses; None: the active ones."""
-        mine = self._by_user.get(user.name, {}).values()
-        if statuses is None:
-            return [cluster for cluster in mine if is_active(cluster.record.status)]
-        return [cluster for cluster in mine if cluster.record.status in statuses]
+        statuses = ACTIVE if statuses is None else statuses
+        return [cluster for cluster in self._by_user.get(user.name, {}).values() if cluster.record.status in statuses]
+
+    async def list_all(
+        self, statuses: Collection[ClusterStatus] | None, wanted: Callable[[ClusterRecord], bool]
+    ) -> Sequence[ClusterRecord]:
+        """All users' clusters of which the record is wanted, of these statuses; others have their turns meanwhile."""
+        statuses = ACTIVE if statuses is None else statuses
+        found = []
+        for number, cluster in enumerate(list(self._clusters.values())):
+            if cluster.record.status in statuses and wanted(cluster.record):
+                found.append(cluster.record)
+            if number % _TURN == 0:
+                await trio.lowlevel.checkpoint()
+        return found
+
+    async def share(self, cluster: Cluster, view: ShareNames, use: ShareNames) -> None:
+        """Share a cluster with these users and groups, and with nobody else; returns when that is durable.
+
+        Raises `InvalidRequest` when the site does not allow that, and what `Cluster.share` raises.
+        """
+        if reason := self._backend.refuses_sharing(view, use):
+            raise InvalidRequest(f"Cluster {cluster.name} stays as it is: {reason}")
+        await cluster.share(partial(sharing.shares, view=view, use=use))
+
+    async def let_in(self, user: User, cluster: Cluster) -> None:
+        """Give somebody with whom a cluster is shared a route of their own. Raises what `Cluster.share` raises."""
+        secret = sharing.route_name(cluster.name, new_secret())
+        await cluster.share(lambda record: sharing.admission(user, record, secret))
 
     def adopt(self, record: ClusterRecord, submissions: Collection[SubmissionRecord]) -> None:
         """Take back a cluster of before a restart."""
         self._quota.add(record.username, stored_size(record.options))
+        record = sharing.within(self._backend.sharing, record)
         config, misfits = self.options.restore(record.config)
         cluster = Cluster(record, config, self._services, submissions)
         if cluster.ended:
@@ -215,6 +257,11 @@ class Manager:
         del mine[cluster.name]
         if not mine:
             del self._by_user[cluster.record.username]
+
+
+def new_secret() -> str:
+    """The part of a route's name that nobody guesses."""
+    return base64.b32encode(secrets.token_bytes(12)).decode().lower()[:18]
 
 
 @asynccontextmanager

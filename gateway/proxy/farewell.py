@@ -1,12 +1,12 @@
-"""Connections to a cluster that has ended: whoever belongs to it is told why, and does not try again.
+"""Connections that lead nowhere any more: whoever belongs to the cluster is told why, and does not try again.
 
 A client takes a TLS alert, or a connection that ends, for something that may
 pass, and tries for 30 seconds; then it says that it has tried. What it does
-believe is a scheduler that turns it away (comm_messages.py). The scheduler is
-gone, but its certificate and key are on record: with them the gateway speaks in
-its place, for these few messages, to clients that prove with the same
-certificate that they belong to the cluster. Nothing of a cluster that may
-still run is ever answered like this.
+believe is a scheduler that turns it away (comm_messages.py). The scheduler has
+gone, or is no longer for this client (clusters/sharing.py), but its certificate
+and key are on record: with them the gateway speaks in its place, for these few
+messages, to clients that prove with the same certificate that they belong to
+the cluster, or did. Nobody who may come in is ever answered like this.
 """
 
 import os
@@ -22,7 +22,7 @@ from gateway.log import RateLimitedLog
 from gateway.proxy.comm_messages import LENGTH_SIZE, handshake, length, registers, turned_away
 from gateway.proxy.routes import SERVER_NAME_PREFIX
 
-#: So many clients of ended clusters are told so at once; others try again.
+#: So many clients are told so at once; others try again.
 MAX_FAREWELLS = 32
 #: Seconds for the whole conversation.
 TIMEOUT = 10.0
@@ -36,7 +36,7 @@ Stream = trio.SSLStream[trio.SocketStream]
 
 @frozen
 class Farewell:
-    """Why a cluster has ended, and its certificate and key (PEM)."""
+    """Why there is no way into a cluster, and its certificate and key (PEM)."""
 
     reason: str
     cert: str = field(repr=False)
@@ -44,7 +44,7 @@ class Farewell:
 
 
 class Farewells:
-    """The conversations that are under way. `find(cluster)` gives the farewell of one that has ended, else None."""
+    """The conversations that are under way. `find(name)` gives the farewell for who asks by it, None for others."""
 
     def __init__(self, find: Callable[[str], Farewell | None], log: RateLimitedLog) -> None:
         self._find = find
@@ -54,7 +54,7 @@ class Farewells:
     def find(self, server_name: str) -> Farewell | None:
         """Return what whoever asks for this server name is told.
 
-        None if it is for no cluster that has ended, or if `MAX_FAREWELLS` conversations are under way.
+        None if there is none, or if `MAX_FAREWELLS` conversations are under way.
         """
         if self._under_way >= MAX_FAREWELLS:
             return None

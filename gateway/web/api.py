@@ -6,10 +6,6 @@ cluster, and render what comes back. Whoever was authenticated gets a cookie
 with the answer, and the authenticator its say, also when the answer is an error.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
-import orjson
 import structlog
 from attrs import frozen
 from quart import Quart, Response, g, request
@@ -19,12 +15,16 @@ from gateway.auth.chain import Chain, finished
 from gateway.auth.login_state import LoginStates
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
+from gateway.clusters.sharing import Verb
 from gateway.config.structure import shown
-from gateway.errors import BadRequest, InvalidRequest, NotFound
+from gateway.errors import Forbidden, InvalidRequest, NotFound
 from gateway.models import MOST_WORKERS, User
+from gateway.web.admin import add_admin
 from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
+from gateway.web.json_messages import count_in, json_answer, json_object
 from gateway.web.pages import add_pages
 from gateway.web.reads import Reads
+from gateway.web.shares import add_shares
 
 _log = structlog.get_logger()
 
@@ -64,6 +64,8 @@ def create_api(
     app.post("/api/v1/clusters/<name>/adapt")(api.adapt_cluster)
     app.get("/api/v1/clusters/<name>/events")(api.events)
     app.get("/api/v1/clusters/<name>/traffic")(api.show_traffic)
+    add_shares(app, manager, reads, api.identified)
+    add_admin(app, manager, chain.sessions, api.administrator)
     return app
 
 
@@ -80,9 +82,16 @@ class _Api:
         identity = g.identity = await self.chain.identify(request)
         return identity.user
 
-    async def owned(self, name: str, verb: str = "view") -> Cluster:
-        """A cluster of whoever asks. Raises Unauthorized, NotFound or Forbidden."""
-        return self.reads.owned(await self.identified(), name, verb)
+    async def allowed(self, name: str, verb: Verb) -> Cluster:
+        """A cluster with which whoever asks may do this. Raises Unauthorized, NotFound, and what `refusal` says."""
+        return self.reads.allowed(await self.identified(), name, verb)
+
+    async def administrator(self) -> str:
+        """The name of the administrator who asks. Raises Unauthorized, and Forbidden for others."""
+        user = await self.identified()
+        if not user.admin:
+            raise Forbidden(f"User {user.name} is no administrator of this gateway")
+        return user.name
 
     async def introduce(self, response: Response) -> Response:
         """Give whoever was authenticated a cookie, and the authenticator its say."""
@@ -95,36 +104,42 @@ class _Api:
 
     async def health(self) -> Response:
         """Whether what the gateway needs is there."""
-        return _json(*self.reads.health())
+        return json_answer(*self.reads.health())
 
     async def version(self) -> Response:
         """The gateway's version."""
-        return _json(*self.reads.version())
+        return json_answer(*self.reads.version())
 
     async def options(self) -> Response:
         """What the user may set on a cluster."""
         user = await self.identified()
-        return _json(*self.reads.options(user, await self.manager.options.of(user)))
+        return json_answer(*self.reads.options(user, await self.manager.options.of(user)))
 
     async def list_clusters(self) -> Response:
-        """The user's clusters."""
-        return _json(*self.reads.clusters(await self.identified(), request.args.get("status")))
+        """The user's clusters; with `?shared`, those of others that are shared with them."""
+        user, statuses = await self.identified(), request.args.get("status")
+        if _flag(request.args.get("shared")):
+            return json_answer(*await self.reads.shared_clusters(user, statuses))
+        return json_answer(*self.reads.clusters(user, statuses))
 
     async def create_cluster(self) -> Response:
         """A new cluster."""
         user = await self.identified()
-        requested = (await _body()).get("cluster_options")
+        requested = (await json_object()).get("cluster_options")
         cluster = await self.manager.create(user, {} if requested is None else requested)
         _log.info("cluster created", cluster=cluster.name, user=user.name)
-        return _json(201, {"name": cluster.name})
+        return json_answer(201, {"name": cluster.name})
 
     async def get_cluster(self, name: str) -> Response:
         """One cluster; with `?wait`, when it is no longer PENDING."""
         user = await self.identified()
-        cluster = self.reads.owned(user, name)
-        if _flag(request.args.get("wait")):
+        waits = _flag(request.args.get("wait"))  # to connect, as the published client does
+        cluster = self.reads.allowed(user, name, "use" if waits else "view")
+        if self.reads.needs_admission(user, name):
+            await self.manager.let_in(user, cluster)
+        if waits:
             await cluster.wait_started(WAIT_TIMEOUT)
-        return _json(*self.reads.cluster(user, name))
+        return json_answer(*self.reads.cluster(user, name))
 
     async def stop_cluster(self, name: str) -> Response:
         """Stop a cluster, for its user or for its own scheduler. What is not there has stopped."""
@@ -132,70 +147,49 @@ class _Api:
         if authorization.startswith("token "):
             if self.manager.knows(name):  # else it has been forgotten, and its job is told that it has stopped
                 await self.manager.authenticated(name, authorization).stop_itself()
-            return _json(204)
+            return json_answer(204)
         try:
-            cluster = await self.owned(name, "stop")
+            cluster = await self.allowed(name, "stop")
         except NotFound:
-            return _json(204)
+            return json_answer(204)
         await cluster.stop()
-        return _json(204)
+        return json_answer(204)
 
     async def scale_cluster(self, name: str) -> Response:
         """Ask for a number of workers."""
-        cluster = await self.owned(name, "scale")
-        message = await cluster.scale(_count(await _body(), "count"))
-        return _json(200, {"ok": not message, "msg": message or None})
+        cluster = await self.allowed(name, "scale")
+        message = await cluster.scale(count_in(await json_object(), "count", MOST_WORKERS))
+        return json_answer(200, {"ok": not message, "msg": message or None})
 
     async def adapt_cluster(self, name: str) -> Response:
         """Let the scheduler choose the number of workers, or no longer."""
-        cluster = await self.owned(name, "scale")
-        body = await _body()
+        cluster = await self.allowed(name, "scale")
+        body = await json_object()
         active = body.get("active", True)
         if type(active) is not bool:
             raise InvalidRequest(f"Field 'active' is {shown(active)}, expected true or false")
         minimum, maximum = (
-            None if body.get(field) is None else _count(body, field) for field in ("minimum", "maximum")
+            None if body.get(field) is None else count_in(body, field, MOST_WORKERS) for field in ("minimum", "maximum")
         )
         if minimum is not None and maximum is not None and minimum > maximum:
             raise InvalidRequest(f"Field 'minimum' ({minimum}) is larger than field 'maximum' ({maximum})")
         message = await cluster.adapt(minimum, maximum, active)
-        return _json(200, {"ok": not message, "msg": message or None})
+        return json_answer(200, {"ok": not message, "msg": message or None})
 
     async def events(self, name: str) -> Response:
         """What happened to a cluster."""
-        return _json(*self.reads.events(await self.identified(), name))
+        return json_answer(*self.reads.events(await self.identified(), name))
 
     async def show_traffic(self, name: str) -> Response:
         """What the connections to a cluster's scheduler carry."""
-        return _json(*self.reads.traffic(await self.identified(), name))
-
-
-def _json(status: int, body: Any = None) -> Response:
-    return Response(b"" if body is None else orjson.dumps(body), status, content_type="application/json")
-
-
-async def _body() -> Mapping[str, Any]:
-    try:
-        body = orjson.loads(await request.get_data())
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The request body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise BadRequest(f"The request body is a JSON {type(body).__name__}, expected an object")
-    return body
+        return json_answer(*self.reads.traffic(await self.identified(), name))
 
 
 def _flag(text: str | None) -> bool:
-    """`?wait` and `?wait=1` are true, `?wait=0` and anything that is no number are false."""
+    """`?wait` and `?wait=1` are true, no `wait`, `?wait=0` and anything that is no number are false."""
     if text is None or text == "":
         return text == ""
     try:
         return int(text) != 0
     except ValueError:
         return False
-
-
-def _count(body: Mapping[str, Any], field: str) -> int:
-    value = body.get(field)
-    if type(value) is int and 0 <= value <= MOST_WORKERS:
-        return value
-    raise InvalidRequest(f"Field {field!r} is {shown(value)}, expected a non-negative integer up to {MOST_WORKERS}")

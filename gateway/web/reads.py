@@ -18,8 +18,9 @@ from gateway import __version__
 from gateway.auth.chain import Chain, Identity
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
+from gateway.clusters.sharing import Verb, dashboard_name, may, name_for, needs_admission, refusal
 from gateway.config.user_options import Options
-from gateway.errors import Forbidden, GatewayError, InvalidRequest
+from gateway.errors import GatewayError, InvalidRequest
 from gateway.models import ClusterRecord, ClusterStatus, User
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store
@@ -27,6 +28,9 @@ from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, 
 
 #: A status, and what is to be said in JSON.
 Read = tuple[int, Any]
+
+#: The newest shared clusters, which a list shows.
+MOST_SHARED = 1000
 
 _OF_USERS = re.compile(r"/api/v1/(?:(options)|clusters/(?:([^/]+)(?:/(events|traffic))?)?)")
 
@@ -62,29 +66,44 @@ class Reads:
 
     def clusters(self, user: User, statuses: str | None = None) -> Read:
         """A user's clusters, those of some statuses or those that have not ended. Raises `InvalidRequest`."""
-        found = self._manager.list(user, _statuses(statuses))
-        return 200, {cluster.name: report(cluster.record) for cluster in found}
+        found = self._manager.list(user, statuses_in(statuses))
+        return 200, {cluster.name: report(cluster.record, cluster.name, cluster.name) for cluster in found}
+
+    async def shared_clusters(self, user: User, statuses: str | None = None) -> Read:
+        """As `clusters`, of others' clusters that are shared with the user, without their options."""
+        found = await self._manager.list_all(
+            statuses_in(statuses), lambda record: record.username != user.name and may(user, record, "view")
+        )
+        newest = found[-MOST_SHARED:]
+        return 200, {
+            record.name: report(record, record.name, dashboard_name(user, record)) | {"options": {}}
+            for record in newest
+        }
 
     def cluster(self, user: User, name: str) -> Read:
-        """One cluster. Raises `NotFound`, and `Forbidden` when it is another's; so do those below."""
-        return 200, full_report(self.owned(user, name).record)
+        """One cluster. Raises `NotFound`, and what `sharing.refusal` says when it is another's; so do those below."""
+        return 200, full_report(user, self.allowed(user, name).record)
+
+    def needs_admission(self, user: User, name: str) -> bool:
+        """Whether somebody with whom a cluster is shared has no way into it yet, so that it cannot be reported."""
+        return self._manager.knows(name) and needs_admission(user, self._manager.find(name).record)
 
     def events(self, user: User, name: str) -> Read:
         """What has happened to a cluster."""
-        told = [{"time": event.time, "message": event.message} for event in self.owned(user, name).events]
+        told = [{"time": event.time, "message": event.message} for event in self.allowed(user, name).events]
         return 200, {"events": told}
 
     def traffic(self, user: User, name: str) -> Read:
         """What the connections to its scheduler have carried."""
-        carried = self._traffic(self.owned(user, name).name)
+        carried = self._traffic(self.allowed(user, name).name)
         fields = ("connections", "total_connections", "bytes_to_scheduler", "bytes_to_clients", "idle_seconds")
         return 200, {field: getattr(carried, field) for field in fields}
 
-    def owned(self, user: User, name: str, verb: str = "view") -> Cluster:
-        """A user's own cluster. Raises `NotFound`, and `Forbidden` when it is another's."""
+    def allowed(self, user: User, name: str, verb: Verb = "view") -> Cluster:
+        """A cluster with which a user may do this. Raises `NotFound`, and what `sharing.refusal` says."""
         cluster = self._manager.find(name)
-        if cluster.record.username != user.name:
-            raise Forbidden(f"User {user.name} lacks permissions to {verb} cluster {name}")
+        if not may(user, cluster.record, verb):
+            raise refusal(user, cluster.record, verb)
         return cluster
 
 
@@ -125,6 +144,8 @@ class FastReads:
             return partial(_answer, partial(self._reads.options, identity.user, options), identity)
         if name is None:
             return partial(_answer, partial(self._reads.clusters, identity.user), identity)
+        if part is None and self._reads.needs_admission(identity.user, name):
+            return None
         of_cluster = {None: self._reads.cluster, "events": self._reads.events, "traffic": self._reads.traffic}
         return partial(_answer, partial(of_cluster[part], identity.user, name), identity)
 
@@ -141,12 +162,16 @@ async def _answer(
     await answer(send, status, orjson.dumps(said), ((b"content-type", b"application/json"), *cookie))
 
 
-def report(record: ClusterRecord) -> dict[str, Any]:
-    """A cluster as lists show it. The published client takes exactly these keys."""
+def report(record: ClusterRecord, name: str, dashboard: str) -> dict[str, Any]:
+    """A cluster as lists show it. The published client takes exactly these keys.
+
+    `name` is what it asks for to reach the scheduler, `dashboard` the name below which that is; empty: none.
+    """
     running = record.status is ClusterStatus.RUNNING
+    has_dashboard = running and record.dashboard_address and dashboard
     return {
-        "name": record.name,
-        "dashboard_route": f"/clusters/{record.name}/status" if running and record.dashboard_address else None,
+        "name": name,
+        "dashboard_route": f"/clusters/{dashboard}/status" if has_dashboard else None,
         "status": record.status,
         "start_time": record.start_time,
         "stop_time": record.stop_time,
@@ -154,17 +179,20 @@ def report(record: ClusterRecord) -> dict[str, Any]:
     }
 
 
-def full_report(record: ClusterRecord) -> dict[str, Any]:
-    """A single cluster for its owner, with what is needed to connect while it runs."""
-    running = record.status is ClusterStatus.RUNNING
+def full_report(user: User, record: ClusterRecord) -> dict[str, Any]:
+    """A single cluster, with what is needed to connect while it runs for those who may use it."""
+    may_use = may(user, record, "use")
+    has_keys = may_use and record.status is ClusterStatus.RUNNING
     return {
-        **report(record),
-        "tls_cert": record.tls_cert if running else None,
-        "tls_key": record.tls_key if running else None,
+        **report(record, name_for(user, record), dashboard_name(user, record)),
+        "options": record.options if may_use else {},  # which may hold secrets
+        "tls_cert": record.tls_cert if has_keys else None,
+        "tls_key": record.tls_key if has_keys else None,
     }
 
 
-def _statuses(text: str | None) -> frozenset[ClusterStatus] | None:
+def statuses_in(text: str | None) -> frozenset[ClusterStatus] | None:
+    """The statuses of a query, None for none. Raises `InvalidRequest`."""
     if text is None:
         return None
     try:

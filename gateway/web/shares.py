@@ -1,0 +1,75 @@
+"""The routes by which an owner shares a cluster, and sees who came (clusters/sharing.py says what that means)."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+from quart import Quart, Response
+
+from gateway.clusters.manager import Manager
+from gateway.clusters.sharing import access_by, departure
+from gateway.config.structure import InvalidValue, ShareNames, parse_share_names, shown
+from gateway.errors import InvalidRequest
+from gateway.models import ClusterRecord, User
+from gateway.web.json_messages import json_answer, json_object
+from gateway.web.reads import Reads
+
+
+def add_shares(app: Quart, manager: Manager, reads: Reads, identified: Callable[[], Awaitable[User]]) -> None:
+    """Add the routes. `identified` is who asks; it raises `Unauthorized`."""
+    routes = _Shares(manager, reads, identified)
+    app.get("/api/v1/clusters/<name>/shares")(routes.show_shares)
+    app.put("/api/v1/clusters/<name>/shares")(routes.replace_shares)
+    app.delete("/api/v1/clusters/<name>/guests/<user>")(routes.turn_out)
+
+
+@frozen
+class _Shares:
+    """The routes, by their functions' names."""
+
+    manager: Manager
+    reads: Reads
+    identified: Callable[[], Awaitable[User]]
+
+    async def show_shares(self, name: str) -> Response:
+        """Who may come in, and who came; to others than the owner only what concerns them."""
+        user = await self.identified()
+        return json_answer(200, _shares(user, self.reads.allowed(user, name).record))
+
+    async def replace_shares(self, name: str) -> Response:
+        """Who may come in from now on."""
+        user = await self.identified()
+        cluster, body = self.reads.allowed(user, name, "share"), await json_object()
+        if unknown := body.keys() - {"view", "use"}:
+            raise InvalidRequest(f"There is no field {shown(min(unknown))}: the names stand in 'view' and 'use'")
+        await self.manager.share(cluster, _names(body, "view"), _names(body, "use"))
+        return json_answer(200, _shares(user, cluster.record))
+
+    async def turn_out(self, name: str, user: str) -> Response:
+        """End somebody's connections; if they may still come, they have to connect anew."""
+        cluster = self.reads.allowed(await self.identified(), name, "share")
+        await cluster.share(partial(departure, user))
+        return json_answer(204)
+
+
+def _names(body: Any, field: str) -> ShareNames:
+    try:
+        return parse_share_names(body.get(field, []))
+    except InvalidValue as error:
+        raise InvalidRequest(f"Field {field!r} {error}") from None
+
+
+def _shares(user: User, record: ClusterRecord) -> dict[str, Any]:
+    mine = {user.name, *(f"@{group}" for group in user.groups)}
+    owns = user.name == record.username
+    return {
+        "owner": record.username,
+        "view": [name for name in record.share_view if owns or name in mine],
+        "use": [name for name in record.share_use if owns or name in mine],
+        "guests": [
+            {"user": guest.user, "share": guest.share, "access": access_by(guest.share, record).name.lower()}
+            for guest in record.guests
+            if owns or guest.user == user.name
+        ],
+    }
