@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import structlog
 import trio
-from attrs import fields, frozen
+from attrs import frozen
 from quart import Quart
 
 from gateway import __version__
@@ -34,9 +34,7 @@ from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
 from gateway.clusters.sharing import leads_nowhere
 from gateway.config.backend import DBBackendBase, encryption_keys
-from gateway.config.fields import settings_of
 from gateway.config.load import Config
-from gateway.config.server import Proxy
 from gateway.errors import GatewayError, StartError
 from gateway.process.gc_pauses import spare_survivors
 from gateway.process.systemd import notify
@@ -45,7 +43,6 @@ from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.listeners import Ports, open_ports
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.port import PublicPort, serve_public
@@ -63,9 +60,6 @@ from gateway.web.router import Router, with_bodies_of
 from gateway.web.server import HttpServer
 
 _log = structlog.get_logger()
-
-#: The limits of the public port that are options of c.Proxy, by the same names.
-_PORT_LIMITS = [field for field in fields(PortLimits) if field.name in settings_of(Proxy)]
 
 
 def run(config: Config) -> int:
@@ -177,11 +171,6 @@ class _Inside:
     dialer: Dialer
     hearing: Hearing
 
-    @property
-    def limits(self) -> PortLimits:
-        """The limits of the public port."""
-        return PortLimits(**{field.name: getattr(self.config.proxy, field.name) for field in _PORT_LIMITS})
-
 
 @asynccontextmanager
 async def _edges(inside: _Inside) -> AsyncIterator[None]:
@@ -196,8 +185,7 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
     serve_listeners = partial(
         serve_public,
         routes=inside.routes,
-        limits=inside.limits,
-        trusted_proxies=config.proxy.trusted_proxies,
+        options=config.proxy,
         farewell=partial(_farewell, inside.manager),
         dialer=inside.dialer,
         missed=inside.hearing.missed,
@@ -229,8 +217,8 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
 
 def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -> tuple[HttpServer, HttpServer]:
     """Those of the public port and of the private one, which has no dashboards."""
-    config, manager, dialer, limits = inside.config, inside.manager, inside.dialer, inside.limits
-    budget = MemoryBudget(config.proxy.memory_budget)
+    config, manager, dialer, options = inside.config, inside.manager, inside.dialer, inside.config.proxy
+    budget = MemoryBudget(options.memory_budget)
     router_of = partial(
         Router,
         api=with_bodies_of(api, budget, 2 * BODY_LIMIT),  # as it came, and as it is understood
@@ -240,8 +228,8 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
     )
     routers = (
         router_of(
-            dashboards=Dashboard(inside.routes, limits=limits, dialer=dialer, budget=budget),
-            prefix=config.proxy.prefix,
+            dashboards=Dashboard(inside.routes, options=options, dialer=dialer, budget=budget),
+            prefix=options.prefix,
             secure=inside.context is not None,
         ),
         router_of(dashboards=None),
@@ -250,8 +238,8 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
         HttpServer(
             router,
             route=router.route,
-            head_timeout=limits.head_timeout,
-            websocket_message_size=limits.websocket_message_size,
+            head_timeout=options.head_timeout,
+            websocket_message_size=options.websocket_message_size,
             budget=budget,
         )
         for router in routers

@@ -43,8 +43,12 @@ def groups_of(name: str) -> frozenset[str]:
 class UnixGroups:
     """Asks the system, at most a few times at once."""
 
-    def __init__(self, ask: Callable[[str], frozenset[str]] = groups_of) -> None:
+    def __init__(
+        self, ask: Callable[[str], frozenset[str]] = groups_of, *, deadline: float = DEADLINE, most: int = MOST
+    ) -> None:
         self._ask = ask
+        self._deadline = deadline
+        self._most = most
         self._known: dict[str, tuple[frozenset[str], float]] = {}
         self._threads = trio.CapacityLimiter(4)
 
@@ -58,13 +62,13 @@ class UnixGroups:
         known = self.known(name)
         if known is not None:
             return known
-        with trio.move_on_after(DEADLINE):
+        with trio.move_on_after(self._deadline):
             # A directory that hangs keeps its thread; the request goes on without it.
             groups = await trio.to_thread.run_sync(self._ask, name, limiter=self._threads, abandon_on_cancel=True)
             self._known.pop(name, None)
-            while len(self._known) >= MOST:
+            while len(self._known) >= self._most:
                 del self._known[next(iter(self._known))]
             self._known[name] = groups, trio.current_time() + MAX_AGE
             return groups
-        _log.warning("the system does not say which groups an account has", user=name, seconds=DEADLINE)
+        _log.warning("the system does not say which groups an account has", user=name, seconds=self._deadline)
         raise TryAgainLater(f"The groups of user {name} are not known at the moment: the system does not answer")

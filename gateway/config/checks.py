@@ -14,8 +14,9 @@ from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import settings_of
 from gateway.config.file import Assignment
+from gateway.config.proxy import Proxy
 from gateway.config.resolve import Resolution
-from gateway.config.server import DaskGateway, Proxy
+from gateway.config.server import DaskGateway
 from gateway.config.site_errors import described
 from gateway.config.user_options import Options
 from gateway.errors import nearest

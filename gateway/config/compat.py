@@ -43,7 +43,7 @@ OWN: Mapping[str, tuple[str, ...]] = {
     "gateway.cluster_config": ("gateway.config.cluster",),
     "gateway.configurable": ("gateway.config.fields",),
     "gateway.options": ("gateway.config.user_options",),
-    "gateway.settings": ("gateway.config.server",),
+    "gateway.settings": ("gateway.config.server", "gateway.config.proxy"),
     "gateway.traits": ("gateway.config.traits",),
 }
 """Modules of ours as administrators write them → where what they hold lives."""
@@ -78,8 +78,8 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     ".options": dict.fromkeys(
         ("Bool", "Field", "Float", "FrozenAttrDict", "Integer", "Mapping", "Options", "Select", "String"), _OPTIONS
     ),
-    ".proxy": {"Proxy": "gateway.config.server"},
-    ".proxy.core": {"Proxy": "gateway.config.server"},
+    ".proxy": {"Proxy": "gateway.config.proxy"},
+    ".proxy.core": {"Proxy": "gateway.config.proxy"},
     ".traitlets": dict.fromkeys(
         ("Callable", "Command", "Integer", "List", "MemoryLimit", "TraitError", "TraitType", "Type", "Unicode"),
         "gateway.config.traits",

@@ -23,9 +23,10 @@ from gateway.config.checks import (
 from gateway.config.cluster import ClusterConfig
 from gateway.config.compat import SECTION_ALIASES, install
 from gateway.config.file import Assignment, Recording
+from gateway.config.proxy import Proxy
 from gateway.config.registry import builtin_classes
 from gateway.config.resolve import Literal, Resolution
-from gateway.config.server import DaskGateway, Proxy
+from gateway.config.server import DaskGateway
 from gateway.errors import ConfigError
 from gateway.log import SiteLog
 

@@ -7,6 +7,7 @@ from gateway.config.fields import is_configurable
 
 MODULES = (
     "gateway.config.server",
+    "gateway.config.proxy",
     "gateway.auth.authenticator",
     "gateway.auth.simple",
     "gateway.config.cluster",

@@ -470,6 +470,6 @@ class MachineRules(RuleBasedStateMachine):
 
 
 MachineRules.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=50, suppress_health_check=list(HealthCheck)
 )
 TestMachine = MachineRules.TestCase

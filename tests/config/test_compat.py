@@ -122,7 +122,7 @@ def test_every_name_of_ours_leads_somewhere() -> None:
         ("gateway.models.User", "gateway.models"),
         ("gateway.options.Options", "gateway.config.user_options"),
         ("gateway.options.String", "gateway.config.user_options"),
-        ("gateway.settings.Proxy", "gateway.config.server"),
+        ("gateway.settings.Proxy", "gateway.config.proxy"),
         ("gateway.traits.Unicode", "gateway.config.traits"),
     ],
 )

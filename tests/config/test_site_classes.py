@@ -592,7 +592,7 @@ def test_clusters_configs_and_authenticators_too(mistakes: Mistakes) -> None:
 
 def test_what_is_put_onto_the_gateways_own_classes(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
     from gateway.backends.local.backend import UnsafeLocalBackend
-    from gateway.config.server import Proxy
+    from gateway.config.proxy import Proxy
 
     monkeypatch.setattr(UnsafeLocalBackend, "start_cluster", None, raising=False)
     monkeypatch.setattr(Proxy, "add_route", None, raising=False)
