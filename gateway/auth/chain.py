@@ -113,7 +113,7 @@ class Chain:
                     refusal, refused_by = error, authenticator
                 continue
             cookie = self.sessions.cookie(user, secure=request.scheme == "https", method=method_of(authenticator))
-            return Identity(user, authenticator, context, cookie)
+            return Identity(admitted(user, authenticator), authenticator, context, cookie)
         assert refusal is not None
         if attempt.method:
             self._note_failure(attempt, refusal)
@@ -142,10 +142,13 @@ class Chain:
             groups = user.groups if authenticator.brings_groups else self._groups.known(name)
             if groups is None:
                 return None
-            user = admitted(User(name, groups | user.groups, user.admin), authenticator)
+            user = User(name, groups | user.groups, user.admin)
+            identified = admitted(user, authenticator)
         except (Unauthorized, Forbidden):
             return None
-        return Identity(user, None, None, self.sessions.cookie(user, secure=secure, method=method_of(authenticator)))
+        return Identity(
+            identified, None, None, self.sessions.cookie(user, secure=secure, method=method_of(authenticator))
+        )
 
     def user_by_cookie(self, cookies: str) -> User | None:
         """The user of the session in a Cookie header, if its authenticator still lets them in."""
@@ -182,7 +185,7 @@ class Chain:
             raise
         max_age = authenticator.login_max_age
         cookie = self.sessions.cookie(user, secure=secure, method=method_of(authenticator), max_age=max_age)
-        return Identity(user, authenticator, context, cookie)
+        return Identity(admitted(user, authenticator), authenticator, context, cookie)
 
     async def end_session(self, cookies: str) -> None:
         """End the session in a Cookie header, if there is one. Raises `StoreError`."""
@@ -199,7 +202,11 @@ class Chain:
         return await self._admitted(authenticator, user), context
 
     async def _admitted(self, authenticator: Authenticator, user: object) -> User:
-        """A user under the name of their account, with their groups. Raises `NoAccount`, `Forbidden`, TypeError."""
+        """A user under the name of their account, with their groups. Raises `NoAccount`, `Forbidden`, TypeError.
+
+        Of the rules' administrators it is not one yet: sessions keep what the authenticator has said, and the rules of
+        the day apply to it (`user_of_session`).
+        """
         if not isinstance(user, User):
             kind = type(user).__name__
             raise TypeError(f"{type(authenticator).__name__}.authenticate() returned a {kind}, not a User")
@@ -211,11 +218,13 @@ class Chain:
             except TryAgainLater:
                 if names_groups(authenticator):
                     raise
+        known = User(name, groups, user.admin)
         try:
-            return admitted(User(name, groups, user.admin), authenticator)
+            admitted(known, authenticator)
         except Forbidden:
             self._log.warning("a user is not allowed to use the gateway", user=name, method=authenticator.name)
             raise
+        return known
 
     def _for_scheme(self, scheme: str) -> list[Authenticator]:
         return [one for one in self.authenticators if not one.reads or scheme in one.reads]
