@@ -58,6 +58,17 @@ class NoGroups(UnixGroups):
         return frozenset()
 
 
+class FixedGroups(NoGroups):
+    """A system on which these users are in these groups."""
+
+    def __init__(self, **groups):
+        super().__init__()
+        self.groups = groups
+
+    def known(self, name):
+        return frozenset(self.groups.get(name, ()))
+
+
 def chain_of(*authenticators, prefix="", store=None, sessions=None, **parts):
     """These authenticators, with sessions that are kept in a store."""
     store, first = store or FakeStore(), authenticators[0]
@@ -195,6 +206,7 @@ async def open_house(
     prefix="",
     secure=False,
     hosts=None,
+    groups=None,
     **backend_options,
 ):
     """A gateway with these parts; the rest are the usual ones."""
@@ -204,7 +216,7 @@ async def open_house(
     services = Services(driver=driver, store=store, routes=routes, rules=rules)
     authenticator = authenticator or SimpleAuthenticator()
     authenticators = authenticator if isinstance(authenticator, tuple) else (authenticator,)
-    chain = chain_of(*authenticators, prefix=prefix, store=store)
+    chain = chain_of(*authenticators, prefix=prefix, store=store, groups=groups or NoGroups())
     async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
         reads = Reads(manager, store)
         states = LoginStates(store.derive_keys(b"states"))
