@@ -2,10 +2,11 @@
 
 The standard library's loggers (hypercorn's, quart's, SQLAlchemy's, and those of a
 site's own classes) end in the same lines. Text from outside may stand in any value, so control characters are
-escaped before a terminal or a log file sees them.
+escaped before a terminal or a log file sees them, and what only one person may know is masked.
 """
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
@@ -28,6 +29,15 @@ def escape_controls(_logger: object, _method: str, event: MutableMapping[str, An
                 c if c.isprintable() or c in kept else c.encode("unicode_escape").decode("ascii") for c in value
             )
     return event
+
+
+#: The name of somebody's own route to a cluster (clusters/sharing.py), up to what makes it theirs, and that.
+_ROUTE_NAME = re.compile(r"\b([0-9a-f]{32}-)[a-z2-7]{18}\b", re.IGNORECASE)
+
+
+def mask_route_names(_logger: object, _method: str, line: Any) -> str:
+    """A processor of rendered lines: by no log its readers come into a cluster, wherever in a line the name stands."""
+    return _ROUTE_NAME.sub(r"\1***", line)
 
 
 class SiteLog:
@@ -58,6 +68,7 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
                 structlog.processors.format_exc_info,
                 escape_controls,
                 renderer,
+                mask_route_names,
             ],
         )
     )

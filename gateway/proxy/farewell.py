@@ -21,9 +21,12 @@ from gateway.errors import innermost
 from gateway.log import RateLimitedLog
 from gateway.proxy.comm_messages import LENGTH_SIZE, handshake, length, registers, turned_away
 from gateway.proxy.routes import SERVER_NAME_PREFIX
+from gateway.proxy.token_bucket import TokenBucket
 
 #: So many clients are told so at once; others try again.
 MAX_FAREWELLS = 32
+#: In a second so many begin, when those of a first moment are used up: each costs milliseconds, and strangers may ask.
+RATE = 20.0
 #: Seconds for the whole conversation.
 TIMEOUT = 10.0
 #: Seconds for the client to take the last word before the connection is closed.
@@ -50,13 +53,14 @@ class Farewells:
         self._find = find
         self._log = log
         self._under_way = 0
+        self._pace = TokenBucket(RATE, MAX_FAREWELLS)
 
     def find(self, server_name: str) -> Farewell | None:
         """Return what whoever asks for this server name is told.
 
-        None if there is none, or if `MAX_FAREWELLS` conversations are under way.
+        None if there is none, or if too many conversations are under way or have just begun.
         """
-        if self._under_way >= MAX_FAREWELLS:
+        if self._under_way >= MAX_FAREWELLS or self._pace.seconds_to_fill():
             return None
         return self._find(server_name.lower().removeprefix(SERVER_NAME_PREFIX))
 
@@ -65,6 +69,7 @@ class Farewells:
     ) -> None:
         """Say it in a task of its own, which owns `sock`, and calls `ended` at its end."""
         self._under_way += 1
+        self._pace.add(-1.0)
         nursery.start_soon(self._say, sock, farewell, client, ended)
 
     async def _say(self, sock: socket.socket, farewell: Farewell, client: str, ended: Callable[[], None]) -> None:

@@ -43,7 +43,7 @@ from gateway.proxy.http import Context, HttpHandler, ServeHttp
 from gateway.proxy.proxy_protocol import ProxyHeader
 from gateway.proxy.relay.epoll_loop import EpollLoop
 from gateway.proxy.relay.pipes import Pipes
-from gateway.proxy.routes import SERVER_NAME_PREFIX, Route, Routes, shown
+from gateway.proxy.routes import SERVER_NAME_PREFIX, Route, Routes
 from gateway.proxy.sockets import expect_life
 from gateway.proxy.traffic import Traffic
 
@@ -275,7 +275,7 @@ class PublicPort:
         elif not for_cluster and http and http.has_tls:
             self._to_http(pending, http, tls=True)
         else:
-            self._log.info("unknown server name", client=pending.guest.address, server_name=shown(server_name))
+            self._log.info("unknown server name", client=pending.guest.address, server_name=server_name)
             self._refuse(pending, UNRECOGNIZED_NAME if for_cluster else HANDSHAKE_FAILURE)
 
     def _serve_plain(self, pending: PendingConnection) -> None:

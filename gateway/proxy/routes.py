@@ -2,8 +2,7 @@
 
 A cluster has a route, or several of different names: one for each person who
 may come in, so that the end of one ends their connections and nobody else's.
-A name that somebody else must not know is as good as a key, and is not logged
-(`shown`).
+A name that only one of them may know stands in no log (log.py).
 
 The cluster side writes (`add` when a scheduler has reported its addresses,
 `remove` when the cluster ends), the proxy reads. What lasts longer than a
@@ -117,9 +116,3 @@ class Routes:
     def _gone(self, route: Route) -> None:
         for callback in tuple(self._on_gone):
             callback(route)
-
-
-def shown(server_name: str) -> str:
-    """Return a server name as logs have it: with what comes after a cluster's name left out."""
-    name, dash, _ = server_name.removeprefix(SERVER_NAME_PREFIX).partition("-")
-    return f"{SERVER_NAME_PREFIX}{name}{dash and '-...'}" if server_name.startswith(SERVER_NAME_PREFIX) else server_name
