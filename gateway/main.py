@@ -29,7 +29,7 @@ from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
 from gateway.clusters.reasons import not_running
-from gateway.clusters.rules import ClusterTimeouts, Rules
+from gateway.clusters.rules import Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
 from gateway.clusters.sharing import leads_nowhere
@@ -294,19 +294,9 @@ def _host_names(config: Config) -> Iterator[str]:
 
 def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
     return Rules(
+        options=backend,
         api_url=backend.api_url or _api_url(config, backend, ports),
         host=backend.default_host or "0.0.0.0",  # noqa: S104 (schedulers are reached from other nodes)
-        timeouts=ClusterTimeouts(
-            queue=backend.queue_timeout,
-            start=backend.cluster_start_timeout,
-            heartbeat=backend.heartbeat_timeout,
-            heartbeat_period=backend.cluster_heartbeat_period,
-            worker_start=backend.worker_start_timeout,
-            unreachable=backend.cluster_unreachable_timeout,
-        ),
-        worker_start_failure_limit=backend.worker_start_failure_limit,
-        backoff_base_delay=backend.backoff_base_delay,
-        backoff_max_delay=backend.backoff_max_delay,
     )
 
 

@@ -30,7 +30,13 @@ ORIGINAL = "dask_gateway_server"
 _SLURM_HOMES = ("gateway.backends.slurm.backend", "gateway.backends.slurm.options")
 _PBS_HOMES = ("gateway.backends.pbs.backend", "gateway.backends.pbs.options")
 OWN: Mapping[str, tuple[str, ...]] = {
-    "gateway.auth": ("gateway.auth.authenticator", "gateway.auth.simple"),
+    "gateway.auth": (
+        "gateway.auth.authenticator",
+        "gateway.auth.simple",
+        "gateway.auth.pam",
+        "gateway.auth.oidc",
+        "gateway.auth.jupyterhub",
+    ),
     "gateway.backends.jobqueue": ("gateway.backends.batch.options",),
     "gateway.backends.local": ("gateway.backends.local.backend",),
     "gateway.backends.pbs": _PBS_HOMES,
@@ -60,6 +66,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     ".app": {"DaskGateway": "gateway.config.server"},
     ".auth": {
         **dict.fromkeys(("Authenticator", "unauthorized"), "gateway.auth.authenticator"),
+        "JupyterHubAuthenticator": "gateway.auth.jupyterhub",
         "SimpleAuthenticator": "gateway.auth.simple",
         "User": "gateway.models",
     },
@@ -98,7 +105,6 @@ _RECORDS = "clusters and workers are the gateway's own affair: a site's code get
 GONE: Mapping[str, str] = {
     ".app.GenerateConfig": "the command is `dask-gateway-server generate-config`",
     ".app.main": "the command is `dask-gateway-server`",
-    ".auth.JupyterHubAuthenticator": _OWN_AUTHENTICATOR,
     ".auth.KerberosAuthenticator": _OWN_AUTHENTICATOR,
     ".auth.UserCache": "users are kept in cookies for c.Authenticator.cache_max_age seconds",
     ".backends.db_base.Cluster": _RECORDS,

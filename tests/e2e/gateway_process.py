@@ -38,7 +38,7 @@ def inc(x):
 async def _main():
     settings = json.loads(sys.argv[1])
     where = {"address": settings["address"], "proxy_address": settings["proxy_address"]}
-    auth = BasicAuth(settings["user"], settings["password"])
+    auth = settings["auth"] or BasicAuth(settings["user"], settings["password"])
     async with Gateway(**where, auth=auth, asynchronous=True) as gateway:
         result = await script(gateway, *settings["arguments"])
     Path(settings["answer"]).write_text(json.dumps(result))
@@ -87,8 +87,11 @@ class GatewayProcess:
     def log(self):
         return (self.directory / "gateway.log").read_text()
 
-    def client(self, script, *arguments, user="alice", password="", timeout=100):
-        """Run `script(gateway, *arguments)` in a process of its own; returns its result or raises `ClientFailed`."""
+    def client(self, script, *arguments, user="alice", password="", auth="", environment=None, timeout=100):
+        """Run `script(gateway, *arguments)` in a process of its own; returns its result or raises `ClientFailed`.
+
+        `auth` is what the client calls its way to authenticate, if that is no password.
+        """
         self._answers += 1
         answer = self.directory / f"answer-{self._answers}.json"
         source = textwrap.dedent(inspect.getsource(script)).replace(
@@ -99,6 +102,7 @@ class GatewayProcess:
             "proxy_address": self.proxy_port,
             "user": user,
             "password": password,
+            "auth": auth,
             "arguments": arguments,
             "answer": str(answer),
         }
@@ -110,7 +114,7 @@ class GatewayProcess:
                 stderr=subprocess.STDOUT,
                 text=True,
                 timeout=timeout,
-                env={**os.environ, **self.environment},
+                env={**os.environ, **self.environment, **(environment or {})},
                 cwd=self.directory,
                 check=True,
             )

@@ -178,7 +178,7 @@ async def test_malformed_input_on_the_whole_gateway(case: str, caplog: pytest.Lo
     data, expected = MALFORMED[case]
     wanted = set(expected) if isinstance(expected, tuple) else {expected}
     if any(start.startswith(b"HTTP/1.1") for start in wanted):
-        # The gateway may refuse for another reason (nothing is there, or something else), and reset what it did not read.
+        # The gateway may refuse for another reason (nothing is there, or a redirect), and reset what it did not read.
         wanted |= {b"HTTP/1.1 303", b"HTTP/1.1 4", CLOSE}
     async with open_house(dashboards=Dashboard(Routes())) as house:
         server = patient_server(house.app, route=house.app.route)

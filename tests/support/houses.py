@@ -212,7 +212,7 @@ async def open_house(
     """A gateway with these parts; the rest are the usual ones."""
     store, driver, routes = store or FakeStore(), driver or FakeDriver(), FakeRoutes()
     backend = DBBackendBase(db_url="sqlite://", **backend_options)
-    rules = evolve(RULES, scheduler_api_retries=1)
+    rules = evolve(RULES, options=backend, scheduler_api_retries=1)
     services = Services(driver=driver, store=store, routes=routes, rules=rules)
     authenticator = authenticator or SimpleAuthenticator()
     authenticators = authenticator if isinstance(authenticator, tuple) else (authenticator,)

@@ -54,6 +54,12 @@ async def test_health_and_version_need_no_user():
         assert (answer.status, answer.json) == (200, {"version": __version__})
 
 
+async def test_how_to_log_in_is_told_to_anybody():
+    async with open_house() as house:
+        answer = await house.ask("GET", "/api/v1/login", user=None)
+        assert (answer.status, answer.json) == (200, {"methods": [{"name": "simple", "schemes": ["basic"]}]})
+
+
 async def test_health_says_when_the_database_is_down():
     async with open_house() as house:
         house.store.healthy = False
