@@ -114,7 +114,7 @@ class _Api:
     async def login_methods(self) -> Response:
         """How one can log in, for programs that have not yet."""
         methods = [{"name": one.name, "schemes": one.reads, **one.public_hints} for one in self.chain.authenticators]
-        return _json(200, {"methods": methods})
+        return json_answer(200, {"methods": methods})
 
     async def options(self) -> Response:
         """What the user may set on a cluster."""
