@@ -147,12 +147,14 @@ def told(view: Sequence[str], use: Sequence[str]) -> str:
 
 
 def needs_admission(user: User, record: ClusterRecord) -> bool:
-    """Whether a user has to be let in first: has no route yet, or came by a share that is not the one that counts."""
-    if not is_active(record.status):
+    """Whether a user has to be let in first: has no route yet, or came by a share that gives less than another one.
+
+    Not by one that gives more: not all of a user's credentials say in which groups they are.
+    """
+    if user.name == record.username or not is_active(record.status):
         return False
-    share = "" if user.name == record.username else _share_of(user, record)
     guest = _guest(user.name, record)
-    return bool(share) and (guest is None or guest.share != share)
+    return access_of(user, record) > (access_by(guest.share, record) if guest else Access.NONE)
 
 
 def admission(user: User, record: ClusterRecord, route: str) -> SharingChange:

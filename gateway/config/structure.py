@@ -40,7 +40,7 @@ ShareNames = NewType("ShareNames", tuple[str, ...])
 """Users and "@groups", each once. Structured from a list, or from text in which commas stand between them."""
 
 #: Names of one list; whoever wants more makes a group of them.
-MOST_NAMES = 50
+MOST_NAMES = 25
 
 
 class ShellWord(str):

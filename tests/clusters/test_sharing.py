@@ -140,7 +140,17 @@ def test_whoever_comes_for_the_first_time_is_let_in():
     assert ROUTE not in repr(after)
 
 
-def test_whoever_may_do_more_or_less_than_before_keeps_their_route():
+def test_credentials_that_say_less_close_no_way():
+    both = evolve(SHARED, share_view=("carol",))
+    came = changed(both, sharing.admission(CAROL, both, MINE))
+    assert came.guests[0].share == "@physics"
+    nameless = User("carol")  # by a token, say, which knows no groups
+    assert not sharing.needs_admission(nameless, came)
+    assert sharing.name_for(nameless, came) == "c0ffee"
+    assert sharing.routes_to(came, "tls", "")[MINE] == ("tls", "")
+
+
+def test_whoever_may_do_more_than_before_keeps_their_route():
     came = changed(SHARED, sharing.admission(DAVE, SHARED, MINE))
     more = evolve(came, share_use=("dave",))
     assert sharing.needs_admission(DAVE, more)
