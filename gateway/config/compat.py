@@ -36,6 +36,8 @@ OWN: Mapping[str, tuple[str, ...]] = {
         "gateway.auth.pam",
         "gateway.auth.oidc",
         "gateway.auth.jupyterhub",
+        "gateway.auth.kerberos",
+        "gateway.auth.munge",
     ),
     "gateway.backends.jobqueue": ("gateway.backends.batch.options",),
     "gateway.backends.local": ("gateway.backends.local.backend",),
@@ -67,6 +69,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     ".auth": {
         **dict.fromkeys(("Authenticator", "unauthorized"), "gateway.auth.authenticator"),
         "JupyterHubAuthenticator": "gateway.auth.jupyterhub",
+        "KerberosAuthenticator": "gateway.auth.kerberos",
         "SimpleAuthenticator": "gateway.auth.simple",
         "User": "gateway.models",
     },
@@ -95,17 +98,12 @@ MODULES: Mapping[str, Mapping[str, str]] = {
 }
 """Module of the original (after `dask_gateway_server`) → name → module of ours."""
 
-_OWN_AUTHENTICATOR = (
-    "this gateway comes with SimpleAuthenticator; others are subclasses of dask_gateway_server.auth.Authenticator with"
-    " an authenticate() of the site's own (docs/migration.md has an example)"
-)
 _OTHER_SYSTEM = "this gateway is for Slurm, PBS and local processes"
 _HELPERS = "helpers of the original are no part of this gateway: put what you need of them into a module of your own"
 _RECORDS = "clusters and workers are the gateway's own affair: a site's code gets the user and the options they chose"
 GONE: Mapping[str, str] = {
     ".app.GenerateConfig": "the command is `dask-gateway-server generate-config`",
     ".app.main": "the command is `dask-gateway-server`",
-    ".auth.KerberosAuthenticator": _OWN_AUTHENTICATOR,
     ".auth.UserCache": "users are kept in cookies for c.Authenticator.cache_max_age seconds",
     ".backends.db_base.Cluster": _RECORDS,
     ".backends.db_base.DataManager": _RECORDS,

@@ -13,6 +13,8 @@ MODULES = (
     "gateway.auth.pam",
     "gateway.auth.oidc",
     "gateway.auth.jupyterhub",
+    "gateway.auth.kerberos",
+    "gateway.auth.munge",
     "gateway.config.cluster",
     "gateway.config.backend",
     "gateway.backends.local.backend",

@@ -742,6 +742,20 @@ async def test_the_authenticator_also_sees_answers_that_are_errors():
         assert responded == [(404, "context")]  # the second time nobody was there
 
 
+@pytest.mark.parametrize(("name", "status"), [("alice", 200), ("bob", 403), ("DOMAIN\\alice", 422)])
+async def test_whoever_is_known_and_refused_is_answered_through_the_authenticator_as_well(name, status):
+    base, _, responded = a_sites_authenticator(allowed_users={"alice"})
+
+    class Known(type(base)):
+        async def authenticate(self, request):
+            return User(name), "context"
+
+    async with open_house(authenticator=Known(allowed_users={"alice"})) as house:
+        answer = await house.ask("GET", CLUSTERS)
+        assert (answer.status, answer.headers["www-authenticate"]) == (status, ["Negotiate proof"])
+        assert responded == [(status, "context")]
+
+
 async def test_a_stale_cookie_falls_through():
     async with open_house(authenticator=SimpleAuthenticator(cookie_name="c")) as house:
         stale = [("Cookie", "c=gAAAAABstale")]
