@@ -6,6 +6,9 @@ cluster, and render what comes back. Whoever was authenticated gets a cookie
 with the answer, and the authenticator its say, also when the answer is an error.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import structlog
 from attrs import frozen
 from quart import Quart, Response, g, request
@@ -17,14 +20,16 @@ from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
 from gateway.clusters.sharing import Verb
 from gateway.config.structure import shown
-from gateway.errors import Forbidden, InvalidRequest, NotFound
+from gateway.errors import InvalidRequest, NotFound
 from gateway.models import MOST_WORKERS, User
-from gateway.web.admin import add_admin
+from gateway.web.admin_routes import add_admin
 from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
-from gateway.web.json_messages import count_in, json_answer, json_object
+from gateway.web.json_answers import json_answer, json_body
 from gateway.web.pages import add_pages
 from gateway.web.reads import Reads
 from gateway.web.shares import add_shares
+from gateway.web.token_page import add_token_page
+from gateway.web.token_routes import add_token_routes
 
 _log = structlog.get_logger()
 
@@ -51,6 +56,8 @@ def create_api(
     app.before_request(check_declaration)
     add_error_handlers(app, prefix)
     add_pages(app, chain, states, prefix)
+    add_token_page(app, chain, prefix)
+    add_token_routes(app, chain)
     api = _Api(manager, chain, reads)
     app.after_request(api.introduce)
     app.get("/api/health")(api.health)
@@ -66,7 +73,7 @@ def create_api(
     app.get("/api/v1/clusters/<name>/events")(api.events)
     app.get("/api/v1/clusters/<name>/traffic")(api.show_traffic)
     add_shares(app, manager, reads, api.identified)
-    add_admin(app, manager, chain.sessions, api.administrator)
+    add_admin(app, manager, chain)
     return app
 
 
@@ -86,13 +93,6 @@ class _Api:
     async def allowed(self, name: str, verb: Verb) -> Cluster:
         """A cluster with which whoever asks may do this. Raises Unauthorized, NotFound, and what `refusal` says."""
         return self.reads.allowed(await self.identified(), name, verb)
-
-    async def administrator(self) -> str:
-        """The name of the administrator who asks. Raises Unauthorized, and Forbidden for others."""
-        user = await self.identified()
-        if not user.admin:
-            raise Forbidden(f"User {user.name} is no administrator of this gateway")
-        return user.name
 
     async def introduce(self, response: Response) -> Response:
         """Give whoever was authenticated a cookie, and the authenticator its say."""
@@ -131,7 +131,7 @@ class _Api:
     async def create_cluster(self) -> Response:
         """A new cluster."""
         user = await self.identified()
-        requested = (await json_object()).get("cluster_options")
+        requested = (await json_body()).get("cluster_options")
         cluster = await self.manager.create(user, {} if requested is None else requested)
         _log.info("cluster created", cluster=cluster.name, user=user.name)
         return json_answer(201, {"name": cluster.name})
@@ -145,7 +145,7 @@ class _Api:
             await self.manager.let_in(user, cluster)
         if waits:
             await cluster.wait_started(WAIT_TIMEOUT)
-        return json_answer(*self.reads.cluster(user, name))
+        return json_answer(*self.reads.cluster(user, name, keys=g.identity.may_change))
 
     async def stop_cluster(self, name: str) -> Response:
         """Stop a cluster, for its user or for its own scheduler. What is not there has stopped."""
@@ -164,18 +164,18 @@ class _Api:
     async def scale_cluster(self, name: str) -> Response:
         """Ask for a number of workers."""
         cluster = await self.allowed(name, "scale")
-        message = await cluster.scale(count_in(await json_object(), "count", MOST_WORKERS))
+        message = await cluster.scale(_count(await json_body(), "count"))
         return json_answer(200, {"ok": not message, "msg": message or None})
 
     async def adapt_cluster(self, name: str) -> Response:
         """Let the scheduler choose the number of workers, or no longer."""
         cluster = await self.allowed(name, "scale")
-        body = await json_object()
+        body = await json_body()
         active = body.get("active", True)
         if type(active) is not bool:
             raise InvalidRequest(f"Field 'active' is {shown(active)}, expected true or false")
         minimum, maximum = (
-            None if body.get(field) is None else count_in(body, field, MOST_WORKERS) for field in ("minimum", "maximum")
+            None if body.get(field) is None else _count(body, field) for field in ("minimum", "maximum")
         )
         if minimum is not None and maximum is not None and minimum > maximum:
             raise InvalidRequest(f"Field 'minimum' ({minimum}) is larger than field 'maximum' ({maximum})")
@@ -189,6 +189,13 @@ class _Api:
     async def show_traffic(self, name: str) -> Response:
         """What the connections to a cluster's scheduler carry."""
         return json_answer(*self.reads.traffic(await self.identified(), name))
+
+
+def _count(body: Mapping[str, Any], field: str) -> int:
+    value = body.get(field)
+    if type(value) is int and 0 <= value <= MOST_WORKERS:
+        return value
+    raise InvalidRequest(f"Field {field!r} is {shown(value)}, expected a non-negative integer up to {MOST_WORKERS}")
 
 
 def _flag(text: str | None) -> bool:

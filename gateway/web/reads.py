@@ -80,9 +80,12 @@ class Reads:
             for record in newest
         }
 
-    def cluster(self, user: User, name: str) -> Read:
-        """One cluster. Raises `NotFound`, and what `sharing.refusal` says when it is another's; so do those below."""
-        return 200, full_report(user, self.allowed(user, name).record)
+    def cluster(self, user: User, name: str, *, keys: bool = True) -> Read:
+        """One cluster, with the keys to it or without.
+
+        Raises `NotFound`, and what `sharing.refusal` says when it is another's; so do those below.
+        """
+        return 200, full_report(user, self.allowed(user, name).record, keys=keys)
 
     def needs_admission(self, user: User, name: str) -> bool:
         """Whether somebody with whom a cluster is shared has no way into it yet, so that it cannot be reported."""
@@ -146,7 +149,8 @@ class FastReads:
             return partial(_answer, partial(self._reads.clusters, identity.user), identity)
         if part is None and self._reads.needs_admission(identity.user, name):
             return None
-        of_cluster = {None: self._reads.cluster, "events": self._reads.events, "traffic": self._reads.traffic}
+        cluster: Callable[[User, str], Read] = partial(self._reads.cluster, keys=identity.may_change)
+        of_cluster = {None: cluster, "events": self._reads.events, "traffic": self._reads.traffic}
         return partial(_answer, partial(of_cluster[part], identity.user, name), identity)
 
 
@@ -179,12 +183,12 @@ def report(record: ClusterRecord, name: str, dashboard: str) -> dict[str, Any]:
     }
 
 
-def full_report(user: User, record: ClusterRecord) -> dict[str, Any]:
-    """A single cluster, with what is needed to connect while it runs for those who may use it."""
+def full_report(user: User, record: ClusterRecord, *, keys: bool = True) -> dict[str, Any]:
+    """A single cluster, with what is needed to connect while it runs for those who may use it (`keys`)."""
     may_use = may(user, record, "use")
-    has_keys = may_use and record.status is ClusterStatus.RUNNING
+    has_keys = keys and may_use and record.status is ClusterStatus.RUNNING
     return {
-        **report(record, name_for(user, record), dashboard_name(user, record)),
+        **report(record, name_for(user, record) if keys else record.name, dashboard_name(user, record)),
         "options": record.options if may_use else {},  # which may hold secrets
         "tls_cert": record.tls_cert if has_keys else None,
         "tls_key": record.tls_key if has_keys else None,

@@ -12,7 +12,7 @@ from gateway.clusters.sharing import access_by, departure
 from gateway.config.structure import InvalidValue, ShareNames, parse_share_names, shown
 from gateway.errors import InvalidRequest
 from gateway.models import ClusterRecord, User
-from gateway.web.json_messages import json_answer, json_object
+from gateway.web.json_answers import json_answer, json_body
 from gateway.web.reads import Reads
 
 
@@ -40,7 +40,7 @@ class _Shares:
     async def replace_shares(self, name: str) -> Response:
         """Who may come in from now on."""
         user = await self.identified()
-        cluster, body = self.reads.allowed(user, name, "share"), await json_object()
+        cluster, body = self.reads.allowed(user, name, "share"), await json_body()
         if unknown := body.keys() - {"view", "use"}:
             raise InvalidRequest(f"There is no field {shown(min(unknown))}: the names stand in 'view' and 'use'")
         await self.manager.share(cluster, _names(body, "view"), _names(body, "use"))

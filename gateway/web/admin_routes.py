@@ -7,7 +7,7 @@ cluster that is not shared with them.
 """
 
 import heapq
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import structlog
 from attrs import frozen
 from quart import Quart, Response, request
 
-from gateway.auth.sessions import Sessions
+from gateway.auth.chain import Chain
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager
 from gateway.clusters.reasons import by_administrator
@@ -24,7 +24,8 @@ from gateway.config.structure import shown
 from gateway.errors import InvalidRequest
 from gateway.models import USER_NAME, ClusterRecord
 from gateway.user_text import one_line
-from gateway.web.json_messages import json_answer
+from gateway.web.administrators import administrator
+from gateway.web.json_answers import json_answer
 from gateway.web.reads import statuses_in
 
 _log = structlog.get_logger()
@@ -34,13 +35,10 @@ PAGE, LONGEST_PAGE = 100, 1000
 #: Characters of a reason.
 MAX_REASON = 500
 
-#: The name of the administrator who asks. Raises `Unauthorized` and `Forbidden` for anybody else.
-Administrator = Callable[[], Awaitable[str]]
 
-
-def add_admin(app: Quart, manager: Manager, sessions: Sessions, administrator: Administrator) -> None:
-    """Add the routes, for whoever `administrator` lets in."""
-    routes = _Admin(manager, sessions, administrator)
+def add_admin(app: Quart, manager: Manager, chain: Chain) -> None:
+    """Add the routes to the app of the API."""
+    routes = _Admin(manager, chain)
     app.get("/api/v1/admin/clusters")(routes.list_all)
     app.delete("/api/v1/admin/clusters/<name>")(routes.stop)
     app.delete("/api/v1/admin/clusters/<name>/shares")(routes.end_shares)
@@ -52,12 +50,11 @@ class _Admin:
     """The routes, by their functions' names."""
 
     manager: Manager
-    sessions: Sessions
-    administrator: Administrator
+    chain: Chain
 
     async def list_all(self) -> Response:
         """A page of all users' clusters, the newest first."""
-        await self.administrator()
+        await self._administrator()
         user, after = request.args.get("user"), _position(request.args.get("after"))
 
         def wanted(record: ClusterRecord) -> bool:
@@ -71,7 +68,7 @@ class _Admin:
 
     async def stop(self, name: str) -> Response:
         """Stop a cluster; its owner reads who did it, and why."""
-        who, why = await self.administrator(), _reason()
+        who, why = await self._administrator(), _reason()
         cluster = self.manager.find(name)
         if is_active(cluster.record.status):
             await cluster.stop(by_administrator(who, why))
@@ -80,7 +77,7 @@ class _Admin:
 
     async def end_shares(self, name: str) -> Response:
         """Share a cluster with nobody any more."""
-        who, why = await self.administrator(), _reason()
+        who, why = await self._administrator(), _reason()
         cluster = self.manager.find(name)
         await cluster.share(partial(ended_by, who, why))
         _note("ended the sharing of a cluster", who, why, cluster=cluster.name, owner=cluster.record.username)
@@ -88,12 +85,16 @@ class _Admin:
 
     async def end_sessions(self, user: str) -> Response:
         """End all sessions of a user, who has to authenticate again."""
-        who, why = await self.administrator(), _reason()
+        who, why = await self._administrator(), _reason()
         if not USER_NAME.fullmatch(user):
             raise InvalidRequest(f"{shown(user)} is no name of a user")
-        await self.sessions.end_all(user)
+        await self.chain.sessions.end_all(user)
         _note("ended all sessions of a user", who, why, user=user)
         return json_answer(204)
+
+    async def _administrator(self) -> str:
+        """Who asks. Raises what `administrator` raises."""
+        return (await administrator(self.chain)).user.name
 
 
 def _note(act: str, administrator: str, reason: str, **about: str) -> None:
