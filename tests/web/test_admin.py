@@ -255,6 +255,18 @@ async def test_others_are_refused(method, path):
         assert house.store.clusters == before
 
 
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_a_token_makes_nobody_an_administrator(method, path):
+    async with administered(store=many(1)) as house:
+        made = await ask(house, "POST", "/api/v1/tokens", body={})
+        headers = [("Authorization", f"Bearer {made.json['token']}")]
+        answer = await house.ask(method, ADMIN + path, user=None, headers=headers)
+        assert (answer.status, answer.error) == (
+            403,
+            "User root is no administrator of this gateway with a personal token",
+        )
+
+
 async def test_a_session_makes_nobody_an_administrator_who_is_none_any_more():
     async with administered() as house:
         answer = await ask(house, "GET", f"{ADMIN}clusters")

@@ -382,6 +382,20 @@ async def test_rights_that_end_while_somebody_waits():
         assert answers[0].status == 403
 
 
+async def test_a_token_that_may_only_read_gets_neither_keys_nor_the_name_that_goes_with_them():
+    async with sharing_house() as house:
+        name = await house.running({"share_use": "bob"})
+        for user in ("alice", "bob"):
+            made = await house.ask("POST", "/api/v1/tokens", user=user, body={"scopes": ["read"]})
+            headers = [("Authorization", f"Bearer {made.json['token']}")]
+            for app in (house.app, house.without_reads):
+                seen = (await ask_app(app, "GET", CLUSTERS + name, headers=headers)).json
+                assert (seen["name"], seen["tls_cert"], seen["tls_key"]) == (name, None, None)
+            body = {"use": ["bob"]}
+            answer = await house.ask("PUT", f"{CLUSTERS}{name}/shares", user=None, headers=headers, body=body)
+            assert (answer.status, "may only read" in answer.error) == (403, True)
+
+
 async def test_an_administrator_is_like_anybody_by_these_routes():
     authenticator = SimpleAuthenticator(admin_users={"root"})
     async with open_house(sharing="use", authenticator=authenticator) as house:
