@@ -24,6 +24,7 @@ from gateway import __version__
 from gateway.addresses import Address, parse_address
 from gateway.auth.chain import Chain
 from gateway.auth.login_state import LoginStates
+from gateway.auth.origins import own_origins
 from gateway.auth.setup import open_chain, prepared
 from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
@@ -180,6 +181,8 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
     reads = Reads(inside.manager, inside.store, partial(_traffic, relaying))
     states = LoginStates(inside.store.derive_keys(LoginStates.PURPOSE))
     api = create_api(inside.manager, chain, reads, states=states, prefix=config.proxy.prefix)
+    # For authenticators: under which URLs the gateway knows itself.
+    api.config["OWN_URLS"] = own_origins(_host_names(config), ports.numbers, https=inside.context is not None)
     public, private = _http_servers(inside, api, FastReads(reads, chain), chain)
     serve_listeners = partial(
         serve_public,

@@ -79,6 +79,8 @@ class Authenticator:
     schemes: ClassVar[tuple[str, ...]] = ()
     #: How people with a browser log in.
     login: ClassVar[Login] = Login.NONE
+    #: True when what users send to it are the passwords of their accounts.
+    takes_account_passwords: ClassVar[bool] = False
     #: True when the users that it returns have the groups that count; else those of their accounts here do.
     brings_groups: ClassVar[bool] = False
 
@@ -147,6 +149,11 @@ class Authenticator:
     def login_label(self) -> str:
         """How one logs in, as the button on the page /login says it after "Log in"."""
         return f"with {self.name}"
+
+    @property
+    def public_hints(self) -> Mapping[str, Any]:
+        """What programs have to know to log in, as JSON; anybody is told."""
+        return {}
 
     def find_mistakes(self) -> Iterable[tuple[str, str]]:
         """Pairs of an option (empty: the reason says all) and what is wrong with it on this machine."""

@@ -196,7 +196,11 @@ class Chain:
         """Whom an authenticator returns, and the context of its own."""
         answer = await _translated(how)
         user, context = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
-        return await self._admitted(authenticator, user), context
+        try:
+            return await self._admitted(authenticator, user), context
+        except GatewayError as error:
+            error.answer_through = partial(authenticator.pre_response, context=context)
+            raise
 
     async def _admitted(self, authenticator: Authenticator, user: object) -> User:
         """A user under the name of their account, with their groups. Raises `NoAccount`, `Forbidden`, TypeError."""

@@ -124,6 +124,17 @@ def exposures(
     return (f"{who}. {advice}, or listen at 127.0.0.1 only (c.Proxy.address).",)
 
 
+def readable_passwords(proxy: Proxy, authenticator: "Authenticator") -> Iterator[str]:
+    """What to warn of when passwords of people's accounts cross the network as they are."""
+    is_private = is_loopback(proxy.address) or proxy.address.startswith("unix:")
+    if authenticator.takes_account_passwords and not (is_private or proxy.tls_cert or proxy.trusted_proxies):
+        yield (
+            f"PASSWORDS CAN BE READ ON THE NETWORK: {type(authenticator).__name__} takes those of people's accounts,"
+            f" and the gateway listens at {proxy.address} without HTTPS. Set c.Proxy.tls_cert and c.Proxy.tls_key, or"
+            " c.Proxy.trusted_proxies when a proxy in front serves HTTPS"
+        )
+
+
 def visible_secrets(resolution: Resolution, assignments: Sequence[Assignment]) -> Iterator[str]:
     """Secrets on the command line, which each user of the machine can read as long as the gateway runs (ps)."""
     for given in assignments:

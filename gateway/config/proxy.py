@@ -83,8 +83,9 @@ class Proxy:
     )
     host_names: tuple[str, ...] = setting(
         default=(),
-        help="""Names of this gateway that people use. Only asked for where users need no password: there, whoever owns
-        any other name could give it this gateway's address, and ask in the name of those who visit a page of theirs.
+        help="""Names of this gateway that people use. Only asked for where users need no password (there, whoever owns
+        any other name could give it this gateway's address, and ask in the name of those who visit a page of theirs),
+        and by MungeAuthenticator.
         Addresses, localhost, this host's own name, and the names in addresses and URLs of the configuration are always
         among them.""",
         validator=_host_names,

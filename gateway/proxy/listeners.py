@@ -131,6 +131,11 @@ class Ports:
         return _name(self.public[0])
 
     @property
+    def numbers(self) -> frozenset[int]:
+        """The numbers of the public port; none of a Unix socket."""
+        return frozenset(each.getsockname()[1] for each in self.public if each.family != socket.AF_UNIX)
+
+    @property
     def scheduler_name(self) -> str:
         """The port of scheduler traffic in the same way, empty when it is the public one."""
         return _name(self.schedulers[0]) if self.schedulers else ""

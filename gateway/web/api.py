@@ -55,6 +55,7 @@ def create_api(
     app.after_request(api.introduce)
     app.get("/api/health")(api.health)
     app.get("/api/version")(api.version)
+    app.get("/api/v1/login")(api.login_methods)
     app.get("/api/v1/options")(api.options)
     app.get("/api/v1/clusters/")(api.list_clusters)
     app.post("/api/v1/clusters/")(api.create_cluster)
@@ -100,6 +101,11 @@ class _Api:
     async def version(self) -> Response:
         """The gateway's version."""
         return _json(*self.reads.version())
+
+    async def login_methods(self) -> Response:
+        """How one can log in, for programs that have not yet."""
+        methods = [{"name": one.name, "schemes": one.reads, **one.public_hints} for one in self.chain.authenticators]
+        return _json(200, {"methods": methods})
 
     async def options(self) -> Response:
         """What the user may set on a cluster."""

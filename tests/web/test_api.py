@@ -53,6 +53,12 @@ async def test_health_and_version_need_no_user():
         assert (answer.status, answer.json) == (200, {"version": __version__})
 
 
+async def test_how_to_log_in_is_told_to_anybody():
+    async with open_house() as house:
+        answer = await house.ask("GET", "/api/v1/login", user=None)
+        assert (answer.status, answer.json) == (200, {"methods": [{"name": "simple", "schemes": ["basic"]}]})
+
+
 async def test_health_says_when_the_database_is_down():
     async with open_house() as house:
         house.store.healthy = False
@@ -733,6 +739,20 @@ async def test_the_authenticator_also_sees_answers_that_are_errors():
         assert answer.headers["set-cookie"]
         await house.ask("GET", CLUSTERS, user=None)
         assert responded == [(404, "context")]  # the second time nobody was there
+
+
+@pytest.mark.parametrize(("name", "status"), [("alice", 200), ("bob", 403), ("DOMAIN\\alice", 422)])
+async def test_whoever_is_known_and_refused_is_answered_through_the_authenticator_as_well(name, status):
+    base, _, responded = a_sites_authenticator(allowed_users={"alice"})
+
+    class Known(type(base)):
+        async def authenticate(self, request):
+            return User(name), "context"
+
+    async with open_house(authenticator=Known(allowed_users={"alice"})) as house:
+        answer = await house.ask("GET", CLUSTERS)
+        assert (answer.status, answer.headers["www-authenticate"]) == (status, ["Negotiate proof"])
+        assert responded == [(status, "context")]
 
 
 async def test_a_stale_cookie_falls_through():
