@@ -21,6 +21,7 @@ from gateway.config.load import OVERRIDE, Config, load
 from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
+from gateway.web.admin.commands import tokens
 
 DEFAULT_FILE = Path("dask_gateway_config.py")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -141,6 +142,9 @@ def generate_config(output: Path, force: bool) -> None:
     except OSError as error:
         raise click.UsageError(f"cannot write {output}: {error.strerror}") from None
     click.echo(f"Written: {output}")
+
+
+cli.add_command(tokens)
 
 
 def run(arguments: Sequence[str]) -> int:

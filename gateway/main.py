@@ -8,6 +8,7 @@ dies first. After SIGTERM or SIGINT no cluster is created any more, the present
 ones are stopped where the configuration wants that, and the tree unwinds.
 """
 
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -52,6 +53,7 @@ from gateway.proxy.this_host import is_this_host
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store, open_store
 from gateway.supervise import describe
+from gateway.web.admin.server import AdminSocket, open_admin_socket
 from gateway.web.api import BODY_LIMIT, create_api
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
@@ -121,6 +123,7 @@ async def serve(
             schedulers=config.proxy.tcp_address if config.proxy.tcp_address != config.proxy.address else "",
             private=config.gateway.address,
         )
+        admin = stack.enter_context(open_admin_socket(config.gateway, os.environ))
         dialer = Dialer(_destinations(config, ports))
         stack.enter_context(used_for_messages(dialer))
         store = await stack.enter_async_context(
@@ -129,8 +132,7 @@ async def serve(
         driver = await stack.enter_async_context(backend.open_driver())
         routes, hearing = Routes(), Hearing()
         stack.enter_context(noting_stalls(hearing))
-        rules = _rules(config, backend, ports)
-        services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing)
+        services = Services(driver=driver, store=store, routes=routes, rules=_rules(config, ports), hearing=hearing)
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
         stack.enter_context(routes.on_refused(manager.ask_about))
@@ -143,6 +145,7 @@ async def serve(
             store=store,
             dialer=dialer,
             hearing=hearing,
+            admin=admin,
         )
         async with _edges(inside):
             task_status.started(ports)
@@ -170,13 +173,14 @@ class _Inside:
     store: Store
     dialer: Dialer
     hearing: Hearing
+    admin: AdminSocket
 
 
 @asynccontextmanager
 async def _edges(inside: _Inside) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     config, ports = inside.config, inside.ports
-    chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix)
+    chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix, config.gateway)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     reads = Reads(inside.manager, inside.store, partial(_traffic, relaying))
     states = LoginStates(inside.store.derive_keys(LoginStates.PURPOSE))
@@ -193,6 +197,7 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
         missed=inside.hearing.missed,
     )
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(chain.tokens.registry.kept())
         for authenticator in config.authenticators:
             await stack.enter_async_context(prepared(authenticator, api))
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -211,6 +216,7 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
             relaying.append(web)
         if ports.private:
             await nursery.start(partial(serve_listeners, ports.private, serve_http=private.serve, schedulers=False))
+        nursery.start_soon(inside.admin.serve, api)
         yield
         await public.drain()
         await private.drain()
@@ -293,7 +299,8 @@ def _host_names(config: Config) -> Iterator[str]:
             yield parse_address(listener).host
 
 
-def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
+def _rules(config: Config, ports: Ports) -> Rules:
+    backend = config.backend
     return Rules(
         options=backend,
         api_url=backend.api_url or _api_url(config, backend, ports),

@@ -30,7 +30,7 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 PURE = {
     "": "addresses backoff errors models user_text",
     "auth": """access basic discovery failures hub_models jwt kerberos_header kerberos_refusals keytab known_tokens
-        oauth origins pam_answers pam_stack secret_compare signing_keys token_claims""",
+        oauth origins pam_answers pam_stack secret_compare signing_keys token_claims token_record token_text""",
     "config": """backend carried carry cluster compat fields option_fields original_classes proxy registry server
         site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
@@ -42,6 +42,7 @@ PURE = {
     "clusters": """actions canceller demand explanations heartbeat heartbeat_body job_specs lifecycle machine news
         patience quota reasons records rows rules silence submitter timing""",
     "web": "fast_parser http2_frames next_page request_origin",
+    "web.admin": "place tables",
     "proxy": "admission client_hello comm_messages destinations proxy_protocol routes",
     "proxy.dashboard": "headers pages",
     "proxy.relay": "turn_policy",

@@ -220,7 +220,7 @@ class Authenticator:
         if inspect.iscoroutine(account):
             account.close()
             raise TypeError("username_map must be a function that is not async")
-        if isinstance(account, str) and _USER_NAME.fullmatch(account):
+        if isinstance(account, str) and is_account_name(account):
             return account
         if account is None and self.username_map is not None:
             self._refusals.warning(
@@ -238,3 +238,13 @@ class Authenticator:
             " . _ - @, at most 128 of them, and begin with a letter, a digit or _. A site can map other names to its"
             " accounts with c.Authenticator.username_map."
         )
+
+
+def method_of(authenticator: Authenticator) -> str:
+    """How sessions and tokens say by whom their user was authenticated."""
+    return f"{authenticator.name} {authenticator.fingerprint}".strip()
+
+
+def is_account_name(name: str) -> bool:
+    """Whether an account may be called so."""
+    return _USER_NAME.fullmatch(name) is not None

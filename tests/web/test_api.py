@@ -1,5 +1,6 @@
 """The REST API as its clients meet it: every route and every status, above a real manager."""
 
+import orjson
 import pytest
 import trio
 import trio.testing
@@ -199,7 +200,7 @@ async def test_create_takes_bodies_without_options(body):
 )
 async def test_create_refuses(body, status, text):
     async with open_house(cluster_options=some_options()) as house:
-        answer = await house.ask("POST", CLUSTERS, data=api.orjson.dumps(body))
+        answer = await house.ask("POST", CLUSTERS, data=orjson.dumps(body))
         assert answer.status == status
         assert text in answer.error
         assert house.store.clusters == {}
@@ -587,7 +588,7 @@ async def test_scale(heard):
 async def test_scale_refuses_what_is_no_count(count, heard):
     async with open_house() as house:
         name = await house.running()
-        data = b'{"count": %s}' % (b"1" + b"0" * 30 if count == 10**30 else api.orjson.dumps(count))
+        data = b'{"count": %s}' % (b"1" + b"0" * 30 if count == 10**30 else orjson.dumps(count))
         answer = await house.ask("POST", CLUSTERS + name + "/scale", data=data)
         assert answer.status == 422
         assert "integer" in answer.error
@@ -981,7 +982,7 @@ def test_no_body_is_an_error_of_ours(body):
         options = Options(Integer("cores", target="worker_cores", default=1), Mapping("environment"))
         async with open_house(cluster_options=options) as house:
             name = await house.running()
-            data = api.orjson.dumps(body, default=str)
+            data = orjson.dumps(body, default=str)
             for path in (CLUSTERS, f"{CLUSTERS}{name}/scale", f"{CLUSTERS}{name}/adapt"):
                 assert (await house.ask("POST", path, data=data)).status in (200, 201, 400, 409, 422)
             token = house.manager.find(name).record.token
