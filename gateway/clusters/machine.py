@@ -30,6 +30,7 @@ from gateway.clusters.reasons import BY_USER, failed
 from gateway.clusters.records import Records
 from gateway.clusters.rows import Clock, Row, Table, deadline
 from gateway.clusters.rules import Rules
+from gateway.clusters.sharing import SharingChange
 from gateway.clusters.silence import Answer, Silence
 from gateway.clusters.submitter import Room, Submitter
 from gateway.clusters.timing import Moment
@@ -102,6 +103,11 @@ class Machine:
     def adapt(self) -> None:
         """From now on the scheduler decides how many workers there are."""
         self._demand = self._demand.adaptive()
+
+    def share(self, change: SharingChange) -> None:
+        """Somebody changes who else may come in, or is let in."""
+        if self.records.change(**change.fields):
+            self._tell.append(change.told)
 
     def stop(self, why: str) -> None:
         """Somebody ends the cluster; `why` is one of reasons.py, for whoever asks later."""

@@ -31,6 +31,7 @@ from gateway.clusters.heartbeat import Heartbeat
 from gateway.clusters.lifecycle import COMING_STATES, LIVE_STATES, RowState, is_ended
 from gateway.clusters.machine import Machine
 from gateway.clusters.reasons import BY_GATEWAY, BY_USER
+from gateway.clusters.sharing import SharingChange
 from gateway.clusters.silence import Answer
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
 from gateway.models import ClusterStatus, JobReport, JobState, Role
@@ -355,6 +356,13 @@ class MachineRules(RuleBasedStateMachine):
     def scale(self, count):
         if self.cluster.status is ClusterStatus.RUNNING:
             self.machine.scale(count, self.now)
+
+    @rule(names=st.sampled_from([(), ("bob",), ("bob", "@physics")]))
+    def share(self, names):
+        """Its owner shares it: nothing is different but that."""
+        if self.machine.active:
+            self.machine.share(SharingChange({"share_view": names}, "shared"))
+            assert self.machine.records.cluster.share_view == names
 
     @precondition(lambda self: self.said)
     @rule(pick=picks)
