@@ -39,8 +39,8 @@ class People:
     """Who is who. `user_of(scope)` is the user of a browser's session, None for nobody.
 
     Everybody who may see a cluster has a name of their own for it: `person_of(name)` is whose it is, None for an
-    unknown one, and `may_see(user, name)` is for that person alone. `may_come(user, name)`: the user has a name for that
-    cluster, or is given one when they ask for it.
+    unknown one, and `may_see(user, name)` is for that person alone. `may_come(user, name)`: the user has a name for
+    that cluster, or is given one when they ask for it.
     """
 
     user_of: Callable[[Scope], User | None]
