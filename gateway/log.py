@@ -2,7 +2,7 @@
 
 The standard library's loggers (hypercorn's, quart's, SQLAlchemy's, and those of a
 site's own classes) end in the same lines. Text from outside may stand in any value, so control characters are
-escaped before a terminal or a log file sees them, and what would open a dashboard (proxy/dashboard/links.py) is masked.
+escaped before a terminal or a log file sees them, and what opens a dashboard or a cluster to its reader is masked.
 """
 
 import logging
@@ -46,6 +46,15 @@ def mask_links(_logger: object, _method: str, line: Any) -> str:
     return _LINK.sub(r"\1***", line)
 
 
+#: The name of somebody's own route to a cluster (clusters/sharing.py), up to what makes it theirs, and that.
+_ROUTE_NAME = re.compile(r"\b([0-9a-f]{32}-)[a-z2-7]{18}\b", re.IGNORECASE)
+
+
+def mask_route_names(_logger: object, _method: str, line: Any) -> str:
+    """A processor of rendered lines: by no log its readers come into a cluster, wherever in a line the name stands."""
+    return _ROUTE_NAME.sub(r"\1***", line)
+
+
 class SiteLog:
     """`self.log` of a site's own authenticators and backends: a logger of the standard library, named as the class."""
 
@@ -75,6 +84,7 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
                 escape_controls,
                 renderer,
                 mask_links,
+                mask_route_names,
             ],
         )
     )

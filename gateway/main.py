@@ -34,6 +34,7 @@ from gateway.clusters.reasons import not_running
 from gateway.clusters.rules import Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
+from gateway.clusters.sharing import leads_nowhere
 from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.load import Config
 from gateway.errors import GatewayError, StartError
@@ -269,11 +270,12 @@ def _http_servers(
 
 
 def _farewell(manager: Manager, name: str) -> Farewell | None:
-    """What clients of a cluster that has ended, or is about to, are told instead of being connected."""
-    record = manager.find(name).record if manager.knows(name) else None
-    if record is None or is_active(record.status):
+    """What clients are told instead of being connected: that the cluster ends, or that its name is no way in."""
+    if not manager.knows(name):
         return None
-    return Farewell(not_running(record), record.tls_cert, record.tls_key)
+    record = manager.find(name).record
+    words = leads_nowhere(name, record) if is_active(record.status) else not_running(record)
+    return Farewell(words, record.tls_cert, record.tls_key) if words else None
 
 
 def _traffic(relaying: Sequence[PublicPort], name: str) -> Traffic:

@@ -124,6 +124,18 @@ class ClusterOfUser:
     #: The path of its dashboard, below the link that opens it once it has one.
     dashboard: str = field(default=Factory(lambda self: f"/clusters/{self.name}/", takes_self=True))
 
+    async def name_for(self, user: str) -> str:
+        """The name by which this user reaches its scheduler."""
+        answer = await self.gateway.ask("GET", CLUSTERS + self.name, user=user)
+        assert answer.status == 200, answer.body
+        return str(answer.json["name"])
+
+    async def share(self, **names: list[str]) -> None:
+        """Its owner shares it with these, and with nobody else."""
+        path = f"{CLUSTERS}{self.name}/shares"
+        answer = await self.gateway.ask("PUT", path, user=self.user, headers=[JSON], body=orjson.dumps(names))
+        assert answer.status == 200, answer.body
+
     async def beat(self, **addresses: str) -> Answer:
         """A heartbeat with these addresses."""
         headers = [("Authorization", f"token {self.token}"), JSON]
@@ -172,7 +184,7 @@ async def open_computation(gateway: Attacked) -> AsyncIterator[Computation]:
         cluster, address = await gateway.create("carol"), f"127.0.0.1:{port}"
         gateway.driver.run("scheduler")
         assert (await cluster.beat(scheduler=address, api=address)).status == 200
-        hello = openssl_hello(f"daskgateway-{cluster.name}")
+        hello = openssl_hello(f"daskgateway-{await cluster.name_for('carol')}")
         listener = (gateway.ports.schedulers or gateway.ports.public)[0]
         async with await connect(("127.0.0.1", listener.getsockname()[1])) as client:
             await client.send_all(hello)

@@ -38,12 +38,15 @@ class Turn:
 class People:
     """Who is who. `user_of(scope)` is the user of a browser's session, None for nobody.
 
-    `owner_of(cluster)` is the name of whose it is, None for an unknown one; `may_see(user, cluster)` includes them.
+    Everybody who may see a cluster has a name of their own for it: `person_of(name)` is whose it is, None for an
+    unknown one, and `may_see(user, name)` is for that person alone. `may_come(user, name)`: the user has one for that
+    cluster, or is given one when they ask for it.
     """
 
     user_of: Callable[[Scope], User | None]
-    owner_of: Callable[[str], str | None]
+    person_of: Callable[[str], str | None]
     may_see: Callable[[User, str], bool]
+    may_come: Callable[[User, str], bool]
 
 
 class Guard:
@@ -71,11 +74,11 @@ class Guard:
         self._login = login
         self._now = now
 
-    def route(self, cluster: str, owner: str) -> str:
-        """Return the path below the prefix that opens a cluster's dashboard, as its owner is told it."""
+    def route(self, cluster: str, person: str) -> str:
+        """Return the path below the prefix that opens a dashboard, as the person is told it whose name this is."""
         if self._access is not Access.LINK:
             return f"/clusters/{cluster}/status"
-        return f"/clusters/{cluster}/{self._links.make(cluster, owner, self._now())}/status"
+        return f"/clusters/{cluster}/{self._links.make(cluster, person, self._now())}/status"
 
     def is_own_host(self, host: str) -> bool:
         """Return whether a host, as a request names it, is that of a dashboard alone."""
@@ -83,17 +86,19 @@ class Guard:
 
     def turn(self, request: DashboardRequest) -> Turn | None:
         """Return what is answered in the place of the dashboard, None for a request that is let in."""
-        owner = self._people.owner_of(request.cluster)
-        if owner is None:
+        person = self._people.person_of(request.cluster)
+        if person is None:
             return Turn(404, pages.unknown_cluster(request.cluster))
-        link = self._links.check(request.place.link, request.cluster, owner, self._now())
+        link = self._links.check(request.place.link, request.cluster, person, self._now())
         visit = visit_of(request.scope["type"], request.method, request.headers)
         user = self._user_of(request, visit)
         verdict = decide(self._access, link, visit, self._viewer(request, user))
         if verdict is Verdict.SHOW and (self.hosts is None or request.at_own_host):
             request.origin = evolve(request.origin, by_link=link.holds)
             return None
-        if location := self._elsewhere(verdict, request, owner):
+        if verdict is Verdict.NOT_YOURS and user is not None and self._people.may_come(user, request.cluster):
+            return Turn(303, location=f"{self._prefix}/open/{request.cluster}".encode())
+        if location := self._elsewhere(verdict, request, person):
             return Turn(307 if verdict is Verdict.SHOW else 303, location=location)
         return Turn(403, self._page(request, verdict, user))
 
@@ -107,14 +112,14 @@ class Guard:
             return Viewer.ENTITLED
         return Viewer.NOBODY if user is None else Viewer.STRANGER
 
-    def _elsewhere(self, verdict: Verdict, request: DashboardRequest, owner: str) -> bytes:
+    def _elsewhere(self, verdict: Verdict, request: DashboardRequest, person: str) -> bytes:
         """Where to send a browser; nowhere (b"") when it is told something."""
         if verdict is Verdict.SHOW:
             return self._dashboard(request, request.place.link_as_sent)
         if verdict is Verdict.RENEW and request.at_own_host:
             return self._gateway(request)
         if verdict is Verdict.RENEW:
-            return self._dashboard(request, self._links.make(request.cluster, owner, self._now()).encode())
+            return self._dashboard(request, self._links.make(request.cluster, person, self._now()).encode())
         if verdict is Verdict.LOG_IN and self._login:
             path = f"{request.place.base}{_asked(request).decode('latin1')}"
             return f"{self._login}?next={quote(path, safe='/')}".encode()

@@ -33,8 +33,9 @@ def user_of(scope: Any) -> User | None:
 
 PEOPLE = People(
     user_of=user_of,
-    owner_of={"abc": "alice"}.get,
-    may_see=lambda user, cluster: user.name in ("alice", "friend"),
+    person_of={"abc": "alice", "abc-x": "guest"}.get,
+    may_see=lambda user, cluster: (user.name, cluster) in (("alice", "abc"), ("friend", "abc"), ("guest", "abc-x")),
+    may_come=lambda user, cluster: user.name in ("alice", "friend", "guest"),
 )
 
 
@@ -101,6 +102,16 @@ def test_who_may_see_it_is_sent_to_a_fresh_link(headers: dict[str, str], user: s
     location = sent_to(turn(guard, path, headers, user=user, root="/gw"))
     assert location == "/gw" + guard.route("abc", "alice").replace("/status", "/workers?x=1%20")
     assert turn(guard, location.removeprefix("/gw"), PAGE, root="/gw") is None
+
+
+def test_a_guest_is_sent_to_a_link_of_their_own() -> None:
+    guard = guard_of()
+    assert sent_to(turn(guard, "/clusters/abc/status", PAGE, user="guest")) == "/open/abc"
+    assert sent_to(turn(guard, "/clusters/abc-x/status", PAGE, user="guest")) == guard.route("abc-x", "guest")
+    assert turn(guard, guard.route("abc-x", "guest"), FETCH) is None
+    # It is for the name that it was made for, and ends with that.
+    assert "does not open" in told(turn(guard, guard.route("abc-x", "guest").replace("abc-x", "abc"), FETCH))
+    assert "somebody else" in told(turn(guard, "/clusters/abc-x/status", PAGE, user="mallory"))
 
 
 def test_another_user_is_told_why() -> None:
