@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 NEEDS_CHROMIUM = pytest.mark.skipif(
@@ -50,8 +50,8 @@ def browser() -> Iterator[webdriver.Chrome]:
 
 
 def wait_until(driver: webdriver.Chrome, found: Callable[[webdriver.Chrome], Any]) -> Any:
-    """What is found once it is there, within a minute."""
-    return WebDriverWait(driver, 60, poll_frequency=0.1).until(found)
+    """What is found once it is there, within a minute. While one page goes and another comes, looking may fail."""
+    return WebDriverWait(driver, 60, poll_frequency=0.1, ignored_exceptions=[WebDriverException]).until(found)
 
 
 def text_of(driver: webdriver.Chrome) -> str:
@@ -77,8 +77,8 @@ def send_form(driver: webdriver.Chrome) -> None:
     """Press the button of the page that is shown, and wait for what comes after it."""
     page = driver.find_element("tag name", "html")
     driver.find_element("tag name", "button").click()
-    wait_until(driver, staleness_of(page))
-    wait_until(driver, lambda page: page.execute_script("return document.readyState") == "complete")
+    wait_until(driver, lambda driver: driver.find_element("tag name", "html") != page)
+    wait_until(driver, lambda driver: driver.execute_script("return document.readyState") == "complete")
 
 
 def watch_plots_move(driver: webdriver.Chrome) -> None:
