@@ -44,7 +44,7 @@ PURE = {
     "web": "fast_parser http2_frames next_page request_origin",
     "web.admin": "place tables",
     "proxy": "admission client_hello comm_messages destinations proxy_protocol routes",
-    "proxy.dashboard": "headers pages",
+    "proxy.dashboard": "access headers hosts links pages paths",
     "proxy.relay": "turn_policy",
 }
 

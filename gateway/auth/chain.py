@@ -123,7 +123,7 @@ class Chain:
             if not (identity.may_change or any_scope or request.method in _READING):
                 raise Forbidden("This personal token may only read (its scope is read): a change needs another one")
             return identity
-        known = self._by_cookie(request.headers.get("Cookie", ""))
+        known = self._by_cookie("; ".join(request.headers.getlist("Cookie")))  # HTTP/2 may split it
         if known is not None:
             return known
         attempt = Attempt.by_header(authorization, self._owner_of(request.remote_addr or ""))

@@ -25,7 +25,7 @@ from gateway.models import MOST_WORKERS, User
 from gateway.web.admin_routes import add_admin
 from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
 from gateway.web.json_answers import json_answer, json_body
-from gateway.web.pages import add_pages
+from gateway.web.pages import LEADS_TO, add_pages
 from gateway.web.reads import Reads
 from gateway.web.shares import add_shares
 from gateway.web.token_page import add_token_page
@@ -47,11 +47,16 @@ def create_api(
     *,
     states: LoginStates,
     prefix: str = "",
+    dashboard_host: str = "",
 ) -> Quart:
-    """The app with all its routes, and the pages. `prefix` is before the paths that browsers see."""
+    """The app with all its routes, and the pages.
+
+    `prefix` is before the paths that browsers see, `dashboard_host` the pattern of dashboards' own hosts.
+    """
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["RESPONSE_TIMEOUT"] = None
+    app.config[LEADS_TO] = f"{dashboard_host}:*" if dashboard_host else ""
     app.before_request(check_path)
     app.before_request(check_declaration)
     add_error_handlers(app, prefix)
@@ -72,7 +77,7 @@ def create_api(
     app.post("/api/v1/clusters/<name>/adapt")(api.adapt_cluster)
     app.get("/api/v1/clusters/<name>/events")(api.events)
     app.get("/api/v1/clusters/<name>/traffic")(api.show_traffic)
-    add_shares(app, manager, reads, api.identified)
+    add_shares(app, manager, reads, api.identified, prefix)
     add_admin(app, manager, chain)
     return app
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import structlog
 from attrs import frozen
-from quart import Quart, Response, g, redirect, render_template, request
+from quart import Quart, Response, current_app, g, redirect, render_template, request
 
 from gateway.auth.authenticator import Authenticator, Login
 from gateway.auth.chain import Chain, Identity
@@ -22,11 +22,11 @@ from gateway.web.next_page import next_page
 
 _log = structlog.get_logger()
 
-#: No script, nothing from elsewhere, in nobody's frame. Forms lead here; where a login leads on to is no form's target
-#: (Chromium counts the redirects after a form, so those that log in elsewhere are links).
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
+#: No script, nothing from elsewhere, in nobody's frame.
+POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+#: Forms lead here, and to where a login leads on: Chromium counts the redirects after a form. (So those that log in
+#: elsewhere are links.) In the app's configuration: hosts of dashboards, as a policy names them, or an empty text.
+LEADS_TO = "LEADS_TO"
 #: The endpoints that take forms.
 FORMS = frozenset(("log_in", "log_out", "make_token_by_form", "revoke_token_by_form"))
 
@@ -62,7 +62,8 @@ async def error_page(error: GatewayError, prefix: str) -> Response:
 async def rendered(status: int, template: str, prefix: str, **values: Any) -> Response:
     """A page."""
     html = await render_template(template, prefix=prefix, **values)
-    headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
+    policy = f"{POLICY}; form-action 'self' {current_app.config[LEADS_TO]}".rstrip()
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
     return Response(html, status, headers, content_type="text/html; charset=utf-8")
 
 
@@ -85,7 +86,7 @@ class _Pages:
 
     async def show_login(self) -> Response:
         """The ways to log in; whoever has a session goes on at once."""
-        if self.chain.user_by_cookie(request.headers.get("Cookie", "")) is not None:
+        if self.chain.user_by_cookie(_cookies()) is not None:
             return _redirect(self._next(request.args.get("next", "")))
         ways = [one for one in self.chain.authenticators if one.logs_in is not Login.NONE and one.login_max_age]
         if len(ways) == 1 and ways[0].logs_in is Login.REDIRECT and "failure" not in request.args:
@@ -135,12 +136,12 @@ class _Pages:
 
     async def show_logout(self) -> Response:
         """A button; a link alone, which any page may have, ends no session."""
-        user = self.chain.user_by_cookie(request.headers.get("Cookie", ""))
+        user = self.chain.user_by_cookie(_cookies())
         return await rendered(200, "logout.html", self.prefix, user=user)
 
     async def log_out(self) -> Response:
         """End the session."""
-        await self.chain.end_session(request.headers.get("Cookie", ""))
+        await self.chain.end_session(_cookies())
         response = _redirect(f"{self.prefix}/logout")
         response.headers.add("Set-Cookie", self.chain.sessions.removal(secure=request.scheme == "https"))
         return response
@@ -190,6 +191,11 @@ class _Pages:
         return (
             f"{self._cookie_name}={value}; Max-Age={max_age}; Path={self.prefix}/login; HttpOnly; SameSite=Lax{secure}"
         )
+
+
+def _cookies() -> str:
+    """All cookies of the request; HTTP/2 may have a header for each."""
+    return "; ".join(request.headers.getlist("Cookie"))
 
 
 def _status(error: GatewayError) -> int:

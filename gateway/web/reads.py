@@ -24,7 +24,7 @@ from gateway.errors import GatewayError, InvalidRequest
 from gateway.models import ClusterRecord, ClusterStatus, User
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store
-from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, header
+from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, cookies, header
 
 #: A status, and what is to be said in JSON.
 Read = tuple[int, Any]
@@ -36,14 +36,22 @@ _OF_USERS = re.compile(r"/api/v1/(?:(options)|clusters/(?:([^/]+)(?:/(events|tra
 
 
 class Reads:
-    """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried."""
+    """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried.
+
+    `dashboard_route(name, owner)` is the path that opens its dashboard.
+    """
 
     def __init__(
-        self, manager: Manager, store: Store, traffic: Callable[[str], Traffic] = lambda name: Traffic()
+        self,
+        manager: Manager,
+        store: Store,
+        traffic: Callable[[str], Traffic] = lambda name: Traffic(),
+        dashboard_route: Callable[[str, str], str] = lambda name, owner: f"/clusters/{name}/status",
     ) -> None:
         self._manager = manager
         self._store = store
         self._traffic = traffic
+        self._dashboard_route = dashboard_route
 
     def health(self) -> Read:
         """Which part fails, if one does."""
@@ -66,8 +74,8 @@ class Reads:
 
     def clusters(self, user: User, statuses: str | None = None) -> Read:
         """A user's clusters, those of some statuses or those that have not ended. Raises `InvalidRequest`."""
-        found = self._manager.list(user, statuses_in(statuses))
-        return 200, {cluster.name: report(cluster.record, cluster.name, cluster.name) for cluster in found}
+        found = [cluster.record for cluster in self._manager.list(user, statuses_in(statuses))]
+        return 200, {record.name: report(record, record.name, self.dashboard(user, record)) for record in found}
 
     async def shared_clusters(self, user: User, statuses: str | None = None) -> Read:
         """As `clusters`, of others' clusters that are shared with the user, without their options."""
@@ -76,7 +84,7 @@ class Reads:
         )
         newest = found[-MOST_SHARED:]
         return 200, {
-            record.name: report(record, record.name, dashboard_name(user, record)) | {"options": {}}
+            record.name: report(record, record.name, self.dashboard(user, record)) | {"options": {}}
             for record in newest
         }
 
@@ -85,7 +93,14 @@ class Reads:
 
         Raises `NotFound`, and what `sharing.refusal` says when it is another's; so do those below.
         """
-        return 200, full_report(user, self.allowed(user, name).record, keys=keys)
+        record = self.allowed(user, name).record
+        return 200, full_report(user, record, self.dashboard(user, record), keys=keys)
+
+    def dashboard(self, user: User, record: ClusterRecord) -> str | None:
+        """The path that opens a cluster's dashboard for a user; None without one, or for who has to be let in first."""
+        name = dashboard_name(user, record)
+        is_there = record.status is ClusterStatus.RUNNING and record.dashboard_address
+        return self._dashboard_route(name, record.username) if name and is_there else None
 
     def needs_admission(self, user: User, name: str) -> bool:
         """Whether somebody with whom a cluster is shared has no way into it yet, so that it cannot be reported."""
@@ -131,7 +146,7 @@ class FastReads:
             return None
         client = scope.get("client")
         identity = self._chain.identify_by_headers(
-            header(scope, b"cookie"),
+            cookies(scope),
             header(scope, b"authorization"),
             client[0] if client else "",
             secure=scope["scheme"] == "https",
@@ -166,16 +181,14 @@ async def _answer(
     await answer(send, status, orjson.dumps(said), ((b"content-type", b"application/json"), *cookie))
 
 
-def report(record: ClusterRecord, name: str, dashboard: str) -> dict[str, Any]:
-    """A cluster as lists show it. The published client takes exactly these keys.
+def report(record: ClusterRecord, name: str, dashboard_route: str | None) -> dict[str, Any]:
+    """A cluster as lists show it, under the name by which its scheduler is reached.
 
-    `name` is what it asks for to reach the scheduler, `dashboard` the name below which that is; empty: none.
+    The published client takes exactly these keys.
     """
-    running = record.status is ClusterStatus.RUNNING
-    has_dashboard = running and record.dashboard_address and dashboard
     return {
         "name": name,
-        "dashboard_route": f"/clusters/{dashboard}/status" if has_dashboard else None,
+        "dashboard_route": dashboard_route,
         "status": record.status,
         "start_time": record.start_time,
         "stop_time": record.stop_time,
@@ -183,12 +196,12 @@ def report(record: ClusterRecord, name: str, dashboard: str) -> dict[str, Any]:
     }
 
 
-def full_report(user: User, record: ClusterRecord, *, keys: bool = True) -> dict[str, Any]:
+def full_report(user: User, record: ClusterRecord, dashboard_route: str | None, *, keys: bool = True) -> dict[str, Any]:
     """A single cluster, with what is needed to connect while it runs for those who may use it (`keys`)."""
     may_use = may(user, record, "use")
     has_keys = keys and may_use and record.status is ClusterStatus.RUNNING
     return {
-        **report(record, name_for(user, record) if keys else record.name, dashboard_name(user, record)),
+        **report(record, name_for(user, record) if keys else record.name, dashboard_route),
         "options": record.options if may_use else {},  # which may hold secrets
         "tls_cert": record.tls_cert if has_keys else None,
         "tls_key": record.tls_key if has_keys else None,

@@ -5,23 +5,27 @@ from functools import partial
 from typing import Any
 
 from attrs import frozen
-from quart import Quart, Response
+from quart import Quart, Response, redirect
+from quart.typing import ResponseReturnValue
 
 from gateway.clusters.manager import Manager
 from gateway.clusters.sharing import access_by, departure
 from gateway.config.structure import InvalidValue, ShareNames, parse_share_names, shown
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, NotFound
 from gateway.models import ClusterRecord, User
 from gateway.web.json_answers import json_answer, json_body
 from gateway.web.reads import Reads
 
 
-def add_shares(app: Quart, manager: Manager, reads: Reads, identified: Callable[[], Awaitable[User]]) -> None:
-    """Add the routes. `identified` is who asks; it raises `Unauthorized`."""
-    routes = _Shares(manager, reads, identified)
+def add_shares(
+    app: Quart, manager: Manager, reads: Reads, identified: Callable[[], Awaitable[User]], prefix: str
+) -> None:
+    """Add the routes. `identified` is who asks, or raises `Unauthorized`; `prefix` is before paths in browsers."""
+    routes = _Shares(manager, reads, identified, prefix)
     app.get("/api/v1/clusters/<name>/shares")(routes.show_shares)
     app.put("/api/v1/clusters/<name>/shares")(routes.replace_shares)
     app.delete("/api/v1/clusters/<name>/guests/<user>")(routes.turn_out)
+    app.get("/dashboards/<name>")(routes.show_dashboard)
 
 
 @frozen
@@ -31,6 +35,18 @@ class _Shares:
     manager: Manager
     reads: Reads
     identified: Callable[[], Awaitable[User]]
+    prefix: str
+
+    async def show_dashboard(self, name: str) -> ResponseReturnValue:
+        """The way to a dashboard for a browser whose user may see it, and may come for the first time."""
+        user = await self.identified()
+        cluster = self.reads.allowed(user, name)
+        if self.reads.needs_admission(user, name):
+            await self.manager.let_in(user, cluster)
+        route = self.reads.dashboard(user, cluster.record)
+        if route is None:
+            raise NotFound(f"Cluster {cluster.name} has no dashboard at the moment: its scheduler does not run")
+        return redirect(f"{self.prefix}{route}", 303)
 
     async def show_shares(self, name: str) -> Response:
         """Who may come in, and who came; to others than the owner only what concerns them."""

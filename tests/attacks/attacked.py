@@ -14,7 +14,7 @@ from typing import Any
 import httpcore
 import orjson
 import trio
-from attrs import field, frozen
+from attrs import Factory, define, field, frozen
 
 from gateway.config.load import load
 from gateway.main import serve
@@ -113,7 +113,7 @@ def heartbeat_body(
     return orjson.dumps(heartbeat(**(addresses | fields)))
 
 
-@frozen
+@define
 class ClusterOfUser:
     """A user's cluster, whose scheduler says what a test wants."""
 
@@ -121,11 +121,8 @@ class ClusterOfUser:
     name: str
     token: str
     user: str
-
-    @property
-    def dashboard(self) -> str:
-        """The path of its dashboard."""
-        return f"/clusters/{self.name}/"
+    #: The path of its dashboard, below the link that opens it once it has one.
+    dashboard: str = field(default=Factory(lambda self: f"/clusters/{self.name}/", takes_self=True))
 
     async def name_for(self, user: str) -> str:
         """The name by which this user reaches its scheduler."""
@@ -142,8 +139,13 @@ class ClusterOfUser:
     async def beat(self, **addresses: str) -> Answer:
         """A heartbeat with these addresses."""
         headers = [("Authorization", f"token {self.token}"), JSON]
-        path = f"{CLUSTERS}{self.name}/heartbeat"
-        return await self.gateway.ask("POST", path, user=None, headers=headers, body=heartbeat_body(**addresses))
+        path = f"{CLUSTERS}{self.name}"
+        body = heartbeat_body(**addresses)
+        answer = await self.gateway.ask("POST", f"{path}/heartbeat", user=None, headers=headers, body=body)
+        if answer.status == 200 and addresses.get("dashboard"):
+            route = (await self.gateway.ask("GET", path, user=self.user)).json["dashboard_route"]
+            self.dashboard = route.removesuffix("status")
+        return answer
 
 
 @frozen

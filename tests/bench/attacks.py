@@ -58,6 +58,7 @@ MEMORY_LIMIT_MIB = 256.0
 
 CONFIG = """
 from gateway.options import Bool, Options
+c.Proxy.dashboard_access = "open"  # the attackers are users, and know their way in
 c.Proxy.tls_cert = {directory!r} + "/server.crt"
 c.Proxy.tls_key = {directory!r} + "/server.key"
 c.Backend.cluster_options = Options(

@@ -408,3 +408,30 @@ async def test_an_administrator_is_like_anybody_by_these_routes():
         ):
             assert (await house.ask(method, f"{CLUSTERS}{name}{path}", user="root", body=body)).status == 403
         assert (await get(house, CLUSTERS, "root", "?shared=1")).json == {}
+
+
+# ---- browsers
+
+
+PAGE = [("Accept", "text/html")]
+
+
+async def test_a_browser_is_let_in_and_sent_on():
+    store = FakeStore()
+    running = {"status": ClusterStatus.RUNNING, "scheduler_address": "tls://h:1", "dashboard_address": "http://h:2"}
+    store.clusters["c0ffee"] = record(share_view=("dave",), **running)
+    async with sharing_house(store=store, prefix="/dask") as house:
+
+        async def visit(user):
+            return await house.ask("GET", "/dask/dashboards/c0ffee", user=user, headers=list(PAGE))
+
+        first, again, own = await visit("dave"), await visit("dave"), await visit("alice")
+        (guest,) = store.clusters["c0ffee"].guests
+        assert (first.status, first.headers["location"]) == (303, [f"/dask/clusters/{guest.route}/status"])
+        assert again.headers["location"] == first.headers["location"]
+        assert own.headers["location"] == ["/dask/clusters/c0ffee/status"]
+        assert (await visit("eve")).status == 403
+        assert (await visit(None)).headers["location"] == ["/dask/login?next=%2Fdask%2Fdashboards%2Fc0ffee"]
+        await house.ask("DELETE", f"/dask{CLUSTERS}c0ffee")
+        ended = await visit("dave")
+        assert (ended.status, b"has no dashboard at the moment" in ended.body) == (404, True)

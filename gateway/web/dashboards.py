@@ -1,0 +1,45 @@
+"""The guard of the dashboards' door, as the configuration wants it: who is who there, and by which keys."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway.auth.authenticator import Login
+from gateway.auth.chain import Chain
+from gateway.clusters.manager import Manager
+from gateway.clusters.sharing import dashboard_name, may
+from gateway.config.proxy import Proxy
+from gateway.models import User
+from gateway.proxy.dashboard.guard import Guard, People
+from gateway.store.writer import Store
+from gateway.web.router import cookies
+
+#: What the keys of links are derived for.
+PURPOSE: Final = b"links of dashboards"
+
+
+def open_guard(options: Proxy, manager: Manager, chain: Chain, store: Store) -> Guard:
+    """The guard; whoever has a session that may see a cluster's records may see its dashboard."""
+
+    def user_of(scope: Mapping[str, Any]) -> User | None:
+        return chain.user_by_cookie(cookies(scope))
+
+    def owner_of(cluster: str) -> str | None:
+        return manager.find(cluster).record.username if manager.knows(cluster) else None
+
+    return Guard(
+        options,
+        People(
+            user_of=user_of,
+            owner_of=owner_of,
+            may_see=lambda user, cluster: may(user, manager.find(cluster).record, "view"),
+            own_name=lambda user, cluster: dashboard_name(user, manager.find(cluster).record),
+        ),
+        keys=store.derive_keys(PURPOSE),
+        login=f"{options.prefix}/login" if can_log_in(chain) else "",
+        now=chain.sessions.now,
+    )
+
+
+def can_log_in(chain: Chain) -> bool:
+    """Whether a browser can log in at all."""
+    return any(one.logs_in is not Login.NONE and one.login_max_age for one in chain.authenticators)
