@@ -161,7 +161,8 @@ async def test_whoever_may_no_longer_come_in_is_out_and_stays_out(tmp_path: Path
             for stream in streams.values():
                 await stream.send_all(b"x" * 1000)
                 assert await receive_exactly(stream, 1000)
-        for name in (names["bob"], names["bob"].upper(), cluster.name, f"{cluster.name}-{'a' * 18}"):
+        eves = (await gateway.ask("GET", CLUSTERS + cluster.name, user="eve")).json["dashboard_route"].split("/")[2]
+        for name in (names["bob"], names["bob"].upper(), cluster.name, f"{cluster.name}-{'a' * 18}", eves):
             assert not await leads_in(gateway, name), "with the key that bob has, it would be a way in"
             assert {answer.status for answer in await try_everything(gateway, "bob", name)} <= {403, 404, 204}
         assert await dashboard(gateway, f"/clusters/{names['bob']}/status") == 404
