@@ -2,7 +2,7 @@
 
 The standard library's loggers (hypercorn's, quart's, SQLAlchemy's, and those of a
 site's own classes) end in the same lines. Text from outside may stand in any value, so control characters are
-escaped before a terminal or a log file sees them, and what opens a dashboard or leads into a cluster is masked.
+escaped before a terminal or a log file sees them, and what opens a dashboard or a cluster to its reader is masked.
 """
 
 import logging
@@ -37,15 +37,22 @@ def escape_controls(_logger: object, _method: str, event: MutableMapping[str, An
     return event
 
 
-#: A dashboard's link (proxy/dashboard/links.py), whole or cut off, up to its MAC, and the MAC.
+#: A dashboard's link, whole or cut off, up to its MAC, and the MAC.
 _LINK = re.compile(r"((?:~|%7[Ee])[0-9]{6,12}(?:\.|%2[Ee]))[A-Za-z0-9_-]+")
+
+
+def mask_links(_logger: object, _method: str, line: Any) -> str:
+    """A processor of rendered lines: no log opens a dashboard to its readers, wherever in a line the link stands."""
+    return _LINK.sub(r"\1***", line)
+
+
 #: The name of somebody's own route to a cluster (clusters/sharing.py), up to what makes it theirs, and that.
 _ROUTE_NAME = re.compile(r"\b([0-9a-f]{32}-)[a-z2-7]{18}\b", re.IGNORECASE)
 
 
-def mask_rights(_logger: object, _method: str, line: Any) -> str:
-    """A processor of rendered lines: no log gives its readers somebody else's way in, wherever in a line it stands."""
-    return _ROUTE_NAME.sub(r"\1***", _LINK.sub(r"\1***", line))
+def mask_route_names(_logger: object, _method: str, line: Any) -> str:
+    """A processor of rendered lines: by no log its readers come into a cluster, wherever in a line the name stands."""
+    return _ROUTE_NAME.sub(r"\1***", line)
 
 
 class SiteLog:
@@ -76,7 +83,8 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
                 structlog.processors.format_exc_info,
                 escape_controls,
                 renderer,
-                mask_rights,
+                mask_links,
+                mask_route_names,
             ],
         )
     )

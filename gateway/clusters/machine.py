@@ -154,6 +154,7 @@ class Machine:
         if not self.active:
             return False
         news, self._heard_of = not self._heard_of, True
+        self._patience.note_silence(scheduler, now)
         if scheduler is not None:
             news |= scheduler.on_heartbeat(now)
         before, self._demand = self._demand, self._demand.confirmed(heartbeat.count, now)
@@ -307,8 +308,9 @@ class Machine:
         Before the first heartbeat after a restart nobody knows who is connected: none is given up, lost, or too many.
         """
         states = {}
+        self._patience.note_silence(self.rows.scheduler, moment.now)
+        deaf, requeue = self._patience.deaf_to_workers, self._config.jobs_may_run_again
         for row in self.rows.workers:
-            deaf, requeue = self._patience.deaf_at, self._config.jobs_may_run_again
             when, clock = deadline(row, self._rules, requeue=requeue, deaf=deaf)
             due = moment.due(when)
             if due and self._heard_of:

@@ -218,6 +218,13 @@ def dashboard_name(user: User, record: ClusterRecord) -> str:
     return guest.dashboard if guest else ""
 
 
+def person_of(name: str, record: ClusterRecord) -> str | None:
+    """Whose name for the dashboard this is; None: nobody's (any more)."""
+    if name == record.name:
+        return record.username
+    return next((guest.user for guest in record.guests if guest.dashboard == name), None)
+
+
 def routes_to(record: ClusterRecord, scheduler: str, dashboard: str) -> dict[str, tuple[str, str]]:
     """All names of a cluster that runs, each with the addresses of scheduler and dashboard to which it leads."""
     routes = {record.name: ("" if record.route else scheduler, dashboard)}

@@ -207,7 +207,8 @@ class DBBackendBase(Backend):
     worker_start_timeout: float = setting(
         default=60,
         help="""A worker that does not join its scheduler within this time is given up. The time counts from when
-        its job runs; waiting in a queue is not starting.""",
+        its job runs; waiting in a queue is not starting. While its scheduler sends no heartbeats nobody knows who has
+        joined, and none is given up.""",
         unit="seconds",
         minimum=0.001,
     )

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from gateway.auth.authenticator import Login
 from gateway.auth.chain import Chain
+from gateway.clusters import sharing
 from gateway.clusters.manager import Manager
-from gateway.clusters.sharing import dashboard_name, may
 from gateway.config.proxy import Proxy
 from gateway.models import User
 from gateway.proxy.dashboard.guard import Guard, People
@@ -23,17 +23,18 @@ def open_guard(options: Proxy, manager: Manager, chain: Chain, store: Store) -> 
     def user_of(scope: Mapping[str, Any]) -> User | None:
         return chain.user_by_cookie(cookies(scope))
 
-    def owner_of(cluster: str) -> str | None:
-        return manager.find(cluster).record.username if manager.knows(cluster) else None
+    def person_of(name: str) -> str | None:
+        return sharing.person_of(name, manager.find(name).record) if manager.knows(name) else None
+
+    def may_see(user: User, name: str) -> bool:
+        return person_of(name) == user.name and may_come(user, name)
+
+    def may_come(user: User, name: str) -> bool:
+        return manager.knows(name) and sharing.may(user, manager.find(name).record, "view")
 
     return Guard(
         options,
-        People(
-            user_of=user_of,
-            owner_of=owner_of,
-            may_see=lambda user, cluster: may(user, manager.find(cluster).record, "view"),
-            own_name=lambda user, cluster: dashboard_name(user, manager.find(cluster).record),
-        ),
+        People(user_of=user_of, person_of=person_of, may_see=may_see, may_come=may_come),
         keys=store.derive_keys(PURPOSE),
         login=f"{options.prefix}/login" if can_log_in(chain) else "",
         now=chain.sessions.now,

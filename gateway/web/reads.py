@@ -38,7 +38,7 @@ _OF_USERS = re.compile(r"/api/v1/(?:(options)|clusters/(?:([^/]+)(?:/(events|tra
 class Reads:
     """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried.
 
-    `dashboard_route(name, owner)` is the path that opens its dashboard.
+    `dashboard_route(name, user)` is the path that opens a dashboard by a name of this user's.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Reads:
         manager: Manager,
         store: Store,
         traffic: Callable[[str], Traffic] = lambda name: Traffic(),
-        dashboard_route: Callable[[str, str], str] = lambda name, owner: f"/clusters/{name}/status",
+        dashboard_route: Callable[[str, str], str] = lambda name, user: f"/clusters/{name}/status",
     ) -> None:
         self._manager = manager
         self._store = store
@@ -74,8 +74,11 @@ class Reads:
 
     def clusters(self, user: User, statuses: str | None = None) -> Read:
         """A user's clusters, those of some statuses or those that have not ended. Raises `InvalidRequest`."""
-        found = [cluster.record for cluster in self._manager.list(user, statuses_in(statuses))]
-        return 200, {record.name: report(record, record.name, self.dashboard(user, record)) for record in found}
+        found = self._manager.list(user, statuses_in(statuses))
+        return 200, {
+            cluster.name: report(cluster.record, cluster.name, self._dashboard(user, cluster.record))
+            for cluster in found
+        }
 
     async def shared_clusters(self, user: User, statuses: str | None = None) -> Read:
         """As `clusters`, of others' clusters that are shared with the user, without their options."""
@@ -84,7 +87,7 @@ class Reads:
         )
         newest = found[-MOST_SHARED:]
         return 200, {
-            record.name: report(record, record.name, self.dashboard(user, record)) | {"options": {}}
+            record.name: report(record, record.name, self._dashboard(user, record)) | {"options": {}}
             for record in newest
         }
 
@@ -94,17 +97,21 @@ class Reads:
         Raises `NotFound`, and what `sharing.refusal` says when it is another's; so do those below.
         """
         record = self.allowed(user, name).record
-        return 200, full_report(user, record, self.dashboard(user, record), keys=keys)
-
-    def dashboard(self, user: User, record: ClusterRecord) -> str | None:
-        """The path that opens a cluster's dashboard for a user; None without one, or for who has to be let in first."""
-        name = dashboard_name(user, record)
-        is_there = record.status is ClusterStatus.RUNNING and record.dashboard_address
-        return self._dashboard_route(name, record.username) if name and is_there else None
+        return 200, full_report(user, record, self._dashboard(user, record), keys=keys)
 
     def needs_admission(self, user: User, name: str) -> bool:
         """Whether somebody with whom a cluster is shared has no way into it yet, so that it cannot be reported."""
         return self._manager.knows(name) and needs_admission(user, self._manager.find(name).record)
+
+    def dashboard(self, user: User, name: str) -> str:
+        """The path that opens a cluster's dashboard for a user, empty when it has none. Raises as `cluster` does."""
+        return self._dashboard(user, self.allowed(user, name).record) or ""
+
+    def _dashboard(self, user: User, record: ClusterRecord) -> str | None:
+        """The path that opens its dashboard for this user; None when there is none, or no way of theirs to it."""
+        name = dashboard_name(user, record)
+        has_dashboard = record.status is ClusterStatus.RUNNING and record.dashboard_address
+        return self._dashboard_route(name, user.name) if has_dashboard and name else None
 
     def events(self, user: User, name: str) -> Read:
         """What has happened to a cluster."""
@@ -182,9 +189,9 @@ async def _answer(
 
 
 def report(record: ClusterRecord, name: str, dashboard_route: str | None) -> dict[str, Any]:
-    """A cluster as lists show it, under the name by which its scheduler is reached.
+    """A cluster as lists show it. The published client takes exactly these keys.
 
-    The published client takes exactly these keys.
+    `name` is what it asks for to reach the scheduler, `dashboard_route` the path that opens the dashboard.
     """
     return {
         "name": name,

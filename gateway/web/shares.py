@@ -5,8 +5,7 @@ from functools import partial
 from typing import Any
 
 from attrs import frozen
-from quart import Quart, Response, redirect
-from quart.typing import ResponseReturnValue
+from quart import Quart, Response
 
 from gateway.clusters.manager import Manager
 from gateway.clusters.sharing import access_by, departure
@@ -14,18 +13,19 @@ from gateway.config.structure import InvalidValue, ShareNames, parse_share_names
 from gateway.errors import InvalidRequest, NotFound
 from gateway.models import ClusterRecord, User
 from gateway.web.json_answers import json_answer, json_body
+from gateway.web.pages import redirect_to
 from gateway.web.reads import Reads
 
 
 def add_shares(
     app: Quart, manager: Manager, reads: Reads, identified: Callable[[], Awaitable[User]], prefix: str
 ) -> None:
-    """Add the routes. `identified` is who asks, or raises `Unauthorized`; `prefix` is before paths in browsers."""
+    """Add the routes. `identified` is who asks; it raises `Unauthorized`. `prefix` is before what browsers see."""
     routes = _Shares(manager, reads, identified, prefix)
+    app.get("/open/<name>")(routes.open_dashboard)
     app.get("/api/v1/clusters/<name>/shares")(routes.show_shares)
     app.put("/api/v1/clusters/<name>/shares")(routes.replace_shares)
     app.delete("/api/v1/clusters/<name>/guests/<user>")(routes.turn_out)
-    app.get("/dashboards/<name>")(routes.show_dashboard)
 
 
 @frozen
@@ -37,16 +37,16 @@ class _Shares:
     identified: Callable[[], Awaitable[User]]
     prefix: str
 
-    async def show_dashboard(self, name: str) -> ResponseReturnValue:
-        """The way to a dashboard for a browser whose user may see it, and may come for the first time."""
+    async def open_dashboard(self, name: str) -> Response:
+        """To a cluster's dashboard, by a link of whoever asks."""
         user = await self.identified()
         cluster = self.reads.allowed(user, name)
         if self.reads.needs_admission(user, name):
             await self.manager.let_in(user, cluster)
-        route = self.reads.dashboard(user, cluster.record)
-        if route is None:
-            raise NotFound(f"Cluster {cluster.name} has no dashboard at the moment: its scheduler does not run")
-        return redirect(f"{self.prefix}{route}", 303)
+        path = self.reads.dashboard(user, name)
+        if not path:
+            raise NotFound(f"Cluster {cluster.name} has no dashboard at the moment")
+        return redirect_to(f"{self.prefix}{path}")
 
     async def show_shares(self, name: str) -> Response:
         """Who may come in, and who came; to others than the owner only what concerns them."""

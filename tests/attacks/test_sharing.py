@@ -198,7 +198,7 @@ async def test_links_of_those_who_came_end_with_their_share(tmp_path: Path) -> N
         await cluster.share(use=["bob"])
         assert [await dashboard(gateway, link) for link in links] == [404, 404]
         assert (await follow(f"/clusters/{cluster.name}/status")).status == 403
-        assert (await visit(f"/dashboards/{cluster.name}")).status == 403
+        assert (await visit(f"/open/{cluster.name}")).status == 403
         await cluster.share(view=["dave"])
         assert [await dashboard(gateway, link) for link in links[:2]] == [404, 404]
 

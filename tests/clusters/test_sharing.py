@@ -265,3 +265,8 @@ def test_where_names_lead():
 def test_who_is_told_that_a_name_leads_nowhere(name, cluster, nowhere):
     said = sharing.leads_nowhere(name, cluster)
     assert said.startswith("This is no way into cluster c0ffee, or none any more") == bool(said) == nowhere
+
+
+def test_whose_name_for_the_dashboard_it_is():
+    names = {"c0ffee": "alice", PAGE: "bob", MINE: None, ROUTE: None, "other": None}
+    assert {name: sharing.person_of(name, CAME) for name in names} == names

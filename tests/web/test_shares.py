@@ -422,7 +422,7 @@ async def test_a_browser_is_let_in_and_sent_on():
     async with sharing_house(store=store, prefix="/dask") as house:
 
         async def visit(user):
-            return await house.ask("GET", "/dask/dashboards/c0ffee", user=user, headers=list(PAGE))
+            return await house.ask("GET", "/dask/open/c0ffee", user=user, headers=list(PAGE))
 
         first, again, own = await visit("dave"), await visit("dave"), await visit("alice")
         (guest,) = store.clusters["c0ffee"].guests
@@ -430,7 +430,7 @@ async def test_a_browser_is_let_in_and_sent_on():
         assert again.headers["location"] == first.headers["location"]
         assert own.headers["location"] == ["/dask/clusters/c0ffee/status"]
         assert (await visit("eve")).status == 403
-        assert (await visit(None)).headers["location"] == ["/dask/login?next=%2Fdask%2Fdashboards%2Fc0ffee"]
+        assert (await visit(None)).headers["location"] == ["/dask/login?next=%2Fdask%2Fopen%2Fc0ffee"]
         await house.ask("DELETE", f"/dask{CLUSTERS}c0ffee")
         ended = await visit("dave")
         assert (ended.status, b"has no dashboard at the moment" in ended.body) == (404, True)

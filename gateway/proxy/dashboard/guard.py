@@ -38,15 +38,15 @@ class Turn:
 class People:
     """Who is who. `user_of(scope)` is the user of a browser's session, None for nobody.
 
-    `owner_of(cluster)` is the name of whose it is, None for an unknown one; `may_see(user, cluster)` includes them.
-    `own_name(user, cluster)` is the name by which somebody who may see a dashboard finds it; empty for somebody who has
-    to be let in first.
+    Everybody who may see a cluster has a name of their own for it: `person_of(name)` is whose it is, None for an
+    unknown one, and `may_see(user, name)` is for that person alone. `may_come(user, name)`: the user has one for that
+    cluster, or is given one when they ask for it.
     """
 
     user_of: Callable[[Scope], User | None]
-    owner_of: Callable[[str], str | None]
+    person_of: Callable[[str], str | None]
     may_see: Callable[[User, str], bool]
-    own_name: Callable[[User, str], str] = lambda user, cluster: cluster
+    may_come: Callable[[User, str], bool]
 
 
 class Guard:
@@ -74,11 +74,11 @@ class Guard:
         self._login = login
         self._now = now
 
-    def route(self, cluster: str, owner: str) -> str:
-        """Return the path below the prefix that opens a cluster's dashboard, as its owner is told it."""
+    def route(self, cluster: str, person: str) -> str:
+        """Return the path below the prefix that opens a dashboard, as the person is told it whose name this is."""
         if self._access is not Access.LINK:
             return f"/clusters/{cluster}/status"
-        return f"/clusters/{cluster}/{self._links.make(cluster, owner, self._now())}/status"
+        return f"/clusters/{cluster}/{self._links.make(cluster, person, self._now())}/status"
 
     def is_own_host(self, host: str) -> bool:
         """Return whether a host, as a request names it, is that of a dashboard alone."""
@@ -86,17 +86,19 @@ class Guard:
 
     def turn(self, request: DashboardRequest) -> Turn | None:
         """Return what is answered in the place of the dashboard, None for a request that is let in."""
-        owner = self._people.owner_of(request.cluster)
-        if owner is None:
+        person = self._people.person_of(request.cluster)
+        if person is None:
             return Turn(404, pages.unknown_cluster(request.cluster))
-        link = self._links.check(request.place.link, request.cluster, owner, self._now())
+        link = self._links.check(request.place.link, request.cluster, person, self._now())
         visit = visit_of(request.scope["type"], request.method, request.headers)
         user = self._user_of(request, visit)
         verdict = decide(self._access, link, visit, self._viewer(request, user))
         if verdict is Verdict.SHOW and (self.hosts is None or request.at_own_host):
             request.origin = evolve(request.origin, by_link=link.holds)
             return None
-        if location := self._elsewhere(verdict, request, owner, user):
+        if verdict is Verdict.NOT_YOURS and user is not None and self._people.may_come(user, request.cluster):
+            return Turn(303, location=f"{self._prefix}/open/{request.cluster}".encode())
+        if location := self._elsewhere(verdict, request, person):
             return Turn(307 if verdict is Verdict.SHOW else 303, location=location)
         return Turn(403, self._page(request, verdict, user))
 
@@ -110,32 +112,25 @@ class Guard:
             return Viewer.ENTITLED
         return Viewer.NOBODY if user is None else Viewer.STRANGER
 
-    def _elsewhere(self, verdict: Verdict, request: DashboardRequest, owner: str, user: User | None) -> bytes:
+    def _elsewhere(self, verdict: Verdict, request: DashboardRequest, person: str) -> bytes:
         """Where to send a browser; nowhere (b"") when it is told something."""
         if verdict is Verdict.SHOW:
-            return self._dashboard(request, request.cluster, request.place.link_as_sent)
+            return self._dashboard(request, request.place.link_as_sent)
         if verdict is Verdict.RENEW and request.at_own_host:
             return self._gateway(request)
         if verdict is Verdict.RENEW:
-            assert user is not None
-            name = self._people.own_name(user, request.cluster)
-            if not name:
-                return f"{_root(request)}/dashboards/{request.cluster}".encode()
-            return self._dashboard(request, name, self._links.make(name, owner, self._now()).encode())
+            return self._dashboard(request, self._links.make(request.cluster, person, self._now()).encode())
         if verdict is Verdict.LOG_IN and self._login:
             path = f"{request.place.base}{_asked(request).decode('latin1')}"
             return f"{self._login}?next={quote(path, safe='/')}".encode()
         return b""
 
-    def _dashboard(self, request: DashboardRequest, name: str, link: bytes) -> bytes:
-        """Where to go on by this name and link, b"" for none.
-
-        Without a scheme: a server in front of us may speak HTTPS.
-        """
+    def _dashboard(self, request: DashboardRequest, link: bytes) -> bytes:
+        """Where to go on with this link, b"" for none. Without a scheme: a server in front of us may speak HTTPS."""
         below = (b"/" + link if link else b"") + _asked(request)
         if self.hosts is None:
-            return f"{_root(request)}/clusters/{name}".encode() + below
-        return b"//" + self.hosts.of_cluster(name, request.origin.host) + below
+            return request.place.base.encode() + below
+        return b"//" + self.hosts.of_cluster(request.cluster, request.origin.host) + below
 
     def _gateway(self, request: DashboardRequest) -> bytes:
         """Where people are known, which leads back."""
@@ -153,11 +148,6 @@ class Guard:
             assert user is not None
             return pages.not_yours(name, user.name, can_be_given=self._access is Access.LINK)
         return pages.only_for_owners(name) if self._access is Access.OWNER else pages.needs_link(name)
-
-
-def _root(request: DashboardRequest) -> str:
-    """What is before all paths, on the gateway's own host."""
-    return request.place.base.removesuffix(f"/clusters/{request.cluster}")
 
 
 def _asked(request: DashboardRequest) -> bytes:

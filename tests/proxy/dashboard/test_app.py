@@ -12,6 +12,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from gateway.config.proxy import Proxy
+from gateway.models import User
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.dashboard.guard import Guard, People
 from gateway.proxy.routes import Routes
@@ -112,7 +113,12 @@ async def test_redirects_and_cookies_stay_below_the_cluster() -> None:
 
 # ---- with a guard at the door (test_guard.py has what it says)
 
-PEOPLE = People(user_of=lambda scope: None, owner_of={"abc": "alice"}.get, may_see=lambda user, cluster: False)
+
+def never(user: User, cluster: str) -> bool:
+    return False
+
+
+PEOPLE = People(user_of=lambda scope: None, person_of={"abc": "alice"}.get, may_see=never, may_come=never)
 
 
 def guard_of(**options: Any) -> tuple[Guard, str]:

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from gateway.config.proxy import Proxy
+from gateway.models import User
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.dashboard.guard import Guard, People
 from gateway.proxy.routes import Routes
@@ -48,9 +49,13 @@ async def working_dashboard() -> AsyncIterator[int]:
         await process.stdout.aclose()
 
 
+def never(user: User, cluster: str) -> bool:
+    return False
+
+
 def open_guard() -> Guard:
     """Alice's cluster abc, which only a link opens."""
-    people = People(user_of=lambda scope: None, owner_of={"abc": "alice"}.get, may_see=lambda user, cluster: False)
+    people = People(user_of=lambda scope: None, person_of={"abc": "alice"}.get, may_see=never, may_come=never)
     return Guard(Proxy(prefix=PREFIX), people, keys=(bytes(32),))
 
 

@@ -33,8 +33,9 @@ def user_of(scope: Any) -> User | None:
 
 PEOPLE = People(
     user_of=user_of,
-    owner_of={"abc": "alice"}.get,
-    may_see=lambda user, cluster: user.name in ("alice", "friend"),
+    person_of={"abc": "alice", "abc-x": "guest"}.get,
+    may_see=lambda user, cluster: (user.name, cluster) in (("alice", "abc"), ("friend", "abc"), ("guest", "abc-x")),
+    may_come=lambda user, cluster: user.name in ("alice", "friend", "guest"),
 )
 
 
@@ -103,37 +104,14 @@ def test_who_may_see_it_is_sent_to_a_fresh_link(headers: dict[str, str], user: s
     assert turn(guard, location.removeprefix("/gw"), PAGE, root="/gw") is None
 
 
-def of_guests(access: str = "link", **options: Any) -> Guard:
-    """Of a cluster that alice shares with friends: friend finds it by a name of their own, late has not come yet."""
-    names = {"alice": "abc", "friend": "abc-own", "late": ""}
-    people = People(
-        user_of=user_of,
-        owner_of={"abc": "alice", "abc-own": "alice"}.get,
-        may_see=lambda user, cluster: user.name in names,
-        own_name=lambda user, cluster: names[user.name],
-    )
-    proxy = Proxy(dashboard_access=access, dashboard_link_max_age=7 * DAY, **options)
-    return Guard(proxy, people, keys=(b"k" * 32,), login="/login", now=Clock())
-
-
-@pytest.mark.parametrize("access", ["link", "owner"])
-@pytest.mark.parametrize("path", ["/clusters/abc/workers?x=1", "/clusters/abc-own/~1.old/workers?x=1"])
-def test_whoever_it_is_shared_with_is_sent_to_a_name_of_their_own(access: str, path: str) -> None:
-    guard = of_guests(access)
-    location = sent_to(turn(guard, path, PAGE, user="friend", root="/gw"))
-    assert location.startswith("/gw/clusters/abc-own/~")
-    assert location.endswith("/workers?x=1")
-    assert turn(guard, location.removeprefix("/gw"), PAGE, user="friend", root="/gw") is None
-    assert turn(guard, location.removeprefix("/gw").replace("abc-own", "abc"), FETCH) is not None, "of no other name"
-    assert sent_to(turn(guard, path, PAGE, user="alice")).startswith("/clusters/abc/~")
-
-
-def test_whoever_comes_for_the_first_time_is_let_in_first() -> None:
-    assert sent_to(turn(of_guests(), "/clusters/abc/status", PAGE, user="late", root="/gw")) == "/gw/dashboards/abc"
-    hosts = of_guests(dashboard_host="*.dash.example", host_names=("gateway.example",))
-    assert sent_to(turn(hosts, "/clusters/abc/status", PAGE, user="late")) == "/dashboards/abc"
-    location = sent_to(turn(hosts, "/clusters/abc/status", PAGE, user="friend"))
-    assert location.startswith("//abc-own.dash.example/~")
+def test_a_guest_is_sent_to_a_link_of_their_own() -> None:
+    guard = guard_of()
+    assert sent_to(turn(guard, "/clusters/abc/status", PAGE, user="guest")) == "/open/abc"
+    assert sent_to(turn(guard, "/clusters/abc-x/status", PAGE, user="guest")) == guard.route("abc-x", "guest")
+    assert turn(guard, guard.route("abc-x", "guest"), FETCH) is None
+    # It is for the name that it was made for, and ends with that.
+    assert "does not open" in told(turn(guard, guard.route("abc-x", "guest").replace("abc-x", "abc"), FETCH))
+    assert "somebody else" in told(turn(guard, "/clusters/abc-x/status", PAGE, user="mallory"))
 
 
 def test_another_user_is_told_why() -> None:
