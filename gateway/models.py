@@ -95,15 +95,16 @@ class JobReport:
 
 @frozen
 class Guest:
-    """Somebody who was let into another's cluster: by which `share`, and by which route of their own.
+    """Somebody who was let into another's cluster: by which `share`, and by which routes of their own.
 
-    `share` is one of the names in `share_view` or `share_use` of the cluster. `route` is the name of the route, which
-    nobody else may know.
+    `share` is one of the names in `share_view` or `share_use` of the cluster. `route` is the name of the route to the
+    scheduler, which nobody else may know, `dashboard` that of the route to the dashboard, which stands in links.
     """
 
     user: str
     share: str
     route: str = field(repr=False)
+    dashboard: str = field(repr=False)
 
 
 @frozen(kw_only=True)

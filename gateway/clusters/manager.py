@@ -183,9 +183,9 @@ class Manager:
         await cluster.share(partial(sharing.shares, view=view, use=use))
 
     async def let_in(self, user: User, cluster: Cluster) -> None:
-        """Give somebody with whom a cluster is shared a route of their own. Raises what `Cluster.share` raises."""
-        secret = sharing.route_name(cluster.name, new_secret())
-        await cluster.share(lambda record: sharing.admission(user, record, secret))
+        """Give somebody with whom a cluster is shared routes of their own. Raises what `Cluster.share` raises."""
+        route, dashboard = (sharing.route_name(cluster.name, new_secret()) for _ in range(2))
+        await cluster.share(lambda record: sharing.admission(user, record, route, dashboard))
 
     def adopt(self, record: ClusterRecord, submissions: Collection[SubmissionRecord]) -> None:
         """Take back a cluster of before a restart."""

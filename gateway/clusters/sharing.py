@@ -11,7 +11,9 @@ client asks for. So each person has a name of their own, hard to guess, which
 is the `name` in their report: the published client asks for that one. When
 they may come in no longer, the route of that name ends, and with it
 their connections and nobody else's. For the same reason the cluster's own name,
-which is no secret, leads to no scheduler where a site allows use (`route`).
+which is no secret, leads to no scheduler where a site allows use (`route`). The
+name below which a guest finds the dashboard is another one, for people give
+links to others.
 """
 
 import enum
@@ -157,15 +159,18 @@ def needs_admission(user: User, record: ClusterRecord) -> bool:
     return access_of(user, record) > (access_by(guest.share, record) if guest else Access.NONE)
 
 
-def admission(user: User, record: ClusterRecord, route: str) -> SharingChange:
-    """Let somebody in who may come; `route` is for a newcomer. Raises what `refusal` says, and `Conflict` when full."""
+def admission(user: User, record: ClusterRecord, route: str, dashboard: str) -> SharingChange:
+    """Let somebody in who may come; the names of routes are for a newcomer.
+
+    Raises what `refusal` says, and `Conflict` when the cluster is full.
+    """
     share, before = _share_of(user, record), _guest(user.name, record)
     if not share:
         raise refusal(user, record, "view")
     others = tuple(guest for guest in record.guests if guest is not before)
     if before is None and len(others) >= MOST_GUESTS:
         raise Conflict(f"Cluster {record.name} is full: {MOST_GUESTS} people have a way into it, and nobody else can")
-    guest = Guest(user.name, share, before.route if before else route)
+    guest = evolve(before, share=share) if before else Guest(user.name, share, route, dashboard)
     what = "use" if access_by(share, record) is Access.USE else "view"
     by = f", as a member of {share[1:]}" if share.startswith("@") else ""
     return SharingChange({"guests": (*others, guest)}, f"User {user.name} was let in to {what} it{by}")
@@ -210,14 +215,14 @@ def dashboard_name(user: User, record: ClusterRecord) -> str:
     if user.name == record.username:
         return record.name
     guest = _guest(user.name, record)
-    return guest.route if guest else ""
+    return guest.dashboard if guest else ""
 
 
 def person_of(name: str, record: ClusterRecord) -> str | None:
     """Whose name for the dashboard this is; None: nobody's (any more)."""
     if name == record.name:
         return record.username
-    return next((guest.user for guest in record.guests if guest.route == name), None)
+    return next((guest.user for guest in record.guests if guest.dashboard == name), None)
 
 
 def routes_to(record: ClusterRecord, scheduler: str, dashboard: str) -> dict[str, tuple[str, str]]:
@@ -226,7 +231,9 @@ def routes_to(record: ClusterRecord, scheduler: str, dashboard: str) -> dict[str
     if record.route:
         routes[record.route] = (scheduler, "")
     for guest in record.guests:
-        routes[guest.route] = (scheduler if access_by(guest.share, record) is Access.USE else "", dashboard)
+        routes[guest.dashboard] = ("", dashboard)
+        if access_by(guest.share, record) is Access.USE:
+            routes[guest.route] = (scheduler, "")
     return {name: addresses for name, addresses in routes.items() if any(addresses)}
 
 

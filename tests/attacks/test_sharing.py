@@ -51,8 +51,8 @@ async def leads_in(gateway: Attacked, name: str) -> bool:
         return reached
 
 
-async def dashboard(gateway: Attacked, name: str) -> int:
-    return (await gateway.ask("GET", f"/clusters/{name}/status", user=None)).status
+async def dashboard(gateway: Attacked, route: str) -> int:
+    return (await gateway.ask("GET", route, user=None)).status
 
 
 async def try_everything(gateway: Attacked, user: str, name: str) -> list[Answer]:
@@ -124,8 +124,9 @@ async def test_who_may_see_it_gets_no_way_to_the_scheduler(tmp_path: Path) -> No
     async with open_attacked(tmp_path, *SHARING) as gateway, shared_cluster(gateway) as cluster:
         report = (await gateway.ask("GET", CLUSTERS + cluster.name, user="dave")).json
         own = report["dashboard_route"].split("/")[2]
+        assert own != cluster.name
         assert (report["tls_key"], report["tls_cert"], report["name"]) == (None, None, cluster.name)
-        assert await dashboard(gateway, own) != 404
+        assert await dashboard(gateway, report["dashboard_route"]) == 200
         for name in (own, cluster.name, own.upper(), f"{cluster.name}-{'b' * 18}"):
             assert not await leads_in(gateway, name)
         answers = await try_everything(gateway, "dave", cluster.name)
@@ -160,13 +161,46 @@ async def test_whoever_may_no_longer_come_in_is_out_and_stays_out(tmp_path: Path
             for stream in streams.values():
                 await stream.send_all(b"x" * 1000)
                 assert await receive_exactly(stream, 1000)
-        for name in (names["bob"], names["bob"].upper(), cluster.name, f"{cluster.name}-{'a' * 18}"):
+        eves = (await gateway.ask("GET", CLUSTERS + cluster.name, user="eve")).json["dashboard_route"].split("/")[2]
+        for name in (names["bob"], names["bob"].upper(), cluster.name, f"{cluster.name}-{'a' * 18}", eves):
             assert not await leads_in(gateway, name), "with the key that bob has, it would be a way in"
             assert {answer.status for answer in await try_everything(gateway, "bob", name)} <= {403, 404, 204}
-        assert await dashboard(gateway, names["bob"]) == 404
+        assert await dashboard(gateway, f"/clusters/{names['bob']}/status") == 404
         await cluster.share(use=["bob", "eve"])
         assert not await leads_in(gateway, names["bob"]), "nor does it become one when the cluster is shared again"
         assert await cluster.name_for("eve") == names["eve"]
+
+
+async def test_links_of_those_who_came_end_with_their_share(tmp_path: Path) -> None:
+    async with open_attacked(tmp_path, *SHARING) as gateway, shared_cluster(gateway) as cluster:
+        (cookie,) = (await gateway.ask("GET", CLUSTERS, user="dave")).all("set-cookie")
+        browser = [("Cookie", cookie.partition(";")[0]), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")]
+
+        async def visit(path: str) -> Answer:
+            return await gateway.ask("GET", path, user=None, headers=[*browser, ("Accept", "text/html")])
+
+        async def follow(path: str) -> Answer:
+            answer = await visit(path)
+            while answer.status in (303, 307):
+                path = answer.all("location")[0]
+                answer = await visit(path)
+            links.append(path)
+            return answer
+
+        links: list[str] = []
+        await follow(f"/clusters/{cluster.name}/status")  # who is let in by that
+        report = (await gateway.ask("GET", CLUSTERS + cluster.name, user="dave")).json
+        links.append(report["dashboard_route"])
+        assert all(f"/clusters/{cluster.name}-" in link and "/~" in link for link in links), links
+        assert [await dashboard(gateway, link) for link in links] == [200, 200]
+        others = links[0].replace(links[0].split("/")[2], cluster.name)
+        assert await dashboard(gateway, others) == 403, "a link is good for one name"
+        await cluster.share(use=["bob"])
+        assert [await dashboard(gateway, link) for link in links] == [404, 404]
+        assert (await follow(f"/clusters/{cluster.name}/status")).status == 403
+        assert (await visit(f"/open/{cluster.name}")).status == 403
+        await cluster.share(view=["dave"])
+        assert [await dashboard(gateway, link) for link in links[:2]] == [404, 404]
 
 
 async def test_connections_that_are_about_to_be_made_end_too(tmp_path: Path) -> None:

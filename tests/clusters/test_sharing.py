@@ -14,6 +14,7 @@ ALICE, BOB, CAROL, DAVE = User("alice"), User("bob"), User("carol", {"physics", 
 ROOT = User("root", {"wheel"}, admin=True)
 ROUTE = "c0ffee-" + "a" * 18
 MINE = "c0ffee-" + "b" * 18
+PAGE = "c0ffee-" + "p" * 18
 
 #: bob and physics may use it, staff may see it.
 SHARED = record(share_use=("bob", "@physics"), share_view=("@staff",), route=ROUTE, status=ClusterStatus.RUNNING)
@@ -70,7 +71,7 @@ def test_others_are_told_what_is_shared_with_them(user, verb, text):
 
 
 def test_a_site_that_allows_less_than_before():
-    came = evolve(SHARED, guests=(Guest("bob", "bob", MINE),))
+    came = evolve(SHARED, guests=(Guest("bob", "bob", MINE, PAGE),))
     assert sharing.within("use", came) is came
     view = sharing.within("view", came)
     assert (view.share_view, view.share_use, view.guests) == (("@staff", "bob", "@physics"), (), came.guests)
@@ -78,7 +79,7 @@ def test_a_site_that_allows_less_than_before():
     assert sharing.routes_to(view, "tls", "http") == {
         "c0ffee": ("", "http"),
         ROUTE: ("tls", ""),
-        MINE: ("", "http"),
+        PAGE: ("", "http"),
     }
     off = sharing.within("off", came)
     assert (off.share_view, off.share_use, off.guests, off.route) == ((), (), (), ROUTE)
@@ -107,7 +108,7 @@ def test_only_a_cluster_with_a_route_of_its_owners_can_be_used_by_others():
 
 
 def guest(user, share, letter="b"):
-    return Guest(user, share, f"c0ffee-{letter * 18}")
+    return Guest(user, share, f"c0ffee-{letter * 18}", f"c0ffee-{letter * 17}p")
 
 
 @pytest.mark.parametrize(
@@ -131,18 +132,19 @@ def test_whose_share_has_ended_has_no_way_any_more(view, use, left):
 
 def test_whoever_comes_for_the_first_time_is_let_in():
     assert sharing.needs_admission(CAROL, SHARED)
-    change = sharing.admission(CAROL, SHARED, MINE)
+    change = sharing.admission(CAROL, SHARED, MINE, PAGE)
     after = changed(SHARED, change)
-    assert after.guests == (Guest("carol", "@physics", MINE),)
+    assert after.guests == (Guest("carol", "@physics", MINE, PAGE),)
     assert change.told == "User carol was let in to use it, as a member of physics"
     assert not sharing.needs_admission(CAROL, after)
     assert MINE not in repr(after)
+    assert PAGE not in repr(after)
     assert ROUTE not in repr(after)
 
 
 def test_credentials_that_say_less_close_no_way():
     both = evolve(SHARED, share_view=("carol",))
-    came = changed(both, sharing.admission(CAROL, both, MINE))
+    came = changed(both, sharing.admission(CAROL, both, MINE, PAGE))
     assert came.guests[0].share == "@physics"
     nameless = User("carol")  # by a token, say, which knows no groups
     assert not sharing.needs_admission(nameless, came)
@@ -151,11 +153,11 @@ def test_credentials_that_say_less_close_no_way():
 
 
 def test_whoever_may_do_more_than_before_keeps_their_route():
-    came = changed(SHARED, sharing.admission(DAVE, SHARED, MINE))
+    came = changed(SHARED, sharing.admission(DAVE, SHARED, MINE, PAGE))
     more = evolve(came, share_use=("dave",))
     assert sharing.needs_admission(DAVE, more)
-    change = sharing.admission(DAVE, more, "c0ffee-" + "z" * 18)
-    assert change.fields["guests"] == (Guest("dave", "dave", MINE),)
+    change = sharing.admission(DAVE, more, "c0ffee-" + "z" * 18, "c0ffee-" + "y" * 18)
+    assert change.fields["guests"] == (Guest("dave", "dave", MINE, PAGE),)
     assert change.told == "User dave was let in to use it"
 
 
@@ -164,7 +166,7 @@ def test_who_is_no_guest(user):
     assert not sharing.needs_admission(user, SHARED)
     if user is not ALICE:
         with pytest.raises(Forbidden):
-            sharing.admission(user, SHARED, MINE)
+            sharing.admission(user, SHARED, MINE, PAGE)
 
 
 @pytest.mark.parametrize("status", [ClusterStatus.STOPPING, ClusterStatus.STOPPED, ClusterStatus.FAILED])
@@ -173,15 +175,18 @@ def test_nobody_needs_a_way_into_a_cluster_that_ends(status):
 
 
 def test_there_is_an_end_of_guests():
-    many = tuple(Guest(f"user{number}", "@staff", f"c0ffee-{number}") for number in range(sharing.MOST_GUESTS - 1))
-    full = changed(SHARED, sharing.admission(BOB, evolve(SHARED, guests=many), MINE))
+    many = tuple(
+        Guest(f"user{number}", "@staff", f"c0ffee-{number}", f"c0ffee-p{number}")
+        for number in range(sharing.MOST_GUESTS - 1)
+    )
+    full = changed(SHARED, sharing.admission(BOB, evolve(SHARED, guests=many), MINE, PAGE))
     with pytest.raises(Conflict, match="Cluster c0ffee is full"):
-        sharing.admission(CAROL, full, MINE)
-    assert sharing.admission(BOB, full, MINE).fields["guests"] == full.guests
+        sharing.admission(CAROL, full, MINE, PAGE)
+    assert sharing.admission(BOB, full, MINE, PAGE).fields["guests"] == full.guests
 
 
 def test_one_guest_can_be_turned_out():
-    came = changed(SHARED, sharing.admission(BOB, SHARED, MINE))
+    came = changed(SHARED, sharing.admission(BOB, SHARED, MINE, PAGE))
     change = sharing.departure("bob", came)
     assert (change.fields, change.told) == ({"guests": ()}, "The way of user bob was closed")
     with pytest.raises(NotFound, match="User carol has no way into cluster c0ffee"):
@@ -212,15 +217,15 @@ def test_any_other_name_is_a_clusters(name):
     assert sharing.cluster_named(name) == name
 
 
-CAME = evolve(SHARED, guests=(Guest("bob", "bob", MINE), guest("dave", "@staff", "d")))
+CAME = evolve(SHARED, guests=(Guest("bob", "bob", MINE, PAGE), guest("dave", "@staff", "d")))
 
 
 @pytest.mark.parametrize(
     ("user", "scheduler", "dashboard"),
     [
         (ALICE, ROUTE, "c0ffee"),
-        (BOB, MINE, MINE),
-        (DAVE, "c0ffee", "c0ffee-" + "d" * 18),  # which leads to no scheduler
+        (BOB, MINE, PAGE),
+        (DAVE, "c0ffee", "c0ffee-" + "d" * 17 + "p"),
         (CAROL, "c0ffee", ""),  # has not come yet
     ],
 )
@@ -237,8 +242,9 @@ def test_where_names_lead():
     assert sharing.routes_to(CAME, "tls", "http") == {
         "c0ffee": ("", "http"),
         ROUTE: ("tls", ""),
-        MINE: ("tls", "http"),
-        "c0ffee-" + "d" * 18: ("", "http"),
+        MINE: ("tls", ""),
+        PAGE: ("", "http"),
+        "c0ffee-" + "d" * 17 + "p": ("", "http"),
     }
     assert sharing.routes_to(CAME, "tls", "") == {ROUTE: ("tls", ""), MINE: ("tls", "")}
 
@@ -250,7 +256,8 @@ def test_where_names_lead():
         (ROUTE, CAME, False),
         ("c0ffee", CAME, True),
         ("c0ffee", record(status=ClusterStatus.RUNNING), False),
-        ("c0ffee-" + "d" * 18, CAME, True),  # may see it
+        (PAGE, CAME, True),  # whoever has a link has this name
+        ("c0ffee-" + "d" * 18, CAME, True),  # may only see it
         ("c0ffee-" + "z" * 18, CAME, True),
         ("c0ffee-" + "z" * 18, evolve(CAME, status=ClusterStatus.PENDING), False),  # try again
     ],
@@ -258,3 +265,8 @@ def test_where_names_lead():
 def test_who_is_told_that_a_name_leads_nowhere(name, cluster, nowhere):
     said = sharing.leads_nowhere(name, cluster)
     assert said.startswith("This is no way into cluster c0ffee, or none any more") == bool(said) == nowhere
+
+
+def test_whose_name_for_the_dashboard_it_is():
+    names = {"c0ffee": "alice", PAGE: "bob", MINE: None, ROUTE: None, "other": None}
+    assert {name: sharing.person_of(name, CAME) for name in names} == names

@@ -80,7 +80,7 @@ def test_records_come_back_as_they_were(url: str) -> None:
         stop_time=1_800_000_000_000,
         share_view=("carol", "@staff"),
         share_use=("bob",),
-        guests=(Guest("bob", "bob", "two-bobs-own"), Guest("dave", "@staff", "two-daves-own")),
+        guests=(Guest("bob", "bob", "r1", "p1"), Guest("dave", "@staff", "r2", "p2")),
         route="two-alices-own",
     )
     intent = a_submission("one", "s", role=Role.SCHEDULER, count=1, jobs=None)

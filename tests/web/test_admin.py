@@ -178,7 +178,7 @@ async def test_a_long_reason_is_cut():
 
 async def test_administrators_end_the_sharing_of_a_cluster():
     store = FakeStore()
-    guests = (Guest("bob", "bob", "c0ffee-bob"),)
+    guests = (Guest("bob", "bob", "c0ffee-bob", "c0ffee-page"),)
     store.clusters["c0ffee"] = record(
         share_use=("bob",), guests=guests, route="c0ffee-own", status=ClusterStatus.PENDING
     )

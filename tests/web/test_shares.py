@@ -157,25 +157,24 @@ async def test_who_may_use_it_gets_the_keys_and_a_name_of_their_own():
     async with sharing_house() as house:
         name = await house.running()
         await put(house, name, use=["bob", "@physics"])
-        names = {}
+        names, pages = {}, {}
         for user in ("alice", "bob", "carol"):
             seen = await report(house, name, user, "?wait")
+            pages[user] = seen["dashboard_route"].removeprefix("/clusters/").removesuffix("/status")
             assert (seen["tls_cert"], seen["tls_key"]) == (
                 house.store.clusters[name].tls_cert,
                 house.store.clusters[name].tls_key,
             )
             assert seen == await report(house, name, user) == await report(house, seen["name"], user)
             names[user] = seen["name"]
-        assert len({*names.values(), name}) == 4
-        assert all(own.startswith(f"{name}-") for own in names.values())
+        assert pages["alice"] == name
+        own = {*names.values(), pages["bob"], pages["carol"]}
+        assert len(own) == 5, "who is given the link to a dashboard does not know the way to the scheduler"
+        assert all(one.startswith(f"{name}-") for one in own)
         assert house.routes.routes == {
-            name: ("", "http://10.0.0.1:8787"),
-            names["alice"]: ("tls://10.0.0.1:8786", ""),
-            names["bob"]: ("tls://10.0.0.1:8786", "http://10.0.0.1:8787"),
-            names["carol"]: ("tls://10.0.0.1:8786", "http://10.0.0.1:8787"),
+            **{pages[user]: ("", "http://10.0.0.1:8787") for user in pages},
+            **{names[user]: ("tls://10.0.0.1:8786", "") for user in names},
         }
-        assert (await report(house, name, "bob"))["dashboard_route"] == f"/clusters/{names['bob']}/status"
-        assert (await report(house, name, "alice"))["dashboard_route"] == f"/clusters/{name}/status"
         shares = (await get(house, f"{CLUSTERS}{name}/shares", "alice")).json
         assert shares["guests"] == [
             {"user": "bob", "share": "bob", "access": "use"},
@@ -183,7 +182,7 @@ async def test_who_may_use_it_gets_the_keys_and_a_name_of_their_own():
         ]
         told = await events(house, name)
         assert told[-2:] == ["User bob was let in to use it", "User carol was let in to use it, as a member of physics"]
-        secret_parts = [own.removeprefix(f"{name}-") for own in names.values()]
+        secret_parts = [one.removeprefix(f"{name}-") for one in own]
         assert not any(part in text for part in secret_parts for text in [*told, str(shares)])
 
 
@@ -250,11 +249,9 @@ async def test_lists_have_what_is_shared_when_they_are_asked():
         assert list(shared) == [name, pending]
         assert all(entry.keys() == REPORT_KEYS for entry in shared.values())
         assert (shared[name]["name"], shared[name]["dashboard_route"], shared[name]["options"]) == (name, None, {})
-        own = (await report(house, name, "bob"))["name"]
+        route = (await report(house, name, "bob"))["dashboard_route"]
         shared = (await get(house, CLUSTERS, "bob", "?shared&status=RUNNING")).json
-        assert [(entry["name"], entry["dashboard_route"]) for entry in shared.values()] == [
-            (name, f"/clusters/{own}/status")
-        ]
+        assert [(entry["name"], entry["dashboard_route"]) for entry in shared.values()] == [(name, route)]
         assert list((await get(house, CLUSTERS, "dave", "?shared=1")).json) == [name]
         assert (await get(house, CLUSTERS, "alice", "?shared=1")).json == {}
         assert (await get(house, CLUSTERS, "bob", "?shared=1&status=NONE")).status == 422
@@ -267,10 +264,12 @@ async def test_whoever_has_no_share_any_more_has_no_way_any_more():
     async with sharing_house() as house:
         name = await house.running({"share_use": "bob,@physics,dave"})
         names = {user: (await report(house, name, user))["name"] for user in ("bob", "carol", "dave")}
+        pages = {guest.user: guest.dashboard for guest in house.store.clusters[name].guests}
         await put(house, name, use=["@physics"], view=["dave"])
-        assert names["bob"] not in house.routes.routes
-        assert house.routes.routes[names["dave"]] == ("", "http://10.0.0.1:8787"), "may only see it now"
-        assert house.routes.routes[names["carol"]] == ("tls://10.0.0.1:8786", "http://10.0.0.1:8787")
+        routes = house.routes.routes
+        assert not {names["bob"], pages["bob"], names["dave"]} & routes.keys()
+        assert routes[pages["dave"]] == routes[pages["carol"]] == ("", "http://10.0.0.1:8787")
+        assert routes[names["carol"]] == ("tls://10.0.0.1:8786", "")
         for which in (name, names["bob"], names["carol"]):
             answer = await house.ask("GET", CLUSTERS + which, user="bob")
             assert (answer.status, answer.error) == (403, f"User bob lacks permissions to view cluster {name}")
@@ -313,7 +312,7 @@ async def test_after_a_restart_it_is_still_shared():
     async with restarted() as house:
         assert {user: (await report(house, name, user))["name"] for user in names} == names
         await house.beat(name, host="10.0.0.2")
-        assert house.routes.routes[names["bob"]] == ("tls://10.0.0.2:8786", "http://10.0.0.2:8787")
+        assert house.routes.routes[names["bob"]] == ("tls://10.0.0.2:8786", "")
     async with restarted("view") as house:
         assert (await report(house, name, "bob"))["tls_key"] is None
         assert (await report(house, name, "alice"))["name"] == names["alice"]
@@ -338,7 +337,7 @@ async def test_a_cluster_of_before_can_be_seen_by_others_but_not_used():
 
 async def test_a_full_cluster_lets_nobody_else_in():
     store = FakeStore()
-    guests = tuple(Guest(f"u{number}", "@staff", f"c0ffee-{number}") for number in range(200))
+    guests = tuple(Guest(f"u{number}", "@staff", f"c0ffee-{number}", f"c0ffee-p{number}") for number in range(200))
     store.clusters["c0ffee"] = record(share_view=("@staff", "bob"), guests=guests, status=ClusterStatus.RUNNING)
     async with sharing_house(store=store) as house:
         answer = await house.ask("GET", f"{CLUSTERS}c0ffee", user="bob")
@@ -408,3 +407,30 @@ async def test_an_administrator_is_like_anybody_by_these_routes():
         ):
             assert (await house.ask(method, f"{CLUSTERS}{name}{path}", user="root", body=body)).status == 403
         assert (await get(house, CLUSTERS, "root", "?shared=1")).json == {}
+
+
+# ---- browsers
+
+
+PAGE = [("Accept", "text/html")]
+
+
+async def test_a_browser_is_let_in_and_sent_on():
+    store = FakeStore()
+    running = {"status": ClusterStatus.RUNNING, "scheduler_address": "tls://h:1", "dashboard_address": "http://h:2"}
+    store.clusters["c0ffee"] = record(share_view=("dave",), **running)
+    async with sharing_house(store=store, prefix="/dask") as house:
+
+        async def visit(user):
+            return await house.ask("GET", "/dask/open/c0ffee", user=user, headers=list(PAGE))
+
+        first, again, own = await visit("dave"), await visit("dave"), await visit("alice")
+        (guest,) = store.clusters["c0ffee"].guests
+        assert (first.status, first.headers["location"]) == (303, [f"/dask/clusters/{guest.dashboard}/status"])
+        assert again.headers["location"] == first.headers["location"]
+        assert own.headers["location"] == ["/dask/clusters/c0ffee/status"]
+        assert (await visit("eve")).status == 403
+        assert (await visit(None)).headers["location"] == ["/dask/login?next=%2Fdask%2Fopen%2Fc0ffee"]
+        await house.ask("DELETE", f"/dask{CLUSTERS}c0ffee")
+        ended = await visit("dave")
+        assert (ended.status, b"has no dashboard at the moment" in ended.body) == (404, True)
