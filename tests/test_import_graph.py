@@ -32,8 +32,8 @@ PURE = {
     "config": """backend carried carry cluster compat fields option_fields original_classes registry server site_errors
         structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
-    "backends.batch": "cancellations dialect evidence options script submit_options",
-    "backends.launcher": "request rules sudo",
+    "backends.batch": "cancellations dialect evidence option_values options script submit_options",
+    "backends.launcher": "answers policy request rules sudo",
     "backends.slurm": "arguments dialect ids jobs launcher_rules options refusals submission",
     "backends.pbs": "arguments dialect follow_up ids launcher_rules options qstat refusals submission",
     "backends.local": "jobs",
