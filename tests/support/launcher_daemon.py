@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 from gateway.backends.launcher import conversation
 from gateway.backends.launcher.children import fork
@@ -160,3 +161,19 @@ def start_daemon(settings, *listeners, user=None):
         user=user,
         pass_fds=[listener.fileno() for listener in listeners],
     )
+
+
+@contextmanager
+def gateway_of(account="dask"):
+    """Have this process, which is root's, connect to Unix sockets as a gateway of this account would."""
+
+    async def open_unix_socket(path):
+        await trio.lowlevel.checkpoint()
+        connection = socket.socket(socket.AF_UNIX)
+        with being(account):
+            connection.connect(path)
+        return trio.SocketStream(trio.socket.from_stdlib_socket(connection))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trio, "open_unix_socket", open_unix_socket)
+        yield
