@@ -51,6 +51,7 @@ bench: $(VENV)/.test $(ORIGINAL:=/.installed)   ## ratios to the original; fails
 	$(BIN)/python -m tests.bench.api_beside_relay --check
 	$(BIN)/python -m tests.bench.crowd --check
 	$(BIN)/python -m tests.bench.attacks --check
+	$(BIN)/python -m tests.bench.logins --check
 	$(BIN)/python -m tests.bench.pbs_poll --check
 	$(BIN)/python -m tests.bench.launcher
 	$(BIN)/python -m tests.bench.store

@@ -9,7 +9,7 @@ Anything that is not a `GatewayError` is a bug and reaches users as a bare 500.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 
@@ -20,9 +20,9 @@ class GatewayError(Exception):
     status: ClassVar[int] = 500
 
     @property
-    def headers(self) -> Mapping[str, str]:
+    def headers(self) -> Sequence[tuple[str, str]]:
         """Extra headers of the HTTP answer."""
-        return {}
+        return ()
 
 
 class ConfigError(GatewayError):
@@ -59,9 +59,9 @@ class MethodNotAllowed(GatewayError):
         self.allowed = allowed
 
     @property
-    def headers(self) -> Mapping[str, str]:
+    def headers(self) -> Sequence[tuple[str, str]]:
         """RFC 9110, 15.5.6: the answer names the methods that are taken."""
-        return {"Allow": self.allowed}
+        return (("Allow", self.allowed),)
 
 
 class RequestTooSlow(GatewayError):
@@ -89,18 +89,24 @@ class Misdirected(GatewayError):
 
 
 class Unauthorized(GatewayError):
-    """Nobody has been identified. `challenge` is what WWW-Authenticate says."""
+    """Nobody has been identified; the text says why.
+
+    `challenge` is what WWW-Authenticate says, `others` what it says besides; empty: nothing.
+    """
 
     status = 401
 
-    def __init__(self, message: str = "Authentication required", *, challenge: str = "Basic") -> None:
+    def __init__(
+        self, message: str = "Authentication required", *, challenge: str = "Basic", others: Sequence[str] = ()
+    ) -> None:
         super().__init__(message)
         self.challenge = challenge
+        self.others = tuple(others)
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """The challenge: the published client only authenticates when it sees one."""
-        return {"WWW-Authenticate": self.challenge}
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """The challenges: the published client only authenticates when it sees one, and only sees the first."""
+        return tuple(("WWW-Authenticate", challenge) for challenge in (self.challenge, *self.others) if challenge)
 
 
 class NoAccount(Unauthorized):
@@ -122,6 +128,21 @@ class NotFound(GatewayError):
     status = 404
 
 
+class TooManyFailures(GatewayError):
+    """Logins have failed too often; `seconds` is how long no other is tried."""
+
+    status = 429
+
+    def __init__(self, message: str, *, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+    @property
+    def headers(self) -> Sequence[tuple[str, str]]:
+        """RFC 6585, section 4: when to try again."""
+        return (("Retry-After", str(self.seconds)),)
+
+
 class Conflict(GatewayError):
     """The cluster is not in a state that allows this; the published client shows the text."""
 
@@ -136,6 +157,12 @@ class TryAgainLater(GatewayError):
     """A limit is reached or a part is down; the same request may work later."""
 
     status = 503
+
+
+class BadGateway(GatewayError):
+    """A server that this one had to ask answers what is no answer."""
+
+    status = 502
 
 
 class JobError(GatewayError):

@@ -22,8 +22,9 @@ from quart import Quart
 
 from gateway import __version__
 from gateway.addresses import Address, parse_address
-from gateway.auth.sessions import Sessions
-from gateway.auth.setup import prepared
+from gateway.auth.chain import Chain
+from gateway.auth.login_state import LoginStates
+from gateway.auth.setup import open_chain, prepared
 from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
@@ -184,12 +185,13 @@ class _Inside:
 @asynccontextmanager
 async def _edges(inside: _Inside) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
-    config, ports, authenticator = inside.config, inside.ports, inside.config.authenticator
-    sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age, config.proxy.prefix)
+    config, ports = inside.config, inside.ports
+    chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     reads = Reads(inside.manager, inside.store, partial(_traffic, relaying))
-    api = create_api(inside.manager, authenticator, sessions, reads)
-    public, private = _http_servers(inside, api, FastReads(reads, authenticator, sessions))
+    states = LoginStates(inside.store.derive_keys(LoginStates.PURPOSE))
+    api = create_api(inside.manager, chain, reads, states=states, prefix=config.proxy.prefix)
+    public, private = _http_servers(inside, api, FastReads(reads, chain), chain)
     serve_listeners = partial(
         serve_public,
         routes=inside.routes,
@@ -199,7 +201,10 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
         dialer=inside.dialer,
         missed=inside.hearing.missed,
     )
-    async with prepared(authenticator, api), trio.open_nursery() as nursery:
+    async with AsyncExitStack() as stack:
+        for authenticator in config.authenticators:
+            await stack.enter_async_context(prepared(authenticator, api))
+        nursery = await stack.enter_async_context(trio.open_nursery())
         web: PublicPort = await nursery.start(
             partial(
                 serve_listeners,
@@ -221,7 +226,7 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-def _http_servers(inside: _Inside, api: Quart, reads: FastReads) -> tuple[HttpServer, HttpServer]:
+def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -> tuple[HttpServer, HttpServer]:
     """Those of the public port and of the private one, which has no dashboards."""
     config, manager, dialer, limits = inside.config, inside.manager, inside.dialer, inside.limits
     budget = MemoryBudget(config.proxy.memory_budget)
@@ -230,7 +235,7 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads) -> tuple[HttpSe
         api=with_bodies_of(api, budget, 2 * BODY_LIMIT),  # as it came, and as it is understood
         heartbeats=heartbeat_app(manager, dialer.refusal, budget),
         find_read=reads.find,
-        hosts=HostNames(_host_names(config)) if config.authenticator.believes_anybody else None,
+        hosts=HostNames(_host_names(config)) if chain.believes_anybody else None,
     )
     routers = (
         router_of(

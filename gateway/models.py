@@ -49,12 +49,16 @@ class ClusterStatus(enum.StrEnum):
     FAILED = "FAILED"
 
 
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(names)
+
+
 @frozen
 class User:
     """Somebody who has been authenticated."""
 
     name: str
-    groups: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    groups: frozenset[str] = field(default=frozenset(), converter=_names)
     admin: bool = False
 
 
@@ -133,6 +137,15 @@ class SubmissionRecord:
     role: Role
     count: int
     jobs: tuple[JobId, ...] | None = None
+
+
+@frozen
+class Document:
+    """Something small that is remembered across restarts, beside clusters: JSON values under a kind and a name."""
+
+    kind: str
+    name: str
+    content: Mapping[str, Any] = field(repr=False)
 
 
 def alive(jobs: Iterable[tuple[JobId, JobReport]]) -> list[JobId]:

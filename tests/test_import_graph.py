@@ -28,7 +28,7 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 #: Room → its pure modules.
 PURE = {
     "": "addresses errors models user_text",
-    "auth": "secret_compare",
+    "auth": "access basic failures secret_compare",
     "config": """backend carried carry cluster compat fields option_fields original_classes registry server site_errors
         structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
@@ -39,7 +39,7 @@ PURE = {
     "backends.local": "jobs",
     "clusters": """actions canceller demand explanations heartbeat heartbeat_body job_specs lifecycle machine news
         patience quota reasons records rows rules silence submitter timing""",
-    "web": "fast_parser http2_frames request_origin",
+    "web": "fast_parser http2_frames next_page request_origin",
     "proxy": "admission client_hello comm_messages destinations limits proxy_protocol routes",
     "proxy.dashboard": "headers pages",
     "proxy.relay": "turn_policy",

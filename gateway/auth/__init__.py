@@ -3,5 +3,5 @@
 An authenticator is a config class with behaviour; authenticator.py says what a
 site's own has to do.
 
-May import: config.
+May import: config, store.
 """

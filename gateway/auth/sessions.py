@@ -1,148 +1,132 @@
 """Cookies that spare asking the authenticator for every request.
 
-A session is a cookie and nothing but: the user with the time of its making,
-encrypted and signed (Fernet) with a key that lives as long as this process.
-So nothing is kept here that requests could make grow without bound, a forged or outdated
-cookie does not open, and after a restart every client simply authenticates
-again. A cookie that does not open is as good as none: the request's own
-credentials decide then.
+A session is a cookie and nothing but: the user, how they were authenticated,
+and when it begins and ends, encrypted and signed (Fernet). Its key is derived
+from the key of the store, so a restart ends no session; whoever has not that
+key can make none. Nothing is kept of a session that requests could make grow without
+bound; only those that were ended before their time are remembered
+(ended_sessions.py). A cookie that does not open is as good as none: the
+request's own credentials decide then.
 """
 
-import inspect
+import base64
 import json
 import secrets
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import ClassVar
 
-import attrs
 import trio
 from attrs import frozen
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from gateway.auth.authenticator import Authenticator
-from gateway.config.site_errors import as_gateway_error
-from gateway.errors import Unauthorized
+from gateway.auth.ended_sessions import EndedSessions
 from gateway.models import User
-
-if TYPE_CHECKING:
-    from quart import Request
 
 #: Characters of a cookie that are looked at; clients drop cookies beyond 4096 bytes.
 _LONGEST = 4000
 #: Cookies that are remembered as opened; beyond that the oldest is opened again.
 MOST_OPENED = 1024
 
+#: Seconds by which the clock may have been put back at a restart without ending all sessions.
+_LENIENCE = 3600.0
+
 
 @frozen
-class Identity:
-    """Who asks. `new_cookie` is the value of a Set-Cookie header, or None.
-
-    `fresh` says that the authenticator has just been asked: the answer is
-    then to pass through its `pre_response`, with `context`.
-    """
+class Session:
+    """What a cookie says. Times are seconds since 1970; `method` is the authenticator's name and fingerprint."""
 
     user: User
-    context: Any = None
-    new_cookie: str | None = None
-    fresh: bool = True
+    method: str
+    id: str
+    begun: float
+    ends: float
 
 
 class Sessions:
     """Makes and opens the cookies of authenticated users; all that is needed to open one is in it."""
 
-    def __init__(self, cookie_name: str, max_age: int, prefix: str = "") -> None:
-        """`cookie_name` may be empty, for a random one; `max_age` is in seconds, 0 for no cookies.
+    #: What the keys are derived for.
+    PURPOSE: ClassVar[bytes] = b"cookies of sessions"
 
-        Cookies are for the API below `prefix` alone: dashboards are programs of others.
+    def __init__(
+        self,
+        cookie_name: str,
+        max_age: float,
+        prefix: str = "",
+        *,
+        keys: Sequence[bytes] = (),
+        ended: EndedSessions | None = None,
+    ) -> None:
+        """`cookie_name` may be empty, for one that goes by the key; `max_age` is in seconds, 0 for no cookies.
+
+        Cookies are for what is below `prefix`, and dashboards do not get them (proxy/dashboard/headers.py). `keys` are
+        32 bytes each: the first one makes cookies, all of them open them. Without them there is one for this process.
         """
-        self.cookie_name = cookie_name or f"dask-gateway-{secrets.token_hex(16)}"
-        self._path = f"{prefix}/api"
+        keys = keys or (secrets.token_bytes(32),)
+        self.cookie_name = cookie_name or f"dask-gateway-{sha256(b'name of cookies' + keys[0]).hexdigest()[:32]}"
+        self.path = f"{prefix}/"
+        self.ended = ended
         self._max_age = max_age
-        self._fernet = Fernet(Fernet.generate_key())
+        self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
+        self._offset: float | None = None
         # Opening a cookie costs as much as the rest of answering a list. Only genuine ones come in here.
-        self._opened: dict[str, tuple[User, int]] = {}
+        self._opened: dict[str, Session] = {}
 
-    def cookie(self, user: User, *, secure: bool) -> str | None:
+    def cookie(self, user: User, *, secure: bool, method: str = "", max_age: float | None = None) -> str | None:
         """A Set-Cookie header's value for this user; None when it would be too long, or cookies are off."""
-        content = json.dumps([user.name, sorted(user.groups), user.admin])
-        value = self._fernet.encrypt_at_time(content.encode(), self._now()).decode()
-        if not self._max_age or len(value) > _LONGEST:
+        max_age = self._max_age if max_age is None else max_age
+        now = self.now()
+        session = [user.name, sorted(user.groups), user.admin, method, secrets.token_urlsafe(9), now, now + max_age]
+        value = self._fernet.encrypt(json.dumps(session).encode()).decode()
+        if max_age <= 0 or len(value) > _LONGEST:
             return None
-        attributes = f"{self.cookie_name}={value}; Max-Age={self._max_age}; Path={self._path}; HttpOnly; SameSite=Lax"
+        return self._set_cookie(value, f"Max-Age={max_age:.0f}", secure=secure)
+
+    def removal(self, *, secure: bool) -> str:
+        """A Set-Cookie header's value that makes a browser forget its session."""
+        return self._set_cookie("", "Max-Age=0", secure=secure)
+
+    def _set_cookie(self, value: str, age: str, *, secure: bool) -> str:
+        attributes = f"{self.cookie_name}={value}; {age}; Path={self.path}; HttpOnly; SameSite=Lax"
         return f"{attributes}; Secure" if secure else attributes
 
-    def user(self, value: str) -> User | None:
-        """The user for whom this cookie was made, None when it is forged, outdated, or another process's."""
-        known = self._opened.get(value)
-        if known is not None and known[1] >= self._now():
-            return known[0]
-        if not self._max_age or len(value) > _LONGEST:
+    def find(self, cookies: str) -> Session | None:
+        """The first session that opens among those of a Cookie header."""
+        begin = f"{self.cookie_name}="
+        for cookie in cookies.split(";"):
+            name_and_value = cookie.strip()
+            if name_and_value.startswith(begin) and (session := self.open(name_and_value[len(begin) :])):
+                return session
+        return None
+
+    def open(self, value: str) -> Session | None:
+        """The session of this cookie; None when it is forged, outdated, ended, or made with another key."""
+        session = self._opened.get(value) or self._decrypted(value)
+        now = self.now()
+        if session is None or session.begun > now + _LENIENCE or session.ends < now:
             return None
-        token = value.encode("utf-8", "replace")
+        if self.ended is not None and self.ended.has_ended(session.user.name, session.id, session.begun):
+            return None
+        if value not in self._opened:
+            if len(self._opened) >= MOST_OPENED:
+                del self._opened[next(iter(self._opened))]
+            self._opened[value] = session
+        return session
+
+    def _decrypted(self, value: str) -> Session | None:
+        if len(value) > _LONGEST:
+            return None
         try:
-            content = self._fernet.decrypt_at_time(token, self._max_age, self._now())
+            content = self._fernet.decrypt(value.encode("utf-8", "replace"))
         except InvalidToken:
             return None
-        name, groups, admin = json.loads(content)
-        user = User(name, groups, admin)
-        if len(self._opened) >= MOST_OPENED:
-            del self._opened[next(iter(self._opened))]
-        self._opened[value] = user, self._fernet.extract_timestamp(token) + self._max_age
-        return user
+        name, groups, admin, method, session, begun, ends = json.loads(content)
+        return Session(User(name, groups, admin), method, session, begun, ends)
 
-    @staticmethod
-    def _now() -> int:
-        return int(trio.current_time())  # no step of the wall clock makes a session shorter or longer
-
-
-async def identify(authenticator: Authenticator, sessions: Sessions, request: "Request") -> Identity:
-    """The user from whom a request comes: by its cookie, else by asking the authenticator.
-
-    Raises `Unauthorized`, and whatever a site's own authenticator raises; what means an answer there
-    (config/site_errors.py) is one here.
-    """
-    user = sessions.user(request.cookies.get(sessions.cookie_name, ""))
-    if user is not None:
-        return Identity(user, fresh=False)
-    try:
-        answer = await finished(authenticator.authenticate(request))
-        user, context = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
-        if not isinstance(user, User):
-            kind = type(user).__name__
-            raise TypeError(f"{type(authenticator).__name__}.authenticate() returned a {kind}, not a User")
-        user = attrs.evolve(user, name=authenticator.account_name(user.name))
-    except Exception as error:
-        answer = as_gateway_error(error)
-        if answer is None:
-            raise
-        raise answer from error
-    return Identity(user, context, sessions.cookie(user, secure=request.scheme == "https"))
-
-
-def identify_by_headers(
-    authenticator: Authenticator, sessions: Sessions, cookies: str, authorization: str, *, secure: bool
-) -> Identity | None:
-    """As `identify`, of a request with these headers, if that takes no more than a look at them; else None.
-
-    Never raises: who is nobody is told so by `identify`, and a site's own code is run there. `secure` says that the
-    request came by HTTPS.
-    """
-    begin = f"{sessions.cookie_name}="
-    for cookie in cookies.split(";"):
-        name_and_value = cookie.strip()
-        if name_and_value.startswith(begin) and (user := sessions.user(name_and_value[len(begin) :])):
-            return Identity(user, fresh=False)
-    if authenticator.username_map is not None:
-        return None
-    try:
-        user = authenticator.user_of(authorization)
-        if user is None:
-            return None
-        user = attrs.evolve(user, name=authenticator.account_name(user.name))
-    except Unauthorized:
-        return None
-    return Identity(user, None, sessions.cookie(user, secure=secure))
-
-
-async def finished(value: Any) -> Any:
-    """What a site's method returns, whether it is async or not."""
-    return await value if inspect.isawaitable(value) else value
+    def now(self) -> float:
+        """Seconds since 1970, by a clock that does not jump while this process runs."""
+        if self._offset is None:
+            self._offset = time.time() - trio.current_time()
+        return trio.current_time() + self._offset

@@ -1,6 +1,6 @@
-"""The beginning and the end of an authenticator of a site's own: what it sets up, and what it cleans up."""
+"""The beginning and the end: of the authenticators together, and of what one of a site's own sets up and cleans up."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -8,9 +8,12 @@ import trio
 from quart import Quart
 
 from gateway.auth.authenticator import Authenticator
-from gateway.auth.sessions import finished
+from gateway.auth.chain import Chain, finished
+from gateway.auth.ended_sessions import EndedSessions
+from gateway.auth.sessions import Sessions
 from gateway.config.site_errors import described
 from gateway.errors import GatewayError, StartError, innermost
+from gateway.store.writer import Store
 
 _log = structlog.get_logger()
 
@@ -19,6 +22,20 @@ SETUP_DEADLINE = 60.0
 
 #: Seconds that a stop leaves to the authenticator's own cleanup.
 CLEANUP_DEADLINE = 2.0
+
+
+async def open_chain(authenticators: Sequence[Authenticator], store: Store, prefix: str) -> Chain:
+    """The authenticators, with sessions that outlive this process; the first one's options say how long clients have.
+
+    Raises `StoreError`, or `StartError` when what is stored of sessions cannot be read.
+    """
+    first = authenticators[0]
+    longest = max(max(one.cache_max_age, one.login_max_age) for one in authenticators)
+    ended = EndedSessions(longest, store.save, store.forget_documents, await store.load_documents())
+    keys = store.derive_keys(Sessions.PURPOSE)
+    sessions = Sessions(first.cookie_name, first.cache_max_age, prefix, keys=keys, ended=ended)
+    await ended.tidy(sessions.now())
+    return Chain(authenticators, sessions)
 
 
 @asynccontextmanager

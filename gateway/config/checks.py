@@ -29,12 +29,27 @@ COMMAND_LINE = "command line"
 
 def check_bases(resolution: Resolution, gateway: DaskGateway, authenticator: type) -> None:
     """Refuse classes that cannot be what they are chosen for; `authenticator` is the base of all authenticators."""
-    if not issubclass(gateway.authenticator_class, authenticator):
-        resolution.refuse(DaskGateway, "authenticator_class", "must be a subclass of Authenticator")
-    elif _lacks(gateway.authenticator_class, "authenticate"):
-        resolution.refuse(DaskGateway, "authenticator_class", "is a base only: it has no authenticate()")
+    chosen = gateway.authenticator_classes
+    for cls in chosen:
+        which = f"{cls.__name__} " if len(chosen) > 1 else ""
+        if not issubclass(cls, authenticator):
+            resolution.refuse(DaskGateway, "authenticator_class", f"{which}must be a subclass of Authenticator")
+        elif _lacks(cls, "authenticate"):
+            resolution.refuse(DaskGateway, "authenticator_class", f"{which}is a base only: it has no authenticate()")
+    if not chosen or len(set(chosen)) < len(chosen):
+        resolution.refuse(DaskGateway, "authenticator_class", "must name at least one class, and each once")
     if _lacks(gateway.backend_class, "open_driver"):
         resolution.refuse(DaskGateway, "backend_class", "is a base only: it has no open_driver()")
+
+
+def check_authenticators(resolution: Resolution, authenticators: Sequence["Authenticator"]) -> None:
+    """Refuse what authenticators cannot work with, alone or beside each other."""
+    names = [one.name for one in authenticators]
+    for one in authenticators:
+        for option, reason in one.find_mistakes():
+            resolution.refuse(type(one), option, reason)
+        if names.count(one.name) > 1:
+            resolution.refuse(type(one), "", f"Two authenticators are called {one.name!r}: give one class another name")
 
 
 def _lacks(cls: type, method: str) -> bool:

@@ -30,7 +30,7 @@ ORIGINAL = "dask_gateway_server"
 _SLURM_HOMES = ("gateway.backends.slurm.backend", "gateway.backends.slurm.options")
 _PBS_HOMES = ("gateway.backends.pbs.backend", "gateway.backends.pbs.options")
 OWN: Mapping[str, tuple[str, ...]] = {
-    "gateway.auth": ("gateway.auth.authenticator", "gateway.auth.simple", "gateway.auth.sessions"),
+    "gateway.auth": ("gateway.auth.authenticator", "gateway.auth.simple"),
     "gateway.backends.jobqueue": ("gateway.backends.batch.options",),
     "gateway.backends.local": ("gateway.backends.local.backend",),
     "gateway.backends.pbs": _PBS_HOMES,

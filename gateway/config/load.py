@@ -7,12 +7,19 @@ files ──► file.py ─────────┐
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
 from gateway.config.backend import Backend, DBBackendBase
-from gateway.config.checks import COMMAND_LINE, check_backend, check_bases, exposures, visible_secrets
+from gateway.config.checks import (
+    COMMAND_LINE,
+    check_authenticators,
+    check_backend,
+    check_bases,
+    exposures,
+    visible_secrets,
+)
 from gateway.config.cluster import ClusterConfig
 from gateway.config.compat import SECTION_ALIASES, install
 from gateway.config.file import Assignment, Recording
@@ -25,7 +32,6 @@ from gateway.log import SiteLog
 if TYPE_CHECKING:
     from gateway.auth.authenticator import Authenticator
 
-T = TypeVar("T")
 _LAST = 1 << 30  # the order of what comes after every file
 Backend.log = SiteLog()  # here, since the module of the options does without logging
 OVERRIDE = re.compile(r"(?:--)?([A-Za-z]\w*)\.([A-Za-z]\w*)=(.*)", re.DOTALL)
@@ -41,7 +47,7 @@ class Config:
 
     gateway: DaskGateway
     proxy: Proxy
-    authenticator: "Authenticator"
+    authenticators: tuple["Authenticator", ...]
     backend: DBBackendBase
     cluster_config: ClusterConfig
     warnings: tuple[str, ...]
@@ -50,7 +56,7 @@ class Config:
     @property
     def parts(self) -> tuple[object, ...]:
         """The instances that together are the configuration."""
-        return self.gateway, self.proxy, self.authenticator, self.backend, self.cluster_config
+        return self.gateway, self.proxy, *self.authenticators, self.backend, self.cluster_config
 
 
 def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -66,46 +72,50 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
         recording.run(path)
     assignments = [*recording.assignments, *_parse_overrides(overrides)]
     resolution = Resolution(recording.classes, assignments, recording.files)
-    gateway, proxy = resolution.build(DaskGateway), resolution.build(Proxy)
-    authenticator: Authenticator | None = None
-    backend: DBBackendBase | None = None
-    cluster_config: ClusterConfig | None = None
-    if gateway is not None:
-        check_bases(resolution, gateway, shipped["Authenticator"])
-        authenticator = resolution.build(gateway.authenticator_class)
-        backend = resolution.build(gateway.backend_class)
-    if backend is not None:
-        cluster_config = resolution.build(backend.cluster_config_class)
-        check_backend(resolution, backend, cluster_config)
-    exposure: tuple[str, ...] = ()
-    if gateway and proxy and backend and authenticator and isinstance(authenticator, shipped["Authenticator"]):
-        exposure = exposures(resolution, gateway, proxy, authenticator, backend)
-
+    parts, exposure = _build(resolution, shipped)
     mistakes = sorted((*recording.mistakes, *resolution.mistakes), key=lambda mistake: mistake.order)
     if mistakes:
         count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise ConfigError("\n".join((f"The configuration has {count}:", *(mistake.text for mistake in mistakes))))
-    clusters = _built(cluster_config)
+    assert parts is not None, "what could not be built is a mistake"
     return Config(
-        gateway=_built(gateway),
-        proxy=_built(proxy),
-        authenticator=_built(authenticator),
-        backend=_built(backend),
-        cluster_config=clusters,
+        **parts,
         warnings=(
             *exposure,
             *recording.warnings,
             *visible_secrets(resolution, assignments),
             *resolution.warnings,
-            *clusters.warnings(),
+            *parts["cluster_config"].warnings(),
         ),
         origins=resolution.origins,
     )
 
 
-def _built(part: T | None) -> T:
-    assert part is not None, "what could not be built is a mistake"
-    return part
+def _build(resolution: Resolution, shipped: Mapping[str, type]) -> tuple["dict[str, Any] | None", tuple[str, ...]]:
+    """The parts of the configuration, None after mistakes; and what to warn of, if it is used."""
+    gateway, proxy = resolution.build(DaskGateway), resolution.build(Proxy)
+    if gateway is None:
+        return None, ()
+    check_bases(resolution, gateway, shipped["Authenticator"])
+    authenticators = [resolution.build(cls) for cls in gateway.authenticator_classes]
+    known = tuple(cast("Authenticator", one) for one in authenticators if isinstance(one, shipped["Authenticator"]))
+    check_authenticators(resolution, known)
+    backend = resolution.build(gateway.backend_class)
+    if backend is None:
+        return None, ()
+    cluster_config = resolution.build(backend.cluster_config_class)
+    check_backend(resolution, backend, cluster_config)
+    exposure: tuple[str, ...] = ()
+    if proxy is not None and len(known) == len(authenticators):
+        exposure = tuple(text for one in known for text in exposures(resolution, gateway, proxy, one, backend))
+    parts = {
+        "gateway": gateway,
+        "proxy": proxy,
+        "authenticators": known,
+        "backend": backend,
+        "cluster_config": cluster_config,
+    }
+    return (None if None in parts.values() else parts), exposure
 
 
 def _parse_overrides(overrides: Sequence[str]) -> Iterator[Assignment]:

@@ -71,14 +71,23 @@ class DaskGateway:
         unit="host:port",
         validator=_optional_listener,
     )
-    authenticator_class: type = setting(
+    authenticator_class: type | tuple[type, ...] = setting(
         default="gateway.auth.SimpleAuthenticator",
-        help="Who is who: a subclass of Authenticator, or its dotted name.",
+        help="""Who is who: a subclass of Authenticator, or its dotted name; or a list of several, of which the one is
+        asked whom the scheme of a request's credentials is for. List that one first which users of the published client
+        should use: it looks at the first challenge of a 401 only.""",
     )
     backend_class: type[DBBackendBase] = setting(
         default="gateway.backends.local.UnsafeLocalBackend",
         help="What runs the clusters: a subclass of DBBackendBase, or its dotted name.",
     )
+
+    @property
+    def authenticator_classes(self) -> tuple[type, ...]:
+        """The classes of all authenticators, in their order."""
+        given = self.authenticator_class
+        return given if isinstance(given, tuple) else (given,)
+
     log_level: int | str = setting(
         default="INFO", help=f"What is logged at least: {', '.join(LOG_LEVELS)}.", convert=_log_level
     )

@@ -125,6 +125,12 @@ def _sequence(value: object, kind: Any) -> tuple[Any, ...]:
         raise InvalidValue(f"every item {error}") from None
 
 
+def _set(value: object, kind: Any) -> frozenset[Any]:
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise WrongType("must be a list or a set")
+    return frozenset(_sequence(tuple(value), kind))
+
+
 def _mapping(value: object, kind: Any) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         raise WrongType("must be a dictionary")
@@ -148,13 +154,16 @@ def _enum(value: object, kind: type[enum.Enum]) -> enum.Enum:
 def _union(value: object, kind: Any) -> Any:
     if value is None and type(None) in get_args(kind):
         return None
-    reasons = []
+    errors = []
     for member in get_args(kind):
         if member is not type(None):
             try:
                 return structure(value, member)
             except ValueError as error:
-                reasons.append(str(error))
+                errors.append(error)
+    # What is of the right type for one of them is meant as such.
+    meant = [error for error in errors if not isinstance(error, WrongType)] or errors
+    reasons = [str(error) for error in meant]
     raise InvalidValue(reasons[0] if len(reasons) == 1 else f"fits no type allowed here: {'; '.join(reasons)}")
 
 
@@ -191,6 +200,7 @@ _HOOKS: dict[Any, Callable[[object, Any], Any]] = {
     type: _class,
     Callable: _callable,
     tuple: _sequence,
+    frozenset: _set,
     Mapping: _mapping,
     Union: _union,
     types.UnionType: _union,
@@ -201,8 +211,8 @@ def structure(value: object, kind: Any) -> Any:
     """The value as that type. Raises InvalidValue with a text that says what it must be.
 
     `kind` is str, bool, int, float, Memory, Command, Any, an enum, a class (of which the value must be an
-    instance), `X | None` and other unions, `tuple[X, ...]`, `Mapping[X, Y]`, `type[X]` (also given by its
-    dotted name) or `Callable`.
+    instance), `X | None` and other unions, `tuple[X, ...]`, `frozenset[X]`, `Mapping[X, Y]`, `type[X]` (also given by
+    its dotted name) or `Callable`.
     """
     hook = _HOOKS.get(kind) or _HOOKS.get(get_origin(kind))
     if hook is None:

@@ -64,11 +64,17 @@ class _Named:
 
 def owner_of(stream: trio.abc.Stream) -> str:
     """Return who has what a connection holds (memory_budget.py): the address that it comes from."""
+    return owner_at(address_of(stream))
+
+
+def address_of(stream: trio.abc.Stream) -> str:
+    """Return the address that a connection comes from, empty when there is none (any more)."""
+    sock = getattr(below_tls(stream), "socket", None)
     try:
-        name = below_tls(stream).socket.getpeername()
+        name = None if sock is None else sock.getpeername()
     except OSError:  # it has gone already
         name = None
-    return owner_at(str(name[0]) if isinstance(name, tuple) else "")
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 #: Bytes that may come by TLS without becoming data: so many at once (a handshake, and what of a record has arrived),

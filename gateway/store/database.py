@@ -7,24 +7,28 @@ a lost connection) fails for all of the group.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Self
+from typing import Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.errors import StartError
+from gateway.models import Document
 from gateway.store.engines import open_engine
 from gateway.store.errors import StoreUnavailable, reason, unwritable, write_error
+from gateway.store.keys import Cipher
 from gateway.store.tables import StoredCluster, Tables
 
 Change = Callable[[sa.Connection], None]
+T = TypeVar("T")
 
 
 class Database:
     """An open database. `Database.open` makes one; close it with `close`."""
 
-    def __init__(self, engine: sa.Engine, tables: Tables, cleanup: ExitStack) -> None:
+    def __init__(self, engine: sa.Engine, tables: Tables, cipher: Cipher, cleanup: ExitStack) -> None:
         self.tables = tables
+        self.cipher = cipher
         self._engine = engine
         self._cleanup = cleanup
 
@@ -46,7 +50,7 @@ class Database:
                 raise StartError(f"The database {name} cannot be used: {reason(error)}.") from error
             except StoreUnavailable as error:
                 raise StartError(f"The database {name} cannot be used. {error}") from error
-            return cls(engine, tables, cleanup.pop_all())
+            return cls(engine, tables, cipher, cleanup.pop_all())
 
     def close(self) -> None:
         """Close the connection, and give up the lock after it."""
@@ -54,9 +58,16 @@ class Database:
 
     def load(self) -> list[StoredCluster]:
         """All that is stored. Raises `StoreUnavailable` or `StartError`."""
+        return self._read(self.tables.load)
+
+    def load_documents(self) -> list[Document]:
+        """All documents. Raises `StoreUnavailable` or `StartError`."""
+        return self._read(self.tables.load_documents)
+
+    def _read(self, read: Callable[[sa.Connection], T]) -> T:
         try:
             with self._engine.begin() as connection:
-                return self.tables.load(connection)
+                return read(connection)
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"The gateway's database cannot be read: {reason(error)}.") from error
 

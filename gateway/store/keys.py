@@ -28,7 +28,7 @@ ENVIRONMENT_VARIABLE = "DASK_GATEWAY_ENCRYPT_KEYS"
 OPTION = "DBBackendBase.db_encrypt_keys"
 
 #: What the keys of seals are derived with, so that no key does two things.
-_SEALS = b"dask-gateway: seals of rows"
+_SEALS = b"seals of rows"
 
 _HOW_TO_MAKE = "a key is 32 random bytes in base64, as made by `openssl rand -base64 32`"
 
@@ -39,7 +39,12 @@ class Cipher:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._first = Fernet(keys[0])
         self._all = MultiFernet([Fernet(key) for key in keys])
-        self._seal_keys = [hmac.digest(base64.urlsafe_b64decode(key), _SEALS, "sha256") for key in keys]
+        self._keys = [base64.urlsafe_b64decode(key) for key in keys]
+        self._seal_keys = self.derive(_SEALS)
+
+    def derive(self, purpose: bytes) -> tuple[bytes, ...]:
+        """A further key of 32 bytes for each of the keys, for this purpose alone: make with the first, try them all."""
+        return tuple(hmac.digest(key, b"dask-gateway: " + purpose, "sha256") for key in self._keys)
 
     def encrypt(self, plain: bytes) -> bytes:
         """Encrypt with the first key."""

@@ -26,10 +26,10 @@ from cryptography.fernet import InvalidToken
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.errors import StartError
-from gateway.models import ClusterRecord, SubmissionRecord
+from gateway.models import ClusterRecord, Document, SubmissionRecord
 from gateway.store.keys import ENVIRONMENT_VARIABLE, OPTION, Cipher
 
-Record = ClusterRecord | SubmissionRecord
+Record = ClusterRecord | SubmissionRecord | Document
 _T = TypeVar("_T")
 StoredCluster = tuple[ClusterRecord, tuple[SubmissionRecord, ...]]
 
@@ -61,6 +61,14 @@ _submissions = sa.Table(
     "dask_gateway_submissions",
     _metadata,
     sa.Column("cluster", sa.Text, sa.ForeignKey(_clusters.c.name, ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("seal", sa.LargeBinary, nullable=False),
+)
+_documents = sa.Table(
+    "dask_gateway_documents",
+    _metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("document", sa.Text, nullable=False),
     sa.Column("seal", sa.LargeBinary, nullable=False),
@@ -100,7 +108,7 @@ class Tables:
                 "clusters."
             )
         if row.schema_version == 1:
-            for table in (_clusters, _submissions):
+            for table in (_clusters, _submissions):  # the only ones of schema 1
                 _add_seals(connection, table)
             self._renew(connection, sealed=False)
         elif not self._cipher.is_of_first_key(row.key_check):
@@ -111,7 +119,9 @@ class Tables:
         clusters = [self._cluster_row(record) for record in records if isinstance(record, ClusterRecord)]
         submissions = [self._submission_row(record) for record in records if isinstance(record, SubmissionRecord)]
         _execute_each(connection, _upsert(connection.dialect.name, _clusters), clusters)
+        documents = [self._document_row(record) for record in records if isinstance(record, Document)]
         _execute_each(connection, _upsert(connection.dialect.name, _submissions), submissions)
+        _execute_each(connection, _upsert(connection.dialect.name, _documents), documents)
 
     def forget_clusters(self, connection: sa.Connection, names: Sequence[str]) -> None:
         """Delete clusters with all their submissions; unknown ones are fine."""
@@ -124,6 +134,11 @@ class Tables:
             _submissions.c.cluster == cluster, _submissions.c.name == sa.bindparam("group")
         )
         _execute_each(connection, statement, [{"group": group} for group in groups])
+
+    def forget_documents(self, connection: sa.Connection, kind: str, names: Sequence[str]) -> None:
+        """Delete documents of one kind; unknown ones are fine."""
+        statement = _documents.delete().where(_documents.c.kind == kind, _documents.c.name == sa.bindparam("document"))
+        _execute_each(connection, statement, [{"document": name} for name in names])
 
     def probe(self, connection: sa.Connection) -> None:
         """Write something that means nothing, to learn whether writing works."""
@@ -140,6 +155,14 @@ class Tables:
         clusters = [self._read_cluster(row) for row in connection.execute(sa.select(_clusters))]
         clusters.sort(key=lambda cluster: (cluster.start_time, cluster.name))
         return [(cluster, tuple(submissions.get(cluster.name, ()))) for cluster in clusters]
+
+    def load_documents(self, connection: sa.Connection) -> list[Document]:
+        """All documents. Raises `StartError`."""
+        documents = []
+        for row in connection.execute(sa.select(_documents).order_by(_documents.c.kind, _documents.c.name)):
+            self._check_seal(_documents, row)
+            documents.append(Document(row.kind, row.name, json.loads(row.document)))
+        return documents
 
     def _key_check(self) -> bytes:
         return self._cipher.encrypt(_KEY_CHECKS[SCHEMA_VERSION])
@@ -160,7 +183,7 @@ class Tables:
 
         Raises `StartError`.
         """
-        for table in (_clusters, _submissions):
+        for table in (_clusters, _submissions, _documents):
             names = [column.name for column in table.columns if column.primary_key]
             update = table.update().where(*(table.c[name] == sa.bindparam(f"old_{name}") for name in names))
             for row in connection.execute(sa.select(table)).all():
@@ -198,6 +221,10 @@ class Tables:
         document = json.dumps(_converter.unstructure(record))
         return self._sealed(_submissions, {"cluster": record.cluster, "name": record.group, "document": document})
 
+    def _document_row(self, record: Document) -> dict[str, object]:
+        document = json.dumps(_converter.unstructure(record.content))
+        return self._sealed(_documents, {"kind": record.kind, "name": record.name, "document": document})
+
     def _read_cluster(self, row: sa.Row[Any]) -> ClusterRecord:
         self._check_seal(_clusters, row)
         secrets = json.loads(self._decrypt(row))
@@ -231,6 +258,8 @@ def _sealed_parts(table: sa.Table, values: Mapping[str, Any]) -> list[bytes]:
 
 def _describe(table: sa.Table, row: sa.Row[Any]) -> str:
     name = f"{row.name!s:.100}"
+    if table is _documents:
+        return f"{row.kind!s:.100} {name}"
     return f"cluster {name}" if table is _clusters else f"submission {name} of cluster {row.cluster!s:.100}"
 
 

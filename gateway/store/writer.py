@@ -29,6 +29,7 @@ import structlog
 import trio
 from attrs import define, field
 
+from gateway.models import Document
 from gateway.store.database import Change, Database
 from gateway.store.errors import StoreError, StoreUnavailable
 from gateway.store.tables import Record, StoredCluster
@@ -110,6 +111,18 @@ class Store:
     async def forget_clusters(self, *names: str) -> None:
         """Delete clusters with their submissions; unknown ones are fine. Raises `StoreError`."""
         await self._write(partial(self._database.tables.forget_clusters, names=names))
+
+    async def load_documents(self) -> list[Document]:
+        """All documents, by kind and name. Raises `StoreError`, or `StartError` when one cannot be read."""
+        return await trio.to_thread.run_sync(self._database.load_documents, limiter=self._thread)
+
+    async def forget_documents(self, kind: str, *names: str) -> None:
+        """Delete documents of a kind; unknown ones are fine. Raises `StoreError`."""
+        await self._write(partial(self._database.tables.forget_documents, kind=kind, names=names))
+
+    def derive_keys(self, purpose: bytes) -> tuple[bytes, ...]:
+        """Keys of 32 bytes for one purpose, the same after a restart: make with the first, try them all."""
+        return self._database.cipher.derive(purpose)
 
     async def _write(self, change: Change) -> None:
         write = _Write(change)

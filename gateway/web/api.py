@@ -14,19 +14,17 @@ import structlog
 from attrs import frozen
 from quart import Quart, Response, g, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RequestRedirect
 
-from gateway.auth.authenticator import Authenticator
-from gateway.auth.sessions import Sessions, finished, identify
+from gateway.auth.chain import Chain, finished
+from gateway.auth.login_state import LoginStates
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
-from gateway.config.site_errors import advice
 from gateway.config.structure import shown
-from gateway.errors import BadRequest, GatewayError, InvalidRequest, NoAccount, NotFound, NotJson
+from gateway.errors import BadRequest, InvalidRequest, NotFound
 from gateway.models import MOST_WORKERS, User
+from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
+from gateway.web.pages import add_pages
 from gateway.web.reads import Reads
-from gateway.web.request_origin import may_change
 
 _log = structlog.get_logger()
 
@@ -39,16 +37,21 @@ WAIT_TIMEOUT = 20.0
 
 def create_api(
     manager: Manager,
-    authenticator: Authenticator,
-    sessions: Sessions,
+    chain: Chain,
     reads: Reads,
+    *,
+    states: LoginStates,
+    prefix: str = "",
 ) -> Quart:
-    """The app with all its routes."""
+    """The app with all its routes, and the pages. `prefix` is before the paths that browsers see."""
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["RESPONSE_TIMEOUT"] = None
-    _add_error_handlers(app)
-    api = _Api(manager, authenticator, sessions, reads)
+    app.before_request(check_path)
+    app.before_request(check_declaration)
+    add_error_handlers(app, prefix)
+    add_pages(app, chain, states, prefix)
+    api = _Api(manager, chain, reads)
     app.after_request(api.introduce)
     app.get("/api/health")(api.health)
     app.get("/api/version")(api.version)
@@ -69,13 +72,12 @@ class _Api:
     """The routes, by their functions' names."""
 
     manager: Manager
-    authenticator: Authenticator
-    sessions: Sessions
+    chain: Chain
     reads: Reads
 
     async def identified(self) -> User:
         """Who asks. Raises Unauthorized."""
-        identity = g.identity = await identify(self.authenticator, self.sessions, request)
+        identity = g.identity = await self.chain.identify(request)
         return identity.user
 
     async def owned(self, name: str, verb: str = "view") -> Cluster:
@@ -87,8 +89,8 @@ class _Api:
         identity = g.get("identity")
         if identity is not None and identity.new_cookie is not None:
             response.headers.add("Set-Cookie", identity.new_cookie)
-        if identity is not None and identity.fresh:
-            await finished(self.authenticator.pre_response(request, response, identity.context))
+        if identity is not None and identity.authenticator is not None:
+            await finished(identity.authenticator.pre_response(request, response, identity.context))
         return response
 
     async def health(self) -> Response:
@@ -197,40 +199,3 @@ def _count(body: Mapping[str, Any], field: str) -> int:
     if type(value) is int and 0 <= value <= MOST_WORKERS:
         return value
     raise InvalidRequest(f"Field {field!r} is {shown(value)}, expected a non-negative integer up to {MOST_WORKERS}")
-
-
-def _add_error_handlers(app: Quart) -> None:
-    @app.before_request
-    async def exact_paths() -> None:
-        if isinstance(request.routing_exception, RequestRedirect):  # to the same path with or without a slash
-            raise NotFound(f"There is nothing at {request.path}")
-
-    @app.before_request
-    async def declared_as_json() -> None:
-        if request.routing_exception is None and not may_change(request.method, request.scope["headers"]):
-            raise NotJson("Changes are taken as JSON: send the header Content-Type: application/json")
-
-    @app.errorhandler(NoAccount)
-    async def nameless(error: NoAccount) -> Response:
-        return _json(422, {"error": str(error)})
-
-    @app.errorhandler(GatewayError)
-    async def told(error: GatewayError) -> Response:
-        response = _json(error.status, {"error": str(error)})
-        response.headers.extend(error.headers)
-        return response
-
-    @app.errorhandler(HTTPException)
-    async def http(error: HTTPException) -> Response:
-        response = _json(error.code or 500, {"error": error.description or error.name})
-        for name, value in error.get_headers():
-            if name.lower() in ("allow", "www-authenticate"):
-                response.headers[name] = value
-        return response
-
-    @app.errorhandler(Exception)
-    async def bug(error: Exception) -> Response:
-        hint = advice(error).removeprefix(": ")
-        more = {"hint": hint} if hint else {}
-        _log.error("an error inside the gateway", method=request.method, path=request.path, **more, exc_info=error)
-        return _json(500, {"error": "An error inside the gateway; its log has the details"})

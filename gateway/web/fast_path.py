@@ -17,7 +17,7 @@ from time import time
 import structlog
 import trio
 
-from gateway.proxy.http import NOBODY, Presence, linger, owner_of
+from gateway.proxy.http import NOBODY, Presence, address_of, linger, owner_of
 from gateway.proxy.memory_budget import LARGE, SMALL, Holding, MemoryBudget
 from gateway.web.fast_parser import SimpleRequest, parse_simple_request
 from gateway.web.http_budget import REFUSAL, Budget
@@ -53,6 +53,7 @@ class SimpleHttp:
         Refused requests, and bodies that come in tiny pieces, are paid for from `budget`.
         """
         data = b""
+        client = address_of(stream), 0
         try:
             while True:
                 if not data and not (data := await self._next(stream)):
@@ -60,7 +61,7 @@ class SimpleHttp:
                 request = parse_simple_request(data)
                 if request is None:
                     return data
-                handler = self._route(_scope(request, scheme) | {KNOWN: presence.is_known})
+                handler = self._route(_scope(request, scheme) | {"client": client, KNOWN: presence.is_known})
                 if not handler.is_fast:
                     return data
                 exchange = _Exchange(stream, request, data, budget)

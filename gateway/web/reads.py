@@ -15,8 +15,7 @@ from typing import Any
 import orjson
 
 from gateway import __version__
-from gateway.auth.authenticator import Authenticator
-from gateway.auth.sessions import Identity, Sessions, identify_by_headers
+from gateway.auth.chain import Chain, Identity
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
 from gateway.config.user_options import Options
@@ -92,10 +91,9 @@ class Reads:
 class FastReads:
     """Finds who can answer a request at once."""
 
-    def __init__(self, reads: Reads, authenticator: Authenticator, sessions: Sessions) -> None:
+    def __init__(self, reads: Reads, chain: Chain) -> None:
         self._reads = reads
-        self._authenticator = authenticator
-        self._sessions = sessions
+        self._chain = chain
 
     def find(self, scope: Scope) -> App | None:
         """The app that answers, for a request without a query of somebody who is known; None for any other."""
@@ -109,11 +107,11 @@ class FastReads:
         match = _OF_USERS.fullmatch(path)
         if match is None:
             return None
-        identity = identify_by_headers(
-            self._authenticator,
-            self._sessions,
+        client = scope.get("client")
+        identity = self._chain.identify_by_headers(
             header(scope, b"cookie"),
             header(scope, b"authorization"),
+            client[0] if client else "",
             secure=scope["scheme"] == "https",
         )
         return None if identity is None else self._read_of(match, identity)

@@ -48,6 +48,21 @@ def other_page(headers: Headers, scheme: str) -> str:
     return ""
 
 
+def is_visit(method: str, headers: Headers) -> bool:
+    """Whether somebody follows a link, or a redirect, to what they then see as a page of its own.
+
+    That is no danger if it changes nothing and nobody frames it, for the page that has the link learns nothing of it.
+    A form that a page sends is no visit: it has an `Origin`.
+    """
+    fetch = {name.lower(): value.strip().lower() for name, value in headers if name.lower().startswith(b"sec-fetch-")}
+    return (
+        method in ("GET", "HEAD")
+        and fetch.get(b"sec-fetch-mode") == b"navigate"
+        and fetch.get(b"sec-fetch-dest") == b"document"
+        and all(name.lower() != b"origin" for name, _ in headers)
+    )
+
+
 def may_change(method: str, headers: Headers) -> bool:
     """False for a change whose body is not declared as JSON.
 
@@ -59,6 +74,15 @@ def may_change(method: str, headers: Headers) -> bool:
     if not types:
         return method not in _WITH_BODY
     return len(types) == 1 and types[0].partition(b";")[0].strip().lower() == b"application/json"
+
+
+def is_own_form(headers: Headers) -> bool:
+    """Whether a form was sent by a page of ours, once `other_page` has found nothing.
+
+    A form needs no declaration that would be asked for first; so there has to be a header that only a browser writes,
+    and it says that the page is ours.
+    """
+    return any(name.lower() in (b"origin", b"sec-fetch-site") for name, _ in headers)
 
 
 class HostNames:

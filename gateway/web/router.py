@@ -29,7 +29,7 @@ from gateway.errors import Forbidden, GatewayError, Misdirected, TryAgainLater
 from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, owner_at
-from gateway.web.request_origin import HostNames, other_page
+from gateway.web.request_origin import HostNames, is_visit, other_page
 
 _log = RateLimitedLog()  # a log that strangers cannot flood
 
@@ -124,7 +124,8 @@ class Router:
         return None
 
     def _route_to_api(self, scope: Scope, below: Scope) -> Handler:
-        if page := other_page(below["headers"], "https" if below["scheme"] in ("https", "wss") else "http"):
+        page = other_page(below["headers"], "https" if below["scheme"] in ("https", "wss") else "http")
+        if page and not _is_visit_of_page(below):
             return Handler(partial(_refuse_page, page), below)
         if below["type"] == "http" and _HEARTBEAT.fullmatch(below["path"]):
             return Handler(self._heartbeats, below, is_fast=below["method"] == "POST")
@@ -247,7 +248,7 @@ async def answer(send: Send, status: int, body: bytes = b"", headers: tuple[tupl
 
 async def answer_error(send: Send, error: GatewayError, more: tuple[tuple[bytes, bytes], ...] = ()) -> None:
     """An error as every route tells it, with some more headers."""
-    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers]
     body = orjson.dumps({"error": str(error)})
     await answer(send, error.status, body, ((b"content-type", b"application/json"), *headers, *more))
 
@@ -259,6 +260,12 @@ async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
         return
     body = orjson.dumps({"error": text})
     await answer(send, status, body, ((b"content-type", b"application/json"),))
+
+
+def _is_visit_of_page(below: Scope) -> bool:
+    """True for a link to one of the pages for people (web/pages.py), wherever that link is."""
+    is_page = below["type"] == "http" and not below["path"].startswith("/api/")
+    return is_page and is_visit(below["method"], below["headers"])
 
 
 def _is_from_job(scope: Scope) -> bool:

@@ -15,12 +15,14 @@ from trio.testing import MockClock
 from werkzeug.datastructures import Headers
 
 from gateway.auth.authenticator import Authenticator, unauthorized
+from gateway.auth.chain import Identity
 from gateway.auth.secret_compare import same_secret
-from gateway.auth.sessions import MOST_OPENED, Identity, Sessions, identify
+from gateway.auth.sessions import MOST_OPENED, Sessions
 from gateway.auth.simple import SimpleAuthenticator
 from gateway.config.fields import SettingError
 from gateway.errors import Unauthorized
 from gateway.models import User
+from tests.support.houses import chain_of
 
 
 async def _no_push(path: str, headers: Headers) -> None:
@@ -34,6 +36,10 @@ def a_request(authorization: str | None = None, *, cookie: str = "", scheme: str
     if cookie:
         headers.add("Cookie", cookie)
     return Request("GET", scheme, "/", b"", headers, "", "1.1", {}, send_push_promise=_no_push)
+
+
+async def identify(authenticator: Authenticator, sessions: Sessions, request: Request) -> Identity:
+    return await chain_of(authenticator, sessions=sessions).identify(request)
 
 
 def basic(user: str | bytes, password: str | bytes = b"") -> str:
@@ -122,7 +128,7 @@ async def test_malformed_credentials_are_unauthorized(header: str | None) -> Non
     with pytest.raises(Unauthorized) as caught:
         await SimpleAuthenticator().authenticate(a_request(header))
     assert caught.value.status == 401
-    assert caught.value.headers["WWW-Authenticate"] == "Basic"
+    assert caught.value.headers == (("WWW-Authenticate", "Basic"),)
 
 
 def _as_basic(raw: bytes) -> str:
@@ -170,10 +176,11 @@ class Counting(SimpleAuthenticator):
 
 async def test_cookie_in_place_of_the_header(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Counting, "asked", 0)
-    first = await identify(Counting(), sessions, a_request(basic("alice")))
-    assert (first.user, first.fresh) == (User("alice"), True)
+    authenticator = Counting()
+    first = await identify(authenticator, sessions, a_request(basic("alice")))
+    assert (first.user, first.authenticator) == (User("alice"), authenticator)
     second = await identify(Counting(), sessions, a_request(cookie=f"other=1; {cookie_pair(first.new_cookie)}"))
-    assert second == Identity(User("alice"), fresh=False)
+    assert second == Identity(User("alice"))
     assert Counting.asked == 1
 
 
@@ -183,14 +190,16 @@ async def test_cookie_attributes(sessions: Sessions) -> None:
         assert identity.new_cookie is not None
         pair, *attributes = identity.new_cookie.split("; ")
         assert pair.startswith("dask-gateway-test=")
-        assert set(attributes) == {"Max-Age=300", "Path=/api", "HttpOnly", "SameSite=Lax"} | secure
+        assert set(attributes) == {"Max-Age=300", "Path=/", "HttpOnly", "SameSite=Lax"} | secure
         assert "alice" not in pair
 
 
 async def test_cookie_keeps_all_of_a_user(sessions: Sessions) -> None:
     user = User("alice", {"physics", "staff"}, admin=True)
     value = cookie_pair(sessions.cookie(user, secure=False)).partition("=")[2]
-    assert sessions.user(value) == user
+    session = sessions.open(value)
+    assert session is not None
+    assert session.user == user
 
 
 async def test_cookie_expires(autojump_clock: MockClock, sessions: Sessions) -> None:
@@ -226,7 +235,7 @@ async def test_cookie_that_does_not_open_is_as_good_as_none(sessions: Sessions, 
         await identify(SimpleAuthenticator(), sessions, a_request(cookie=cookie))
     identity = await identify(SimpleAuthenticator(), sessions, a_request(basic("alice"), cookie=cookie))
     assert identity.user == User("alice")
-    assert identity.fresh
+    assert identity.authenticator is not None
     assert identity.new_cookie is not None
 
 
@@ -234,7 +243,7 @@ async def test_no_cookies_when_they_are_off() -> None:
     sessions = Sessions("c", 0)
     identity = await identify(SimpleAuthenticator(), sessions, a_request(basic("alice")))
     assert identity.new_cookie is None
-    assert sessions.user("anything") is None
+    assert sessions.open("anything") is None
 
 
 async def test_no_cookie_that_clients_would_drop(sessions: Sessions) -> None:
@@ -295,7 +304,7 @@ async def test_authenticator_of_a_site(sessions: Sessions) -> None:
     assert response.headers["WWW-Authenticate"] == "Negotiate context"
     with pytest.raises(Unauthorized) as caught:
         await identify(authenticator, sessions, a_request())
-    assert caught.value.headers["WWW-Authenticate"] == "Negotiate"
+    assert caught.value.headers == (("WWW-Authenticate", "Negotiate"),)
     with pytest.raises(attrs.exceptions.FrozenError):
         authenticator.cache_max_age = 3  # type: ignore[misc]
     await authenticator.cleanup()
@@ -355,14 +364,19 @@ async def test_opened_cookies_are_remembered_and_forgotten(
 ) -> None:
     users = [User(f"user{number}") for number in range(MOST_OPENED + 2)]
     values = [cookie_pair(sessions.cookie(user, secure=False)).partition("=")[2] for user in users]
+
+    def user_of(value: str) -> User | None:
+        session = sessions.open(value)
+        return session and session.user
+
     for _ in range(2):
-        assert [sessions.user(value) for value in values] == users
+        assert [user_of(value) for value in values] == users
         assert list(sessions._opened) == values[2:]
     with monkeypatch.context() as patch:
         patch.setattr(sessions, "_fernet", None)
-        assert sessions.user(values[-1]) == users[-1]
+        assert user_of(values[-1]) == users[-1]
     await trio.sleep(301)
-    assert [sessions.user(value) for value in values] == [None] * len(values)
+    assert [sessions.open(value) for value in values] == [None] * len(values)
 
 
 def test_whom_an_authenticator_believes() -> None:
@@ -380,8 +394,8 @@ def test_whom_an_authenticator_believes() -> None:
         assert not careful.believes_anybody
 
 
-async def test_cookies_are_for_the_api_below_the_prefix() -> None:
-    for prefix, path in (("", "Path=/api"), ("/a/b", "Path=/a/b/api")):
+async def test_cookies_are_for_what_is_below_the_prefix() -> None:
+    for prefix, path in (("", "Path=/"), ("/a/b", "Path=/a/b/")):
         cookie = Sessions("c", 300, prefix).cookie(User("root"), secure=False)
         assert cookie is not None
         assert path in cookie.split("; ")

@@ -56,7 +56,7 @@ def test_defaults() -> None:
     config = load(None)
     assert config.proxy.address == ":8000"
     assert type(config.backend) is UnsafeLocalBackend
-    assert type(config.authenticator) is SimpleAuthenticator
+    assert type(config.authenticators[0]) is SimpleAuthenticator
     assert isinstance(config.cluster_config, ClusterConfig)
     assert config.origins == {}
     (warning,) = config.warnings
@@ -145,8 +145,8 @@ def test_overrides(config: Load) -> None:
         "--DaskGateway.backend_class=dask_gateway_server.backends.local.LocalBackend",
     )
     assert (loaded.proxy.address, loaded.proxy.prefix) == (":2", "/a=b")
-    assert isinstance(loaded.authenticator, SimpleAuthenticator)
-    assert loaded.authenticator.password == "123"
+    assert isinstance(loaded.authenticators[0], SimpleAuthenticator)
+    assert loaded.authenticators[0].password == "123"
     assert loaded.cluster_config.worker_memory == 3 << 30
     assert loaded.cluster_config.worker_cores == 3
     assert loaded.cluster_config.environment == {"A": "b"}
@@ -216,7 +216,7 @@ def test_an_authenticator_that_keeps_state(config: Load) -> None:
         "c.Authenticator.cache_max_age = 7\n"
         "c.Ours.cookie_name = 'ours'\n"
     )
-    authenticator = loaded.authenticator
+    authenticator = loaded.authenticators[0]
     assert (authenticator.cookie_name, authenticator.cache_max_age) == ("ours", 7)
     authenticator.setup(None).close()  # type: ignore[arg-type, attr-defined]
     authenticator.connection = 1  # type: ignore[attr-defined]
@@ -242,8 +242,8 @@ def test_classes_by_dotted_name(config: Load, tmp_path: Path, monkeypatch: pytes
         'c.SimpleAuthenticator.password = "x"\n'
         'c.OurConfig.queue = "q"\n'
     )
-    assert loaded.authenticator.realm == "here"  # type: ignore[attr-defined]
-    assert loaded.authenticator.password == "x"  # type: ignore[attr-defined]
+    assert loaded.authenticators[0].realm == "here"  # type: ignore[attr-defined]
+    assert loaded.authenticators[0].password == "x"  # type: ignore[attr-defined]
     # What is set on a parent counts more than the default of a child.
     assert type(loaded.cluster_config).__name__ == "OurConfig"
     assert loaded.cluster_config.queue == "q"  # type: ignore[attr-defined]

@@ -27,7 +27,7 @@ def test_options_of_a_subclass(tmp_path: Path) -> None:
 
 
 async def test_an_authenticator(tmp_path: Path) -> None:
-    authenticator = load_example(tmp_path, 1).authenticator
+    authenticator = load_example(tmp_path, 1).authenticators[0]
 
     class Request:
         headers = {"Authorization": "Bearer s3cr3t"}  # noqa: RUF012
@@ -40,7 +40,7 @@ async def test_an_authenticator(tmp_path: Path) -> None:
 
 
 def test_a_map_of_names(tmp_path: Path) -> None:
-    authenticator = load_example(tmp_path, 2).authenticator
+    authenticator = load_example(tmp_path, 2).authenticators[0]
     assert [authenticator.username_map(name) for name in ("SITE\\ann", "ann", "X\\ann")] == ["ann", "ann", None]
     assert len(EXAMPLES) == 3
 

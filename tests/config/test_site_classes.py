@@ -144,7 +144,7 @@ def test_help_and_secrets_of_traits(config: Load) -> None:
     fields = settings_of(type(loaded.cluster_config))
     assert setting_of(fields["a"]).help == "Two lines."
     assert setting_of(fields["b"]).help == "An option of the site's own, an int."
-    assert "hunter2" not in effective(loaded) + repr(loaded.authenticator)
+    assert "hunter2" not in effective(loaded) + repr(loaded.authenticators[0])
     assert "c.Ours.api_token = ********" in effective(loaded)
 
 
@@ -226,7 +226,7 @@ def test_options_of_backends_and_authenticators(config: Load) -> None:
         "c.DaskGateway.backend_class = SiteBackend\nc.DaskGateway.authenticator_class = Ours\nc.Ours.url = 'http://y'\n"
     )
     assert (loaded.backend.motto, loaded.backend.other) == ("hello", 3)  # type: ignore[attr-defined]
-    ours: Any = loaded.authenticator
+    ours: Any = loaded.authenticators[0]
     ours.seen["a"] = 1  # what is no option is the authenticator's own state
     assert (ours.url, ours.seen, ours.made, ours._hidden) == ("http://y", {"a": 1}, ["http://y"], "h")
     ours.made = []
@@ -254,7 +254,7 @@ def test_instances_and_classes(config: Load) -> None:
         "    call = Callable(len, config=True)\n"
         "c.DaskGateway.authenticator_class = Ours\n"
     )
-    ours: Any = loaded.authenticator
+    ours: Any = loaded.authenticators[0]
     assert (ours.kind.__name__, ours.named.__name__, ours.any_class) == ("OrderedDict", "SimpleAuthenticator", object)
     assert (ours.counter, ours.by_name, ours.call("abc")) == ({}, None, 3)
     for wrong in ({"kind": int}, {"named": int}, {"counter": 3}, {"by_name": []}, {"call": 3}):
@@ -466,7 +466,7 @@ def test_annotated_defaults_and_attributes(config: Load) -> None:
         "    async def authenticate(self, request):\n        return User('ann')\n"
         "c.DaskGateway.authenticator_class = Ours\n"
     )
-    ours: Any = loaded.authenticator
+    ours: Any = loaded.authenticators[0]
     assert (ours.password, ours.url) == ("example", "http://x")
     assert "example" not in effective(loaded)
     assert config("class Ours(SimpleAuthenticator):\n    seen: dict\nc.DaskGateway.authenticator_class = Ours\n")
@@ -615,7 +615,7 @@ def test_an_init_of_its_own_is_fine_without_options(config: Load) -> None:
         "        super().__init__(*args, **kwargs)\n        self.seen = set()\n"
         "c.DaskGateway.authenticator_class = Ours\nc.Ours.password = 'x'\n"
     )
-    assert loaded.authenticator.seen == set()  # type: ignore[attr-defined]
+    assert loaded.authenticators[0].seen == set()  # type: ignore[attr-defined]
 
 
 def test_a_batch_system_needs_its_own_options(mistakes: Mistakes, config: Load) -> None:

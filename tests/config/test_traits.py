@@ -101,7 +101,7 @@ def test_classes_and_functions(config: Load) -> None:
         "    none = Type(None, allow_none=True, config=True)\n    plain = List()\n"
         "c.DaskGateway.authenticator_class = Ours\n"
     )
-    ours: Any = config(text).authenticator
+    ours: Any = config(text).authenticators[0]
     assert (ours.call("ab"), ours.kind, ours.named, ours.none, ours.plain) == (2, bool, ClusterConfig, None, [])
     for wrong in ({"call": 3}, {"kind": str}, {"named": int}):
         with pytest.raises(SettingErrors):

@@ -7,6 +7,7 @@ in a process of its own, with the asynchronous `dask_gateway.Gateway`, and what
 it returns comes back as JSON.
 """
 
+import base64
 import inspect
 import json
 import os
@@ -126,6 +127,13 @@ class GatewayProcess:
             names = {name.decode().lower(): value.decode() for name, value in response.headers}
             return response.status, names, response.content
 
+    def session_cookie(self, user="alice", password="", cookie=""):
+        """The cookie of a session of this user's, as name=value; empty when none is given."""
+        authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        headers = [("Cookie", cookie)] if cookie else [("Authorization", authorization)]
+        _, names, _ = self.request("GET", "/api/v1/clusters/", headers=headers)
+        return names.get("set-cookie", "").partition(";")[0]
+
     def stop(self, number=signal.SIGTERM, timeout=60):
         """End the gateway; returns its exit code."""
         if self.process.poll() is None:
@@ -165,6 +173,21 @@ def open_gateway(
                 process.kill()
                 process.wait()
                 raise
+            finally:
+                assert secrets_in(running.log) == []
+
+
+#: What must not stand in any log: credentials, tokens, keys and certificates, by what they look like.
+_SECRETS = re.compile(
+    r"""(?ix) (?:basic|negotiate|bearer|jupyterhub|munge|token)\s+(?=[^\s'"]*[0-9A-Z])[A-Za-z0-9+/=_.:~-]{20,}
+    | \bdgt_\w+_\w+ | \beyJ[\w-]{10,}\.[\w-]{10,}\. | -----BEGIN | \bMUNGE:\w{10,} | \bgAAAAA[\w-]{20,}
+    | /~\d+\.[\w-]{16,} | (?:password|secret|code)=[^\s*'"&]{6,}"""
+)
+
+
+def secrets_in(log):
+    """Whatever in a log looks like a secret."""
+    return [match[0] for match in _SECRETS.finditer(log)]
 
 
 @contextmanager

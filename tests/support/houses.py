@@ -15,8 +15,12 @@ import orjson
 import trio
 from attrs import evolve, frozen
 
+from gateway.auth.chain import Chain
+from gateway.auth.ended_sessions import EndedSessions
+from gateway.auth.login_state import LoginStates
 from gateway.auth.sessions import Sessions
 from gateway.auth.simple import SimpleAuthenticator
+from gateway.auth.unix_groups import UnixGroups
 from gateway.clusters.manager import open_manager
 from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase
@@ -45,6 +49,23 @@ class Answer:
     @property
     def error(self):
         return self.json["error"]
+
+
+class NoGroups(UnixGroups):
+    """A system on which nobody is in any group; it needs no thread."""
+
+    def known(self, name):
+        return frozenset()
+
+
+def chain_of(*authenticators, prefix="", store=None, sessions=None, **parts):
+    """These authenticators, with sessions that are kept in a store."""
+    store, first = store or FakeStore(), authenticators[0]
+    if sessions is None:
+        ended = EndedSessions(first.login_max_age, store.save, store.forget_documents)
+        keys = store.derive_keys(b"sessions")
+        sessions = Sessions(first.cookie_name, first.cache_max_age, prefix, keys=keys, ended=ended)
+    return Chain(authenticators, sessions, **{"groups": NoGroups(), **parts})
 
 
 def basic(user, password=""):
@@ -182,14 +203,16 @@ async def open_house(
     rules = evolve(RULES, scheduler_api_retries=1)
     services = Services(driver=driver, store=store, routes=routes, rules=rules)
     authenticator = authenticator or SimpleAuthenticator()
-    sessions = Sessions(authenticator.cookie_name, authenticator.cache_max_age, prefix)
+    authenticators = authenticator if isinstance(authenticator, tuple) else (authenticator,)
+    chain = chain_of(*authenticators, prefix=prefix, store=store)
     async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
         reads = Reads(manager, store)
-        api = create_api(manager, authenticator, sessions, reads)
+        states = LoginStates(store.derive_keys(b"states"))
+        api = create_api(manager, chain, reads, states=states, prefix=prefix)
         router = Router(
             api=api,
             heartbeats=heartbeat_app(manager),
-            find_read=FastReads(reads, authenticator, sessions).find,
+            find_read=FastReads(reads, chain).find,
             dashboards=dashboards,
             prefix=prefix,
             secure=secure,

@@ -37,7 +37,7 @@ async def read_body(receive):
 async def echo(scope, receive, send):
     """Says who asked for what, and whether the general server was asked."""
     body = await read_body(receive)
-    by = b"general" if "client" in scope else b"simple"
+    by = b"general" if "server" in scope else b"simple"
     await answer(send, 200, b" ".join((by, scope["path"].encode(), body)))
 
 

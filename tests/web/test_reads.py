@@ -3,13 +3,14 @@
 import pytest
 
 from gateway.auth.authenticator import Authenticator
+from gateway.auth.chain import method_of
 from gateway.auth.sessions import Sessions
 from gateway.auth.simple import SimpleAuthenticator
 from gateway.config.user_options import Options, String
 from gateway.models import User
 from gateway.web.reads import FastReads, Reads
 from gateway.web.router import Router
-from tests.support.houses import ask_app, basic, open_house
+from tests.support.houses import ask_app, basic, chain_of, open_house
 
 CLUSTERS = "/api/v1/clusters/"
 
@@ -114,11 +115,11 @@ class Other(Authenticator):
         return User("alice")
 
 
-SESSIONS = Sessions("c", 300)
+SESSIONS = Sessions("c", 300, keys=[bytes(32)])
 
 
 async def is_fast(house, authenticator, method, path, *, cookie="", user="", password="", scheme="https"):
-    reads = FastReads(Reads(house.manager, house.store), authenticator, SESSIONS)
+    reads = FastReads(Reads(house.manager, house.store), chain_of(authenticator, sessions=SESSIONS))
     router = Router(
         api=house.app, heartbeats=house.app, find_read=reads.find, dashboards=None, prefix="/dask", secure=True
     )
@@ -153,7 +154,7 @@ async def is_fast(house, authenticator, method, path, *, cookie="", user="", pas
 )
 async def test_what_is_fast(authenticator, method, path, fast):
     async with open_house(authenticator=authenticator) as house:
-        cookie = SESSIONS.cookie(User("alice"), secure=False).partition(";")[0]
+        cookie = SESSIONS.cookie(User("alice"), secure=False, method=method_of(authenticator)).partition(";")[0]
         assert await is_fast(house, authenticator, method, path, cookie=cookie) is fast
         assert not await is_fast(house, authenticator, method, path, scheme="http", cookie=cookie)
 

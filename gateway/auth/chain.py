@@ -1,0 +1,289 @@
+"""Who asks: a session's cookie, else the authenticator whom the request's credentials are for.
+
+A gateway has one authenticator or several. Which of them is asked is said by
+the scheme of `Authorization`; of two that read the same one, the first that
+knows the user counts. Whoever brings no credentials gets a 401 with the challenge of each, in
+the order of the configuration, as the published client looks at the first one only.
+
+What holds for all of them is done here: names are mapped and checked, the
+rules about access applied, groups looked up. Failures are counted, slowed
+down and logged, once each: no authenticator has to.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+from attrs import frozen
+
+from gateway.auth.access import admitted, names_groups
+from gateway.auth.authenticator import Authenticator
+from gateway.auth.basic import basic_credentials, scheme_of
+from gateway.auth.failures import Failures
+from gateway.auth.sessions import Session, Sessions
+from gateway.auth.unix_groups import UnixGroups
+from gateway.config.site_errors import as_gateway_error
+from gateway.errors import Forbidden, GatewayError, NoAccount, TooManyFailures, TryAgainLater, Unauthorized
+from gateway.log import RateLimitedLog
+from gateway.models import User
+from gateway.user_text import one_line
+
+if TYPE_CHECKING:
+    from quart import Request
+
+#: Lines about failures in a second: enough for people and fail2ban, too few to fill a disk.
+_LINES_PER_SECOND = 20.0
+
+
+@frozen
+class Identity:
+    """Who asks. `new_cookie` is the value of a Set-Cookie header, or None.
+
+    `authenticator` is the one that has just been asked: the answer is
+    then to pass through its `pre_response`, with `context`.
+    """
+
+    user: User
+    authenticator: Authenticator | None = None
+    context: Any = None
+    new_cookie: str | None = None
+
+
+class Chain:
+    """The authenticators of a gateway, in their order, with the sessions that they begin.
+
+    `owner_of(address)` is who answers for what comes from an address (an IPv6 network has many).
+    """
+
+    def __init__(
+        self,
+        authenticators: Sequence[Authenticator],
+        sessions: Sessions,
+        *,
+        failures: Failures | None = None,
+        groups: UnixGroups | None = None,
+        owner_of: Callable[[str], str] = str,
+    ) -> None:
+        self.authenticators = tuple(authenticators)
+        self.sessions = sessions
+        self._failures = failures or Failures()
+        self._groups = groups or UnixGroups()
+        self._owner_of = owner_of
+        self._log = RateLimitedLog(1 / _LINES_PER_SECOND)
+
+    @property
+    def believes_anybody(self) -> bool:
+        """True when users need nothing that a page in their browser does not have as well, such as a password."""
+        return any(authenticator.believes_anybody for authenticator in self.authenticators)
+
+    def named(self, name: str) -> Authenticator | None:
+        """The authenticator of this name."""
+        return next((one for one in self.authenticators if one.name == name), None)
+
+    # ---- a request
+
+    async def identify(self, request: "Request") -> Identity:
+        """The user from whom a request comes. Raises `Unauthorized` with all challenges, and what those asked raise.
+
+        What a site's own authenticator raises and means an answer there (config/site_errors.py) is one here.
+        """
+        user = self.user_by_cookie(request.headers.get("Cookie", ""))
+        if user is not None:
+            return Identity(user)
+        authorization = request.headers.get("Authorization", "")
+        attempt = _Attempt(scheme_of(authorization), _claimed(authorization), self._owner_of(request.remote_addr or ""))
+        asked = self._for_scheme(attempt.method)
+        if not asked:
+            raise self._challenged(_refusal_of_scheme(attempt.method))
+        self._check_rate(attempt)
+        return await self._ask(asked, request, attempt)
+
+    async def _ask(self, asked: Sequence[Authenticator], request: "Request", attempt: "_Attempt") -> Identity:
+        refusal: Unauthorized | None = None
+        refused_by: Authenticator | None = None
+        for authenticator in asked:
+            try:
+                user, context = await self._answer(authenticator, partial(authenticator.authenticate, request))
+            except NoAccount:
+                raise
+            except Unauthorized as error:
+                if refusal is None:
+                    refusal, refused_by = error, authenticator
+                continue
+            cookie = self.sessions.cookie(user, secure=request.scheme == "https", method=method_of(authenticator))
+            return Identity(user, authenticator, context, cookie)
+        assert refusal is not None
+        if attempt.method:
+            self._note_failure(attempt, refusal)
+        raise self._challenged(refusal, refused_by) from refusal
+
+    def identify_by_headers(self, cookies: str, authorization: str, address: str, *, secure: bool) -> Identity | None:
+        """As `identify`, of a request with these headers, if that takes no more than a look at them; else None.
+
+        Never raises: who is nobody is told so by `identify`, and a site's own code is run there. `secure` says that the
+        request came by HTTPS.
+        """
+        user = self.user_by_cookie(cookies)
+        if user is not None:
+            return Identity(user)
+        asked = self._for_scheme(scheme_of(authorization))
+        if len(asked) != 1 or asked[0].username_map is not None:
+            return None
+        (authenticator,) = asked
+        if self._failures.seconds_to_wait(_claimed(authorization), self._owner_of(address), trio.current_time()):
+            return None
+        try:
+            user = authenticator.user_of(authorization)
+            if user is None:
+                return None
+            name = authenticator.account_name(user.name)
+            groups = user.groups if authenticator.brings_groups else self._groups.known(name)
+            if groups is None:
+                return None
+            user = admitted(User(name, groups | user.groups, user.admin), authenticator)
+        except (Unauthorized, Forbidden):
+            return None
+        return Identity(user, None, None, self.sessions.cookie(user, secure=secure, method=method_of(authenticator)))
+
+    def user_by_cookie(self, cookies: str) -> User | None:
+        """The user of the session in a Cookie header, if its authenticator still lets them in."""
+        session = self.sessions.find(cookies)
+        return None if session is None else self.user_of_session(session)
+
+    def user_of_session(self, session: Session) -> User | None:
+        """The user of a session, as the rules of today have it; None when they let nobody in, or its method is gone."""
+        for authenticator in self.authenticators:
+            if method_of(authenticator) == session.method:
+                try:
+                    return admitted(session.user, authenticator)
+                except Forbidden:
+                    return None
+        return None
+
+    # ---- the page /login
+
+    async def log_in(
+        self, authenticator: Authenticator, address: str, claimed: str, how: Callable[[], Any], *, secure: bool
+    ) -> Identity:
+        """Whoever `how` returns, with the cookie of their new session. Raises what `identify` raises.
+
+        `claimed` is the name that was typed in, empty when there is none.
+        """
+        attempt = _Attempt(authenticator.name, claimed[:200], self._owner_of(address))
+        self._check_rate(attempt)
+        try:
+            user, context = await self._answer(authenticator, how)
+        except NoAccount:
+            raise
+        except Unauthorized as error:
+            self._note_failure(attempt, error)
+            raise
+        max_age = authenticator.login_max_age
+        cookie = self.sessions.cookie(user, secure=secure, method=method_of(authenticator), max_age=max_age)
+        return Identity(user, authenticator, context, cookie)
+
+    async def end_session(self, cookies: str) -> None:
+        """End the session in a Cookie header, if there is one. Raises `StoreError`."""
+        session = self.sessions.find(cookies)
+        if session is not None and self.sessions.ended is not None:
+            await self.sessions.ended.end(session.user.name, session.id, self.sessions.now())
+
+    # ---- what holds for all
+
+    async def _answer(self, authenticator: Authenticator, how: Callable[[], Any]) -> tuple[User, Any]:
+        """Whom an authenticator returns, and the context of its own."""
+        answer = await _translated(how)
+        user, context = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
+        return await self._admitted(authenticator, user), context
+
+    async def _admitted(self, authenticator: Authenticator, user: object) -> User:
+        """A user under the name of their account, with their groups. Raises `NoAccount`, `Forbidden`, TypeError."""
+        if not isinstance(user, User):
+            kind = type(user).__name__
+            raise TypeError(f"{type(authenticator).__name__}.authenticate() returned a {kind}, not a User")
+        name = authenticator.account_name(user.name)
+        groups = user.groups
+        if not authenticator.brings_groups:
+            try:
+                groups |= await self._groups.of(name)
+            except TryAgainLater:
+                if names_groups(authenticator):
+                    raise
+        try:
+            return admitted(User(name, groups, user.admin), authenticator)
+        except Forbidden:
+            self._log.warning("a user is not allowed to use the gateway", user=name, method=authenticator.name)
+            raise
+
+    def _for_scheme(self, scheme: str) -> list[Authenticator]:
+        return [one for one in self.authenticators if not one.reads or scheme in one.reads]
+
+    def _challenged(self, refusal: Unauthorized, by: Authenticator | None = None) -> Unauthorized:
+        """The refusal, with what else the client may answer."""
+        challenges = [(refusal.challenge if one is by else one.challenge) for one in self.authenticators]
+        if by is not None and refusal.challenge != by.challenge:  # it has more to say to the client than the others
+            challenges.insert(0, challenges.pop(self.authenticators.index(by)))
+        first, *others = dict.fromkeys(challenge for challenge in challenges if challenge) or ("",)
+        return Unauthorized(str(refusal), challenge=first, others=others)
+
+    def _check_rate(self, attempt: "_Attempt") -> None:
+        seconds = self._failures.seconds_to_wait(attempt.user, attempt.address, trio.current_time())
+        if seconds:
+            whole = int(seconds) + 1
+            raise TooManyFailures(f"Too many logins have failed here: try again in {whole} seconds", seconds=whole)
+
+    def _note_failure(self, attempt: "_Attempt", error: Unauthorized) -> None:
+        self._failures.note(attempt.user, attempt.address, trio.current_time())
+        self._log.warning(
+            "a login has failed",
+            user=attempt.user or "unknown",
+            method=attempt.method,
+            address=attempt.address,
+            reason=one_line(str(error)),
+        )
+
+
+@frozen
+class _Attempt:
+    """A login: by which scheme or method, as whom (empty: the credentials do not say), and from where."""
+
+    method: str
+    user: str
+    address: str
+
+
+def _claimed(authorization: str) -> str:
+    """The user whose name stands in the credentials, as it stands there; empty when none does."""
+    credentials = basic_credentials(authorization)
+    return credentials[0][:200] if credentials else ""
+
+
+def method_of(authenticator: Authenticator) -> str:
+    """How a session says by whom its user was authenticated."""
+    return f"{authenticator.name} {authenticator.fingerprint}".strip()
+
+
+def _refusal_of_scheme(scheme: str) -> Unauthorized:
+    if not scheme:
+        return Unauthorized()
+    return Unauthorized(f"Nobody is authenticated here by {one_line(scheme)[:40]!r}")
+
+
+async def _translated(how: Callable[[], Any]) -> Any:
+    """What a site's method returns, whether it is async or not. What it raises that means an answer is one of ours."""
+    try:
+        return await finished(how())
+    except GatewayError:
+        raise
+    except Exception as error:
+        answer = as_gateway_error(error)
+        if answer is None:
+            raise
+        raise answer from error
+
+
+async def finished(value: Any) -> Any:
+    """What a site's method returns, whether it is async or not."""
+    return await value if inspect.isawaitable(value) else value

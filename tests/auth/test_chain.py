@@ -1,0 +1,229 @@
+"""Several authenticators beside each other, and what holds for all of them."""
+
+from typing import Any, ClassVar
+
+import pytest
+import trio
+from quart import Request
+from trio.testing import MockClock
+
+from gateway.auth.authenticator import Authenticator, Login, unauthorized
+from gateway.auth.failures import Failures, Limit
+from gateway.auth.sessions import Sessions
+from gateway.auth.simple import SimpleAuthenticator
+from gateway.config.fields import configurable
+from gateway.errors import Forbidden, TooManyFailures, TryAgainLater, Unauthorized
+from gateway.models import User
+from tests.auth.test_authenticator import a_request, basic, cookie_pair
+from tests.support.houses import NoGroups, chain_of
+
+
+@configurable
+class Tickets(Authenticator):
+    """Knows who has a ticket, and has more to say to whoever has a bad one."""
+
+    schemes: ClassVar[tuple[str, ...]] = ("negotiate",)
+    login: ClassVar[Login] = Login.CHALLENGE
+    brings_groups: ClassVar[bool] = True
+
+    @property
+    def challenge(self) -> str:
+        return "Negotiate"
+
+    async def authenticate(self, request: Request) -> User:
+        ticket = request.headers["Authorization"].partition(" ")[2]
+        if ticket == "away":
+            raise TryAgainLater("The KDC does not answer")
+        if not ticket.startswith("ticket-of-"):
+            raise Unauthorized("The ticket has expired", challenge="Negotiate c29ycnk=")
+        return User(ticket.removeprefix("ticket-of-"), {"from-tickets"})
+
+
+class OtherPassword(SimpleAuthenticator):
+    """A second one for the same scheme."""
+
+
+class OfASite(SimpleAuthenticator):
+    """Asks in a way of its own, which takes no password for good enough."""
+
+    async def authenticate(self, request: Request) -> User:
+        if request.headers.get("X-Card") != "chip":
+            raise unauthorized("Card")
+        return User("card")
+
+
+class Groups(NoGroups):
+    def known(self, name: str) -> frozenset[str] | None:
+        return {"ann": frozenset({"staff"}), "slow": None}.get(name, frozenset())
+
+    async def of(self, name: str) -> frozenset[str]:
+        known = self.known(name)
+        if known is None:
+            raise TryAgainLater("The groups of user slow are not known at the moment")
+        return known
+
+
+def challenges(error: Unauthorized) -> list[str]:
+    return [challenge for _, challenge in error.headers]
+
+
+def simple(password: str = "p", **options: Any) -> SimpleAuthenticator:
+    return SimpleAuthenticator(password=password, **options)
+
+
+async def refusal(chain: Any, *args: Any) -> Unauthorized:
+    with pytest.raises(Unauthorized) as caught:
+        await chain.identify(a_request(*args))
+    return caught.value
+
+
+async def test_the_scheme_says_who_is_asked() -> None:
+    chain = chain_of(Tickets(), simple())
+    assert (await chain.identify(a_request("Negotiate ticket-of-ann"))).user == User("ann", {"from-tickets"})
+    assert (await chain.identify(a_request(basic("bob", "p")))).user == User("bob")
+    identity = await chain.identify(a_request("NEGOTIATE ticket-of-ann"))
+    assert identity.authenticator is chain.named("tickets")
+
+
+async def test_a_401_names_every_challenge_in_the_order_of_the_configuration() -> None:
+    for chain, expected in (
+        (chain_of(Tickets(), simple()), ["Negotiate", "Basic"]),
+        (chain_of(simple(), Tickets()), ["Basic", "Negotiate"]),
+        (chain_of(simple(), OtherPassword(password="q")), ["Basic"]),
+    ):
+        for authorization in (None, "", "Digest abc", "token abc"):
+            assert challenges(await refusal(chain, authorization)) == expected
+
+
+async def test_what_a_refusal_has_to_say_to_the_client_comes_first() -> None:
+    error = await refusal(chain_of(simple(), Tickets()), "Negotiate old")
+    assert challenges(error) == ["Negotiate c29ycnk=", "Basic"]
+    assert str(error) == "The ticket has expired"
+
+
+async def test_of_two_for_a_scheme_the_first_that_knows_the_user_counts() -> None:
+    chain = chain_of(simple("p"), OtherPassword(password="q"))
+    assert (await chain.identify(a_request(basic("ann", "p")))).authenticator is chain.authenticators[0]
+    assert (await chain.identify(a_request(basic("ann", "q")))).authenticator is chain.authenticators[1]
+    assert str(await refusal(chain, basic("ann", "r"))) == "The password is wrong"
+    assert chain.identify_by_headers("", basic("ann", "p"), "", secure=True) is None
+
+
+async def test_one_that_is_away_says_so() -> None:
+    with pytest.raises(TryAgainLater, match="KDC"):
+        await chain_of(Tickets(), simple()).identify(a_request("Negotiate away"))
+
+
+async def test_a_class_of_a_site_that_says_no_scheme_is_asked_for_everything() -> None:
+    site = OfASite(password="p")
+    assert (site.reads, site.logs_in) == ((), Login.NONE)
+    assert (simple().reads, simple().logs_in) == (("basic",), Login.FORM)
+    assert challenges(await refusal(chain_of(site), basic("ann", "p"))) == ["Card"]
+
+
+async def test_rules_hold_by_every_way_in(autojump_clock: MockClock) -> None:
+    first = simple(allowed_users={"ann"}, admin_users={"root"})
+    chain = chain_of(first)
+    cookie = cookie_pair((await chain.identify(a_request(basic("ann", "p")))).new_cookie)
+    assert chain.identify_by_headers("", basic("root", "p"), "", secure=False).user.admin
+    assert chain.identify_by_headers("", basic("eve", "p"), "", secure=False) is None
+    with pytest.raises(Forbidden):
+        await chain.identify(a_request(basic("eve", "p")))
+    stricter = chain_of(simple(allowed_users={"bob"}), sessions=chain.sessions)
+    assert chain.user_by_cookie(cookie) == User("ann")
+    assert stricter.user_by_cookie(cookie) is None
+
+
+async def test_groups_are_those_of_the_account_unless_the_authenticator_has_them() -> None:
+    chain = chain_of(Tickets(), simple(), groups=Groups())
+    assert (await chain.identify(a_request(basic("ann", "p")))).user.groups == {"staff"}
+    assert (await chain.identify(a_request("Negotiate ticket-of-ann"))).user.groups == {"from-tickets"}
+    assert chain.identify_by_headers("", basic("slow", "p"), "", secure=False) is None
+    assert (await chain.identify(a_request(basic("slow", "p")))).user.groups == frozenset()
+    with pytest.raises(TryAgainLater):
+        await chain_of(simple(allowed_groups={"staff"}), groups=Groups()).identify(a_request(basic("slow", "p")))
+
+
+async def test_sessions_of_an_authenticator_that_is_gone_or_has_another_password(autojump_clock: MockClock) -> None:
+    chain = chain_of(Tickets(), simple())
+    ticket, password = [
+        cookie_pair((await chain.identify(a_request(authorization))).new_cookie)
+        for authorization in ("Negotiate ticket-of-ann", basic("ann", "p"))
+    ]
+    for others, known in (
+        ((Tickets(), simple()), (True, True)),
+        ((simple(),), (False, True)),
+        ((Tickets(), simple("new")), (True, False)),
+    ):
+        after = chain_of(*others, sessions=chain.sessions)
+        assert tuple(after.user_by_cookie(cookie) is not None for cookie in (ticket, password)) == known
+
+
+async def test_a_restart_ends_no_session_and_brings_none_back(autojump_clock: MockClock) -> None:
+    def sessions(key: int) -> Sessions:
+        return Sessions("", 300, keys=[bytes([key] * 32)])
+
+    cookie = cookie_pair(
+        (await chain_of(simple(), sessions=sessions(1)).identify(a_request(basic("ann", "p")))).new_cookie
+    )
+    assert chain_of(simple(), sessions=sessions(1)).user_by_cookie(cookie) == User("ann")
+    assert chain_of(simple(), sessions=sessions(2)).user_by_cookie(cookie) is None
+    rotated = Sessions("", 300, keys=[bytes([2] * 32), bytes([1] * 32)])
+    assert chain_of(simple(cookie_name="x"), sessions=rotated).sessions.open(cookie.partition("=")[2]) is not None
+
+
+async def test_a_session_can_be_ended(autojump_clock: MockClock) -> None:
+    chain = chain_of(simple())
+    first, second = [cookie_pair((await chain.identify(a_request(basic("ann", "p")))).new_cookie) for _ in range(2)]
+    await chain.end_session(first)
+    await chain.end_session("nothing=1")
+    assert chain.user_by_cookie(first) is None
+    assert chain.user_by_cookie(second) == User("ann")
+
+
+async def test_failures_are_slowed_down_and_rights_are_not_told(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = chain_of(simple(), failures=Failures(Limit(3, 60.0), Limit(100, 1.0)))
+    for _ in range(3):
+        await refusal(chain, basic("ann", "guess"))
+    for password in ("guess", "p"):  # whoever guesses does not learn when they have guessed right
+        with pytest.raises(TooManyFailures) as caught:
+            await chain.identify(a_request(basic("ann", password)))
+        assert caught.value.headers == (("Retry-After", "61"),)
+        assert chain.identify_by_headers("", basic("ann", password), "", secure=False) is None
+    assert (await chain.identify(a_request(basic("bob", "p")))).user == User("bob")
+    await trio.sleep(60)
+    assert (await chain.identify(a_request(basic("ann", "p")))).user == User("ann")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "a login has failed" in line]
+    assert lines
+    assert all("ann" in line and "The password is wrong" in line and "basic" in line for line in lines)
+    assert not any("guess" in line for line in lines)
+
+
+async def test_asking_without_credentials_is_no_failure(autojump_clock: MockClock) -> None:
+    chain = chain_of(simple(), failures=Failures(Limit(1, 60.0), Limit(1, 60.0)))
+    for _ in range(5):
+        await refusal(chain)
+    assert (await chain.identify(a_request(basic("ann", "p")))).user == User("ann")
+
+
+async def test_a_login_on_the_page(autojump_clock: MockClock) -> None:
+    chain = chain_of(simple(), failures=Failures(Limit(2, 60.0), Limit(9, 60.0)))
+    (way,) = chain.authenticators
+
+    async def log_in(name: str, password: str) -> Any:
+        return await chain.log_in(way, "here", name, lambda: way.check_password(name, password), secure=True)
+
+    identity = await log_in("ann", "p")
+    assert "Max-Age=43200" in identity.new_cookie
+    assert chain.user_by_cookie(cookie_pair(identity.new_cookie)) == User("ann")
+    await trio.sleep(12 * 3600 + 1)
+    assert chain.user_by_cookie(cookie_pair(identity.new_cookie)) is None
+    with pytest.raises(Unauthorized, match="cannot be the name of an account"):
+        await log_in("../x", "p")
+    for _ in range(2):
+        with pytest.raises(Unauthorized):
+            await log_in("ann", "guess")
+    with pytest.raises(TooManyFailures):
+        await log_in("ann", "p")
