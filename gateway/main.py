@@ -32,6 +32,7 @@ from gateway.clusters.reasons import not_running
 from gateway.clusters.rules import ClusterTimeouts, Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
+from gateway.clusters.vital_signs import status_line, vital_parts
 from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.fields import settings_of
 from gateway.config.load import Config
@@ -39,6 +40,7 @@ from gateway.config.server import Proxy
 from gateway.errors import GatewayError, StartError
 from gateway.process.gc_pauses import spare_survivors
 from gateway.process.systemd import notify
+from gateway.process.watchdog import reporting
 from gateway.proxy.certificate import ReloadingContext, reloading_context
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.destinations import Destinations
@@ -149,12 +151,13 @@ async def serve(
             dialer=dialer,
             hearing=hearing,
         )
-        async with _edges(inside):
+        tell_status = partial(status_line, ports.name, manager, store)
+        async with _edges(inside), reporting(tell_status, vital_parts(driver, store)):
             task_status.started(ports)
             _log.info(
                 "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
             )
-            notify(READY="1", STATUS=f"serving at {ports.name}")
+            notify(READY="1", STATUS=tell_status())
             await wait_stop()
             notify(STOPPING="1")
             manager.close()

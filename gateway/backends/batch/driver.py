@@ -208,6 +208,11 @@ class BatchDriver:
         """Why users are affected at the moment: nothing has been learnt of some jobs for minutes."""
         return self._board.overdue
 
+    @property
+    def stalled(self) -> str:
+        """Why nothing is learnt of jobs any more, although each question has a deadline."""
+        return self._board.stalled
+
     def watch(self, cluster: ClusterRef) -> Watch:
         """A watch on the poller's board."""
         return self._board.open(cluster)
