@@ -39,6 +39,7 @@ PURE = {
     "backends.local": "jobs",
     "clusters": """actions canceller demand explanations heartbeat heartbeat_body job_specs lifecycle machine news
         patience quota reasons records rows rules silence submitter timing""",
+    "process": "units",
     "web": "fast_parser http2_frames next_page request_origin",
     "proxy": "admission client_hello comm_messages destinations limits proxy_protocol routes",
     "proxy.dashboard": "headers pages",

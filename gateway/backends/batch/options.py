@@ -221,6 +221,8 @@ class JobQueueBackend(DBBackendBase):
     """How the gateway deals with a batch system."""
 
     reads_options_of: ClassVar[type[ClusterConfig]] = JobQueueClusterConfig
+    #: Whether the batch system's commands need rights of setuid programs.
+    setuid_helpers: ClassVar[bool] = False
 
     cluster_config_class: type[ClusterConfig] = setting(default=JobQueueClusterConfig)
     impersonation: str = setting(
