@@ -191,6 +191,7 @@ def systemd_unit(
 
 def _installation(chosen: Chosen, launcherd: bool | None, user: str, directory: str) -> "Installation":
     """What the units are about. Raises ConfigError, or UsageError when the form is not the configuration's."""
+    from gateway.config.backend import sqlite_file
     from gateway.process.units import Installation
 
     config, path = chosen.load(), chosen.path
@@ -205,15 +206,21 @@ def _installation(chosen: Chosen, launcherd: bool | None, user: str, directory: 
             else f'{which} = "socket" is configured, so sudo is not used'
         )
     addresses = (config.proxy.address, config.proxy.tcp_address, config.gateway.address)
-    return Installation(
-        folder=os.path.dirname(os.path.abspath(sys.executable)),
-        config=str(path.absolute()),
-        user=user,
-        directory=directory,
-        addresses=tuple(address for address in addresses if address),
-        launcher_socket=getattr(config.backend, "launcher_socket", "") if by_daemon else "",
-        setuid_helpers=getattr(config.backend, "setuid_helpers", False),
-    )
+    database = sqlite_file(config.backend.db_url)
+    try:
+        return Installation(
+            folder=os.path.dirname(os.path.abspath(sys.executable)),
+            config=str(path.absolute()),
+            user=user,
+            directory=directory,
+            addresses=tuple(address for address in addresses if address),
+            writable=(os.path.dirname(database),) if os.path.isabs(database) else (),
+            files=(config.proxy.tls_cert, config.proxy.tls_key),
+            launcher_socket=getattr(config.backend, "launcher_socket", "") if by_daemon else "",
+            setuid_helpers=getattr(config.backend, "setuid_helpers", False),
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def run(arguments: Sequence[str]) -> int:

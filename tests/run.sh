@@ -2,10 +2,11 @@
 # `make test`: everything that the tests need, then all of them.
 #
 # As an ordinary user only the virtual environment is made; tests that need
-# root, a real Slurm, PostgreSQL or Chromium say so and are skipped. As root on
-# Debian or Ubuntu what is missing of those is installed with apt first;
-# SLURM=0 declines Slurm. Jobs then run as other users, who must be able to
-# read this checkout: one in a private folder is tested in a public copy.
+# root, a real Slurm, systemd, PostgreSQL or Chromium say so and are skipped. As
+# root on Debian or Ubuntu what is missing of those is installed with apt first;
+# SLURM=0 declines Slurm, and the machine with a systemd that tests boot. Jobs
+# then run as other users, who must be able to read this checkout: one in a
+# private folder is tested in a public copy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}" "${MAKE:=make}"
@@ -26,6 +27,9 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         want slurmd slurmd
         want sbatch slurm-client
         want munged munge
+        # Tests that boot a machine of their own, with a Slurm on it.
+        want systemd-nspawn systemd-container
+        [ -x /usr/lib/systemd/systemd ] || need+=(systemd)
     fi
     if [ ${#need[@]} -gt 0 ]; then
         say "installing ${need[*]} (SLURM=0 declines Slurm)"

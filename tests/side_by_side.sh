@@ -7,8 +7,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-waiting=(tests/attacks tests/contract tests/e2e tests/slurm)
-computing=(tests/auth tests/backends tests/clusters tests/config tests/pbs tests/proxy tests/store tests/web tests/test_*.py)
+waiting=(tests/attacks tests/contract tests/e2e tests/slurm tests/systemd)
+computing=(tests/auth tests/backends tests/clusters tests/config tests/pbs tests/process tests/proxy tests/store tests/web tests/test_*.py)
 
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT

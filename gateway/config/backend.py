@@ -54,6 +54,12 @@ def _database_url(url: str) -> None:
         raise ValueError("must have three slashes before the file's path (sqlite:///FILE), as SQLite has no host")
 
 
+def sqlite_file(url: str) -> str:
+    """The file of an SQLite database; empty for one in memory, and for any other database."""
+    parsed = make_url(url)
+    return (parsed.database or "") if parsed.get_backend_name() == "sqlite" else ""
+
+
 def _url(url: str) -> str:
     if url and not re.match(r"https?://[^/]", url):
         raise ValueError("must begin with http:// or https:// and a host, or be empty")

@@ -10,34 +10,47 @@ daemon in the second, sees the host as its users do: their homes, /tmp (where
 tickets may be), and the limits and the umask that batch systems hand on to jobs.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
+from typing import Any
 
-from attrs import frozen
+from attrs import Attribute, field, frozen
 
 from gateway.addresses import parse_address
 
 GATEWAY, LAUNCHER = "dask-gateway", "dask-gateway-launcherd"
 
+_PLAIN = re.compile(r"[A-Za-z0-9/._+@:=\[\]-]*")
+
 #: The first line of each unit: what has it was written here, and may be written anew.
 MARK = "# Written by `dask-gateway-server systemd-unit`. Lines of your own: `systemctl edit`, which keeps them apart."
 
 
+def _plain(installation: object, attribute: "Attribute[Any]", value: Any) -> None:
+    for text in (value,) if isinstance(value, str) else value:
+        if not _PLAIN.fullmatch(text):
+            raise ValueError(f"{text!r} cannot stand in a unit: only letters, digits and /._+@:=[]- can, so move it")
+
+
 @frozen(kw_only=True)
 class Installation:
-    """What units are about. Paths are absolute.
+    """What units are about. Paths are absolute, and nothing in them needs quotes: else ValueError is raised.
 
-    `folder` holds the programs, `directory` is the gateway's own. `addresses` are where it listens, as the
-    configuration has them. Without a `launcher_socket` the form is the one for sudo. `setuid_helpers` says whether
-    batch commands need rights of setuid programs, as PBS's do.
+    `folder` holds the programs, `directory` is the gateway's own, `writable` are further ones that it writes to, and
+    `files` what it reads. `addresses` are where it listens, as the configuration has them. Without a
+    `launcher_socket` the form is the one for sudo. `setuid_helpers` says whether batch commands need rights of setuid
+    programs, as PBS's do.
     """
 
-    folder: str
-    config: str
-    user: str
-    directory: str
-    addresses: tuple[str, ...]
-    launcher_socket: str = ""
+    folder: str = field(validator=_plain)
+    config: str = field(validator=_plain)
+    user: str = field(validator=_plain)
+    directory: str = field(validator=_plain)
+    addresses: tuple[str, ...] = field(validator=_plain)
+    writable: tuple[str, ...] = field(default=(), validator=_plain)
+    files: tuple[str, ...] = ()
+    launcher_socket: str = field(default="", validator=_plain)
     setuid_helpers: bool = False
 
 
@@ -140,8 +153,9 @@ def _closed(installation: Installation) -> Iterator[str]:
     yield "CapabilityBoundingSet="
     yield "AmbientCapabilities="
     yield "ProtectSystem=strict"
-    yield f"ReadWritePaths={installation.directory}"
-    at_home = [path for path in (installation.directory, installation.folder, installation.config) if _is_home(path)]
+    writable = installation.directory, *installation.writable
+    yield f"ReadWritePaths={' '.join(dict.fromkeys(writable))}"
+    at_home = any(map(_is_home, (*writable, *installation.files, installation.folder, installation.config)))
     yield f"ProtectHome={'read-only' if at_home else 'yes'}"
     yield "PrivateTmp=yes"
     yield "PrivateMounts=yes"
@@ -198,7 +212,7 @@ WorkingDirectory={directory}
 Environment=PATH={folder}:/usr/local/bin:/usr/bin:/bin
 ExecStart={folder}/dask-gateway-server -f {config}
 Restart=on-failure
-RestartSec=2
+RestartSec=5
 # A mistake in the configuration, which no restart mends.
 RestartPreventExitStatus=2
 TimeoutStartSec=120
