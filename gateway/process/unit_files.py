@@ -29,24 +29,33 @@ def write_units(units: Mapping[str, str], folder: Path = UNITS, *, force: bool =
     Files that were not written here are left alone, unless `force`. Raises StartError.
     """
     try:
-        there = {folder / name: _read(folder / name) for name in units}
-        changed = {folder / name: text for name, text in units.items() if there[folder / name] != text}
-        for path in changed:
-            if not force and not (there[path] or MARK).startswith(MARK):
-                raise StartError(
-                    f"{path} is there, and was not written by this command. --force replaces it; `systemctl edit` is"
-                    " the place for lines of your own."
-                )
-        for path, text in changed.items():
-            new = path.with_name(f".{path.name}.new")
-            new.write_text(text, encoding="utf-8")
-            new.chmod(0o644)
-            new.replace(path)
+        there = {name: _read(folder / name) for name in units}
+        if not force:
+            _refuse_foreign(folder, there)
+        changed = [name for name in units if there[name] != units[name]]
+        for name in changed:
+            _write(folder / name, units[name])
     except OSError as error:
         raise StartError(f"{error.filename} cannot be written: {error.strerror}.") from error
     if changed and folder == UNITS and os.path.isdir("/run/systemd/system"):
         subprocess.run(["systemctl", "daemon-reload"], check=False, timeout=_PATIENCE)
-    return list(changed)
+    return [folder / name for name in changed]
+
+
+def _refuse_foreign(folder: Path, there: Mapping[str, str | None]) -> None:
+    for name, text in there.items():
+        if text is not None and not text.startswith(MARK):
+            raise StartError(
+                f"{folder / name} is there, and was not written by this command. --force replaces it; `systemctl edit`"
+                " is the place for lines of your own."
+            )
+
+
+def _write(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(0o644)
+    new.replace(path)
 
 
 def _read(path: Path) -> str | None:

@@ -59,10 +59,13 @@ def say(level: int, text: str) -> None:
 class Daemon:
     """Takes connections of `uid`, and calls `hold` with each in a process of its own."""
 
-    def __init__(self, uid: int, hold: Callable[[socket.socket], None] = keep, *, most: int = MOST) -> None:
+    def __init__(
+        self, uid: int, hold: Callable[[socket.socket], None] = keep, *, most: int = MOST, pause: float = PAUSE
+    ) -> None:
         self._uid = uid
         self._hold = hold
         self._most = most
+        self._pause = pause
         self._keepers: set[int] = set()
         self._strangers: set[int] = set()
         self._resting_until = 0.0
@@ -114,7 +117,7 @@ class Daemon:
 
     def _rest(self, reason: str) -> None:
         say(_ERROR, reason)
-        self._resting_until = time.monotonic() + PAUSE
+        self._resting_until = time.monotonic() + self._pause
 
     def _refuse(self, connection: socket.socket, uid: int) -> None:
         if uid not in self._strangers and len(self._strangers) < 1000:  # each is told of once
