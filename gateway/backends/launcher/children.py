@@ -85,5 +85,8 @@ def end_all(grace: float = GRACE) -> dict[int, int]:
 
 
 def _children() -> list[int]:
-    with open("/proc/thread-self/children") as file:
-        return [int(pid) for pid in file.read().split()]
+    try:
+        with open("/proc/thread-self/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except FileNotFoundError:  # a kernel that does not tell (CONFIG_PROC_CHILDREN)
+        return []

@@ -9,7 +9,9 @@ there reaches this process, and it waits for nobody: it takes connections,
 counts and reaps.
 
 The policy is root's (policy.py). As whom it may act is read anew for each
-conversation; whose requests are obeyed, at the start.
+conversation; whose requests are obeyed is found out once. Until that is known
+(the policy is not written, the directory service is not up) everybody is told
+why: a daemon that gave up would take its socket down for good.
 
 SIGTERM ends it when the conversations that are under way have come to their
 ends, or after `GRACE` seconds.
@@ -57,12 +59,22 @@ def say(level: int, text: str) -> None:
 
 
 class Daemon:
-    """Takes connections of `uid`, and calls `hold` with each in a process of its own."""
+    """Takes connections of the uid that `find_uid` tells, and calls `hold` with each in a process of its own.
+
+    `find_uid` raises Refused or SettingsError while it cannot tell, with the reason.
+    """
 
     def __init__(
-        self, uid: int, hold: Callable[[socket.socket], None] = keep, *, most: int = MOST, pause: float = PAUSE
+        self,
+        find_uid: Callable[[], int],
+        hold: Callable[[socket.socket], None] = keep,
+        *,
+        most: int = MOST,
+        pause: float = PAUSE,
     ) -> None:
-        self._uid = uid
+        self._find_uid = find_uid
+        self._uid: int | None = None
+        self._trouble = ""
         self._hold = hold
         self._most = most
         self._pause = pause
@@ -73,6 +85,7 @@ class Daemon:
     def serve(self, listener: socket.socket, grace: float = GRACE) -> None:
         """Take connections until SIGTERM; then wait for the conversations that are under way."""
         listener.setblocking(False)
+        self._knows_uid()
         until: float | None = None
         with arrivals(signal.SIGCHLD, signal.SIGTERM, signal.SIGINT) as signals:
             while until is None or (self._keepers and time.monotonic() < until):
@@ -106,6 +119,9 @@ class Daemon:
             return
         with connection:
             uid = peer_uid(connection)
+            if not self._knows_uid():
+                _answer(connection, refusal(self._trouble, away=True))
+                return
             if uid != self._uid:
                 self._refuse(connection, uid)
                 return
@@ -114,6 +130,19 @@ class Daemon:
             except OSError as error:
                 self._rest(f"no process can be started: {error.strerror}")
                 _answer(connection, refusal(f"the launcher cannot start a process: {error.strerror}", away=True))
+
+    def _knows_uid(self) -> bool:
+        """Whether it is known whose requests are obeyed."""
+        if self._uid is None:
+            try:
+                self._uid = self._find_uid()
+            except (Refused, SettingsError) as error:
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    say(_ERROR, f"nobody is obeyed: {error}")
+            else:
+                say(_INFO, f"requests of uid {self._uid} are obeyed")
+        return self._uid is not None
 
     def _rest(self, reason: str) -> None:
         say(_ERROR, reason)
@@ -159,14 +188,14 @@ def start(environment: Mapping[str, str], pid: int, settings_path: str = SETTING
     if os.geteuid() != 0:
         raise CannotStart("the launcher daemon has to be root, so that it can become your users")
     listener = handed_over(environment, pid)
-    try:
-        uid = gateway_uid(read_settings(settings_path).policy)
-    except (Refused, SettingsError) as error:
-        raise CannotStart(f"{error} (see {settings_path})") from None
     for name in ("slurm", "pbs"):
         find_rules(name)  # loaded once, and not for each conversation
-    say(_INFO, f"requests of uid {uid} are obeyed")
-    Daemon(uid, partial(keep, settings_path=settings_path)).serve(listener)
+    find_uid = partial(_find_uid, settings_path)
+    Daemon(find_uid, partial(keep, settings_path=settings_path)).serve(listener)
+
+
+def _find_uid(settings_path: str) -> int:
+    return gateway_uid(read_settings(settings_path).policy)
 
 
 def main() -> int:

@@ -63,7 +63,7 @@ def _group_id(name: str) -> int | None:
 def gateway_uid(policy: Policy) -> int:
     """The uid of the account whose requests are obeyed. Raises `Refused` when there is none, or it is root's."""
     if not policy.gateway:
-        raise Refused("[policy] does not name the gateway's account (gateway = dask)")
+        raise Refused("[policy] in root's settings does not name the gateway's account (gateway = dask)")
     try:
         uid = int(policy.gateway) if policy.gateway.isdecimal() else pwd.getpwnam(policy.gateway).pw_uid
     except KeyError:

@@ -321,12 +321,24 @@ def test_what_it_needs_is_said_at_the_start():
         assert "is no listening Unix stream socket" in starts(settings, other)
         assert "systemd has to hand over one socket" in starts(settings, listener, other)
         assert "has to be root" in starts(settings, listener, user="nobody")
-        for policy, words in (
-            ("groups = dask_users", "[policy] does not name the gateway's account"),
-            ("gateway = nosuchuser", "the gateway's account nosuchuser is unknown"),
-            ("gateway = root", "the gateway's account must not be root"),
-            ("gateway = 0", "the gateway's account must not be root"),
-            ("gateway = -x", ":2: gateway must be the name or the number of an account"),
-        ):
-            assert words in starts(write_settings(folder, policy, ()), listener)
-        assert "has to hand over one socket" in starts(folder / "absent")
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("groups = dask_users", "[policy] in root's settings does not name the gateway's account"),
+        ("gateway = nosuchuser", "the gateway's account nosuchuser is unknown"),
+        ("gateway = root", "the gateway's account must not be root"),
+        ("gateway = 0", "the gateway's account must not be root"),
+        ("gateway = -x", ":2: gateway must be the name or the number of an account"),
+    ],
+)
+def test_until_it_is_known_whom_to_obey_it_says_why_and_then_goes_on(policy, words):
+    with open_daemon(policy) as daemon:
+        daemon.command("scancel", "echo ran")
+        for _ in range(3):
+            answer = daemon.ask("alice", **CANCEL)
+            assert (answer["ok"], answer["away"], answer["lost"]) == (False, True, False)
+            assert words in answer["error"]
+        daemon.allow(POLICY)
+        assert daemon.ask("alice", **CANCEL)["stdout"] == "ran\n"

@@ -32,7 +32,7 @@ def serving(path, grace=30.0, **options):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(50)
-        served = Daemon(os.getuid(), repeat, **options)
+        served = Daemon(os.getuid, repeat, **options)
         pid = fork(partial(served.serve, listener, grace))
     try:
         yield pid
@@ -102,7 +102,7 @@ def test_a_conversation_that_breaks_harms_no_other(tmp_path, capfd):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
         listener.listen()
-        pid = fork(partial(Daemon(os.getuid(), hold).serve, listener))
+        pid = fork(partial(Daemon(os.getuid, hold).serve, listener))
     with socket.socket(socket.AF_UNIX) as broken:
         broken.settimeout(20)
         broken.connect(str(tmp_path / "socket"))
