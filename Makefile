@@ -2,9 +2,14 @@
 # Debian's own interpreter is preferred because jobs of other users must be able to read it.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 VENV ?= .venv
+comma := ,
 # What the benchmarks compare with, in a virtual environment of its own; `make bench ORIGINAL=` goes without.
 ORIGINAL ?= .original
+# A real JupyterHub with its proxy for tests, in a virtual environment of its own.
+JUPYTERHUB := .jupyterhub
 BIN := $(VENV)/bin
+# What the tests of Kerberos need is built on this machine, if it can be.
+KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
@@ -75,13 +80,13 @@ docs: $(VENV)/.test                       ## regenerate the manual of the option
 	$(BIN)/python -m gateway.config.render > docs/configuration.md
 
 clean:
-	rm -rf $(VENV) $(ORIGINAL) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ORIGINAL) $(JUPYTERHUB) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: setup.cfg
 	@echo "==> installing into $(VENV) (for make $*)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade pip 'setuptools>=77'
-	@$(PIP) install --editable '.[$(if $(filter demo,$*),dask,test)]'
+	@$(PIP) install --editable '.[$(if $(filter demo,$*),dask,test$(KERBEROS))]'
 	@touch $@
 
 $(ORIGINAL)/.installed:
@@ -89,4 +94,11 @@ $(ORIGINAL)/.installed:
 	@test -x $(ORIGINAL)/bin/python || $(PYTHON) -m venv $(ORIGINAL)
 	@PYTHONWARNINGS=ignore $(ORIGINAL)/bin/python -m pip --quiet --disable-pip-version-check install \
 	    'dask-gateway-server[local]==2026.3.0'
+	@touch $@
+
+$(JUPYTERHUB)/.installed:
+	@echo "==> installing JupyterHub and its proxy into $(JUPYTERHUB)"
+	@test -x $(JUPYTERHUB)/bin/python || $(PYTHON) -m venv $(JUPYTERHUB)
+	@PYTHONWARNINGS=ignore $(JUPYTERHUB)/bin/python -m pip --quiet --disable-pip-version-check install 'jupyterhub==6.1.*'
+	@npm install --silent --no-fund --no-audit --no-save --prefix $(JUPYTERHUB) configurable-http-proxy@5.1
 	@touch $@

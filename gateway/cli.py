@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 import structlog
@@ -22,9 +22,8 @@ from gateway.config.load import OVERRIDE, Config, load
 from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
-
-if TYPE_CHECKING:
-    from gateway.process.units import Installation
+from gateway.process.unit_command import systemd_unit
+from gateway.web.admin.commands import tokens
 
 DEFAULT_FILE = Path("dask_gateway_config.py")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -147,80 +146,8 @@ def generate_config(output: Path, force: bool) -> None:
     click.echo(f"Written: {output}")
 
 
-@cli.command()
-@_common
-@click.option("--install", is_flag=True, help="Write them to /etc/systemd/system instead of printing them.")
-@click.option("--force", is_flag=True, help="Replace units that were not written by this command.")
-@click.option(
-    "--launcherd/--sudo",
-    default=None,
-    help="Which form: everything closed, beside the launcher daemon; or as far as sudo allows."
-    " The configuration's own (impersonation), unless given.",
-)
-@click.option("--user", default="dask", show_default=True, help="The gateway's account.")
-@click.option(
-    "--directory", default="/var/dask-gateway", show_default=True, help="The gateway's own directory, for its database."
-)
-@click.pass_obj
-def systemd_unit(
-    chosen: Chosen,
-    file: Path | None,
-    log_level: str | None,
-    *,
-    install: bool,
-    force: bool,
-    launcherd: bool | None,
-    user: str,
-    directory: str,
-) -> None:
-    """Print or install the units with which systemd runs the gateway."""
-    from gateway.process.unit_files import check_programs, write_units
-    from gateway.process.units import next_steps, render_units
-
-    chosen = chosen.and_then(file, log_level)
-    installation = _installation(chosen, launcherd, user, os.path.abspath(directory))
-    units = render_units(installation)
-    if not install:
-        click.echo("\n".join(f"# --- /etc/systemd/system/{name}\n{text}" for name, text in units.items()), nl=False)
-        return
-    check_programs(installation)
-    for path in write_units(units, force=force):
-        click.echo(f"Written: {path}")
-    click.echo(next_steps(installation))
-
-
-def _installation(chosen: Chosen, launcherd: bool | None, user: str, directory: str) -> "Installation":
-    """What the units are about. Raises ConfigError, or UsageError when the form is not the configuration's."""
-    from gateway.config.backend import sqlite_file
-    from gateway.process.units import Installation
-
-    config, path = chosen.load(), chosen.path
-    if path is None:
-        raise click.UsageError("the units name the configuration file: say which, with -f")
-    by_daemon = getattr(config.backend, "impersonation", "") == "socket"
-    if launcherd not in (None, by_daemon):
-        which = "c.JobQueueBackend.impersonation"
-        raise click.UsageError(
-            f'the launcher daemon is asked when {which} = "socket" is configured'
-            if launcherd
-            else f'{which} = "socket" is configured, so sudo is not used'
-        )
-    addresses = (config.proxy.address, config.proxy.tcp_address, config.gateway.address)
-    database = sqlite_file(config.backend.db_url)
-    try:
-        return Installation(
-            folder=os.path.dirname(os.path.abspath(sys.executable)),
-            config=str(path.absolute()),
-            user=user,
-            directory=directory,
-            addresses=tuple(address for address in addresses if address),
-            writable=(os.path.dirname(database),) if os.path.isabs(database) else (),
-            files=(config.proxy.tls_cert, config.proxy.tls_key),
-            launcher_socket=getattr(config.backend, "launcher_socket", "") if by_daemon else "",
-            setuid_helpers=getattr(config.backend, "setuid_helpers", False),
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+cli.add_command(systemd_unit)
+cli.add_command(tokens)
 
 
 def run(arguments: Sequence[str]) -> int:

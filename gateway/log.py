@@ -13,16 +13,22 @@ from typing import Any, TextIO
 import structlog
 import trio
 
+from gateway.user_text import mask_tokens
+
 _log = structlog.get_logger()
 
 
 def escape_controls(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: no value can move a cursor, colour a terminal or fake a line.
 
-    Only tracebacks keep their line ends.
+    Only tracebacks keep their line ends. Nor does any show a personal token.
     """
     for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
+        if not isinstance(value, str):
+            continue
+        if "dgt_" in value:  # wherever a user has put it: a path, a name
+            event[key] = value = mask_tokens(value)
+        if not value.isprintable():
             kept = "\n" if key == "exception" else ""
             event[key] = "".join(
                 c if c.isprintable() or c in kept else c.encode("unicode_escape").decode("ascii") for c in value

@@ -8,6 +8,7 @@ dies first. After SIGTERM or SIGINT no cluster is created any more, the present
 ones are stopped where the configuration wants that, and the tree unwinds.
 """
 
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -17,26 +18,25 @@ from urllib.parse import urlsplit
 
 import structlog
 import trio
-from attrs import fields, frozen
+from attrs import frozen
 from quart import Quart
 
 from gateway import __version__
 from gateway.addresses import Address, parse_address
 from gateway.auth.chain import Chain
 from gateway.auth.login_state import LoginStates
+from gateway.auth.origins import own_origins
 from gateway.auth.setup import open_chain, prepared
 from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
 from gateway.clusters.reasons import not_running
-from gateway.clusters.rules import ClusterTimeouts, Rules
+from gateway.clusters.rules import Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
 from gateway.clusters.vital_signs import status_line, vital_parts
 from gateway.config.backend import DBBackendBase, encryption_keys
-from gateway.config.fields import settings_of
 from gateway.config.load import Config
-from gateway.config.server import Proxy
 from gateway.errors import GatewayError, StartError
 from gateway.process.gc_pauses import spare_survivors
 from gateway.process.systemd import notify
@@ -46,7 +46,6 @@ from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.listeners import Ports, open_ports
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.port import PublicPort, serve_public
@@ -56,6 +55,7 @@ from gateway.proxy.this_host import is_this_host
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store, open_store
 from gateway.supervise import describe
+from gateway.web.admin.server import AdminSocket, open_admin_socket
 from gateway.web.api import BODY_LIMIT, create_api
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
@@ -64,9 +64,6 @@ from gateway.web.router import Router, with_bodies_of
 from gateway.web.server import HttpServer
 
 _log = structlog.get_logger()
-
-#: The limits of the public port that are options of c.Proxy, by the same names.
-_PORT_LIMITS = [field for field in fields(PortLimits) if field.name in settings_of(Proxy)]
 
 
 def run(config: Config) -> int:
@@ -128,6 +125,7 @@ async def serve(
             schedulers=config.proxy.tcp_address if config.proxy.tcp_address != config.proxy.address else "",
             private=config.gateway.address,
         )
+        admin = stack.enter_context(open_admin_socket(config.gateway, os.environ))
         dialer = Dialer(_destinations(config, ports))
         stack.enter_context(used_for_messages(dialer))
         store = await stack.enter_async_context(
@@ -136,8 +134,7 @@ async def serve(
         driver = await stack.enter_async_context(backend.open_driver())
         routes, hearing = Routes(), Hearing()
         stack.enter_context(noting_stalls(hearing))
-        rules = _rules(config, backend, ports)
-        services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing)
+        services = Services(driver=driver, store=store, routes=routes, rules=_rules(config, ports), hearing=hearing)
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
         stack.enter_context(routes.on_refused(manager.ask_about))
@@ -150,13 +147,12 @@ async def serve(
             store=store,
             dialer=dialer,
             hearing=hearing,
+            admin=admin,
         )
         tell_status = partial(status_line, ports.name, manager, store)
         async with _edges(inside), reporting(tell_status, vital_parts(driver, store)):
             task_status.started(ports)
-            _log.info(
-                "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
-            )
+            _log.info("serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=bool(context))
             notify(READY="1", STATUS=tell_status())
             await wait_stop()
             notify(STOPPING="1")
@@ -178,33 +174,31 @@ class _Inside:
     store: Store
     dialer: Dialer
     hearing: Hearing
-
-    @property
-    def limits(self) -> PortLimits:
-        """The limits of the public port."""
-        return PortLimits(**{field.name: getattr(self.config.proxy, field.name) for field in _PORT_LIMITS})
+    admin: AdminSocket
 
 
 @asynccontextmanager
 async def _edges(inside: _Inside) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     config, ports = inside.config, inside.ports
-    chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix)
+    chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix, config.gateway)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     reads = Reads(inside.manager, inside.store, partial(_traffic, relaying))
     states = LoginStates(inside.store.derive_keys(LoginStates.PURPOSE))
     api = create_api(inside.manager, chain, reads, states=states, prefix=config.proxy.prefix)
+    # For authenticators: under which URLs the gateway knows itself.
+    api.config["OWN_URLS"] = own_origins(_host_names(config), ports.numbers, https=inside.context is not None)
     public, private = _http_servers(inside, api, FastReads(reads, chain), chain)
     serve_listeners = partial(
         serve_public,
         routes=inside.routes,
-        limits=inside.limits,
-        trusted_proxies=config.proxy.trusted_proxies,
+        options=config.proxy,
         farewell=partial(_farewell, inside.manager),
         dialer=inside.dialer,
         missed=inside.hearing.missed,
     )
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(chain.tokens.registry.kept())
         for authenticator in config.authenticators:
             await stack.enter_async_context(prepared(authenticator, api))
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -223,6 +217,7 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
             relaying.append(web)
         if ports.private:
             await nursery.start(partial(serve_listeners, ports.private, serve_http=private.serve, schedulers=False))
+        nursery.start_soon(inside.admin.serve, api)
         yield
         await public.drain()
         await private.drain()
@@ -231,8 +226,8 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
 
 def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -> tuple[HttpServer, HttpServer]:
     """Those of the public port and of the private one, which has no dashboards."""
-    config, manager, dialer, limits = inside.config, inside.manager, inside.dialer, inside.limits
-    budget = MemoryBudget(config.proxy.memory_budget)
+    config, manager, dialer, options = inside.config, inside.manager, inside.dialer, inside.config.proxy
+    budget = MemoryBudget(options.memory_budget)
     router_of = partial(
         Router,
         api=with_bodies_of(api, budget, 2 * BODY_LIMIT),  # as it came, and as it is understood
@@ -242,8 +237,8 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
     )
     routers = (
         router_of(
-            dashboards=Dashboard(inside.routes, limits=limits, dialer=dialer, budget=budget),
-            prefix=config.proxy.prefix,
+            dashboards=Dashboard(inside.routes, options=options, dialer=dialer, budget=budget),
+            prefix=options.prefix,
             secure=inside.context is not None,
         ),
         router_of(dashboards=None),
@@ -252,8 +247,8 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
         HttpServer(
             router,
             route=router.route,
-            head_timeout=limits.head_timeout,
-            websocket_message_size=limits.websocket_message_size,
+            head_timeout=options.head_timeout,
+            websocket_message_size=options.websocket_message_size,
             budget=budget,
         )
         for router in routers
@@ -305,21 +300,12 @@ def _host_names(config: Config) -> Iterator[str]:
             yield parse_address(listener).host
 
 
-def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
+def _rules(config: Config, ports: Ports) -> Rules:
+    backend = config.backend
     return Rules(
+        options=backend,
         api_url=backend.api_url or _api_url(config, backend, ports),
         host=backend.default_host or "0.0.0.0",  # noqa: S104 (schedulers are reached from other nodes)
-        timeouts=ClusterTimeouts(
-            queue=backend.queue_timeout,
-            start=backend.cluster_start_timeout,
-            heartbeat=backend.heartbeat_timeout,
-            heartbeat_period=backend.cluster_heartbeat_period,
-            worker_start=backend.worker_start_timeout,
-            unreachable=backend.cluster_unreachable_timeout,
-        ),
-        worker_start_failure_limit=backend.worker_start_failure_limit,
-        backoff_base_delay=backend.backoff_base_delay,
-        backoff_max_delay=backend.backoff_max_delay,
     )
 
 

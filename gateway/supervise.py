@@ -21,6 +21,7 @@ from typing import Final, TypedDict
 import structlog
 import trio
 
+from gateway.backoff import backoff
 from gateway.errors import GatewayError
 
 _log = structlog.get_logger()
@@ -71,22 +72,10 @@ async def supervise(
             failures.popleft()
         if len(failures) >= limit:
             raise TooManyRestarts(f"{name} failed {_times(len(failures), window)}: {describe(failure)}") from failure
-        delay = backoff_delay(len(failures), base_delay=base_delay, max_delay=max_delay, uniform=uniform)
+        # Half of it is always waited, which keeps the pressure off whatever failed.
+        delay = backoff(len(failures), base=base_delay, longest=max_delay) * (1 + uniform()) / 2
         _log.warning("restarting after a failure", child=name, delay=round(delay, 3), exc_info=failure)
         await trio.sleep(delay)
-
-
-def backoff_delay(
-    attempt: int, *, base_delay: float, max_delay: float, uniform: Callable[[], float] = random.random
-) -> float:
-    """Seconds to wait after the `attempt`-th failure in a row (from 1).
-
-    Between half and all of `base_delay` doubled `attempt` - 1 times, which
-    is at most `max_delay`: the half that is always waited keeps the pressure
-    off whatever failed.
-    """
-    longest = min(max_delay, base_delay * 2.0 ** min(attempt - 1, 64))
-    return longest * (1 + uniform()) / 2
 
 
 def describe(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 import trio
+from hypothesis import HealthCheck, settings
 
 from gateway.clusters import cluster
 from gateway.clusters.scheduler_client import SchedulerUnreachable
@@ -11,6 +12,10 @@ from gateway.clusters.scheduler_client import SchedulerUnreachable
 # Whoever runs them in the background of a script (as CI does) starts them with SIGINT ignored. Every job that a test
 # starts would inherit that, and not end at it: the gateway itself hears SIGINT, so that its jobs have the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture

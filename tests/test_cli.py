@@ -237,12 +237,12 @@ def test_units_are_those_of_the_configuration(tmp_path: Path, capsys: pytest.Cap
 def test_units_with_the_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "dask_gateway_config.py").write_text(
         f"{JOBS}c.JobQueueBackend.impersonation = 'socket'\nc.JobQueueBackend.launcher_socket = '/run/x/l.sock'\n"
-        "c.DBBackendBase.db_url = 'sqlite:////data/gateway.sqlite'\n"
+        "c.DBBackendBase.db_url = 'sqlite:////data/gateway.sqlite'\nc.Proxy.address = 'unix:/srv/sockets/public'\n"
     )
     assert run(["systemd-unit"]) == run(["systemd-unit", "--launcherd"]) == 0
     out = capsys.readouterr().out
     assert "ListenStream=/run/x/l.sock\n" in out
-    assert "ReadWritePaths=/var/dask-gateway /data\n" in out
+    assert "ReadWritePaths=/var/dask-gateway -/srv/sockets -/data\n" in out
     assert run(["systemd-unit", "--sudo"]) == 2
     assert "so sudo is not used" in capsys.readouterr().err
 
@@ -252,7 +252,7 @@ def test_units_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "say which, with -f" in capsys.readouterr().err
     (tmp_path / "a.py").write_text(JOBS)
     assert run(["systemd-unit", "-f", "a.py", "--launcherd"]) == 2
-    assert 'impersonation = "socket" is configured' in capsys.readouterr().err
+    assert 'impersonation = "socket" first' in capsys.readouterr().err
     assert run(["systemd-unit", "-f", "a.py", "--user", "no body"]) == 2
     assert "'no body' cannot stand in a unit" in capsys.readouterr().err
 
@@ -260,9 +260,9 @@ def test_units_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_units_are_installed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gateway.process import unit_files
+    from gateway.process.unit_files import write_units
 
-    monkeypatch.setattr(unit_files.write_units, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(write_units, "__defaults__", (tmp_path,))
     (tmp_path / "a.py").write_text(JOBS)
     assert run(["systemd-unit", "--install", "-f", "a.py"]) == 0
     out = capsys.readouterr().out

@@ -39,6 +39,16 @@ def test_lines_for_programs() -> None:
     assert "\x1b" not in line
 
 
+def test_no_line_shows_a_personal_token() -> None:
+    stream = io.StringIO()
+    log.set_up("INFO", stream)
+    text = f"dgt_a1B2c3D4e5_{'x' * 49}"
+    structlog.get_logger().info(f"event {text}", path=f"/api/{text[:40]}/x", user=text)
+    logging.getLogger("hypercorn.error").warning("from %s", text)
+    assert "xxxxxxx" not in stream.getvalue()
+    assert stream.getvalue().count("dgt_a1B2c3D4e5_[redacted]") == 4
+
+
 def test_lines_for_people() -> None:
     stream = Terminal()
     log.set_up("INFO", stream)

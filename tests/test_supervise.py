@@ -5,12 +5,10 @@ import itertools
 import pytest
 import structlog
 import trio
-from hypothesis import given
-from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from gateway.errors import JobRefused
-from gateway.supervise import TooManyRestarts, backoff_delay, describe, supervise
+from gateway.supervise import TooManyRestarts, describe, supervise
 
 
 class Child:
@@ -134,15 +132,3 @@ def test_describe() -> None:
     assert describe(JobRefused("No such queue.")) == "No such queue."
     assert describe(ValueError()) == "ValueError"
     assert describe(OSError(28, "No space left")) == "OSError: [Errno 28] No space left"
-
-
-@given(
-    attempt=st.integers(1, 10**6),
-    base=st.floats(0, 1e3),
-    longest=st.floats(0, 1e4),
-    draw=st.floats(0, 1, exclude_max=True),
-)
-def test_delays_stay_in_their_bounds(attempt: int, base: float, longest: float, draw: float) -> None:
-    delay = backoff_delay(attempt, base_delay=base, max_delay=longest, uniform=lambda: draw)
-    assert 0 <= delay <= longest
-    assert delay >= min(base, longest) / 2

@@ -45,7 +45,7 @@ def _scheduler(config: ClusterConfig, record: ClusterRecord, rules: Rules) -> tu
         *config.scheduler_cmd,
         *("--protocol", "tls", "--port", "0", "--host", host, "--dashboard-address", f"{host}:0"),
         *("--preload", "dask_gateway.scheduler_preload", "--dg-api-address", f"{host}:0"),
-        *("--dg-heartbeat-period", _number(rules.timeouts.heartbeat_period)),
+        *("--dg-heartbeat-period", _number(rules.options.cluster_heartbeat_period)),
         *("--dg-adaptive-period", _number(config.adaptive_period)),
         *("--dg-idle-timeout", _number(config.idle_timeout)),
         *config.scheduler_arguments(),

@@ -72,7 +72,7 @@ class Machine:
         self._tell: list[str] = []
         self.submitter = Submitter(rules, self.rows, self.records, self._tell, self.failed, room)
         self._canceller = Canceller()
-        self._patience = Patience(rules.timeouts, self._tell, polling)
+        self._patience = Patience(rules, self._tell, polling)
         self._demand = Demand(record.count)
         self._explanations = Explanations()
         self._heard_of = self._cleaning = False
@@ -94,7 +94,7 @@ class Machine:
         """A user wants `count` workers; return why some wait or are not submitted yet, or an empty text."""
         if not self.active:
             return ""
-        until = now + self._rules.timeouts.heartbeat_period + CONFIRMATION
+        until = now + self._rules.options.cluster_heartbeat_period + CONFIRMATION
         self._demand = self._demand.requested(count, until)
         self.records.change(count=self._demand.count)
         return self.submitter.shortfall(self._demand.count)
@@ -224,7 +224,7 @@ class Machine:
         elif row.role is Role.WORKER:
             self._tell.append(f"Worker {row.name} failed to start: {text}")
             hopeless = RowState.ACTIVE not in self.rows.states.values() and not self._explanations.pending
-            if hopeless and failures >= self._rules.worker_start_failure_limit:
+            if hopeless and failures >= self._rules.options.worker_start_failure_limit:
                 self.failed(f"{failures} workers in a row failed to start; the last one: {text}")
 
     def _job_ended(self, row: Row, now: float) -> None:
@@ -241,7 +241,7 @@ class Machine:
         elif coming and never_ran:
             self._tell.append(f"The job of worker {row.name} {never_ran}{because(row.report.reason)}")
             # Not a failure, but whatever deletes jobs must not become a loop.
-            self.submitter.wait(max(1.0, self._rules.backoff_base_delay), now)
+            self.submitter.wait(max(1.0, self._rules.options.backoff_base_delay), now)
         elif coming:
             self._failed_to_start(row, now)
 
@@ -303,7 +303,7 @@ class Machine:
         states = {}
         for row in self.rows.workers:
             deaf, requeue = self._patience.deaf_at, self._config.jobs_may_run_again
-            when, clock = deadline(row, self._rules.timeouts, requeue=requeue, deaf=deaf)
+            when, clock = deadline(row, self._rules, requeue=requeue, deaf=deaf)
             due = moment.due(when)
             if due and self._heard_of:
                 self._give_up(row, clock, moment.now)

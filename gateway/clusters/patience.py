@@ -17,7 +17,7 @@ from gateway.clusters.actions import Questions
 from gateway.clusters.lifecycle import RowEvent, RowState
 from gateway.clusters.news import because
 from gateway.clusters.rows import Clock, Row, deadline
-from gateway.clusters.rules import ClusterTimeouts
+from gateway.clusters.rules import Rules
 from gateway.clusters.silence import Answer, Silence
 from gateway.clusters.timing import Moment
 
@@ -41,13 +41,13 @@ class Verdict:
 class Patience:
     """What is thought of a silent scheduler. Sentences for the user are added to `tell`."""
 
-    def __init__(self, timeouts: ClusterTimeouts, tell: list[str], polling: Callable[[], bool]) -> None:
+    def __init__(self, rules: Rules, tell: list[str], polling: Callable[[], bool]) -> None:
         """`polling` tells whether a question to the batch system is open."""
         self.deaf_at, self.deaf_reason = -inf, ""
         self.poll = False
         """True when the batch system should be asked about our jobs."""
         self._verdict: Verdict | None = None
-        self._timeouts, self._tell, self._polling = timeouts, tell, polling
+        self._rules, self._tell, self._polling = rules, tell, polling
         self._excused = (-inf, "")
 
     def check(self, row: Row | None, attempts: int, moment: Moment) -> Questions:
@@ -58,9 +58,9 @@ class Patience:
         (poll, self.poll), settle = (self.poll, False), False
         if row is None or row.state is RowState.GONE or self.verdict is not None:
             return Questions(poll=poll)
-        if row.state is RowState.ACTIVE and moment.due(row.since + self._timeouts.late) and not row.silence.polled:
+        if row.state is RowState.ACTIVE and moment.due(row.since + self._rules.late) and not row.silence.polled:
             row.silence, poll = evolve(row.silence, polled=True), True
-        when, clock = deadline(row, self._timeouts, requeue=True, deaf=self.deaf_at)
+        when, clock = deadline(row, self._rules, requeue=True, deaf=self.deaf_at)
         if not moment.due(when):
             self._excuse(row, clock, moment.now)
         elif self._polling():
@@ -86,12 +86,12 @@ class Patience:
     def _give_up(self, row: Row, clock: Clock, attempts: int) -> None:
         """Patience with a scheduler that has not reported has ended."""
         if clock is Clock.QUEUE:
-            limit = f"{self._timeouts.queue:g} s{because(row.report.reason)}"
+            limit = f"{self._rules.options.queue_timeout:g} s{because(row.report.reason)}"
             words = f"the scheduler's job waited in the queue for more than {limit}"
             self.condemn(row, words, complete=True)
         elif clock is Clock.START:
-            words = f"the scheduler did not report within {self._timeouts.start:g} s after its job had started\n"
-            self.condemn(row, words)
+            limit = f"{self._rules.options.cluster_start_timeout:g} s"
+            self.condemn(row, f"the scheduler did not report within {limit} after its job had started\n")
         elif row.seen or not 0 < attempts < MOST_ATTEMPTS:
             self.condemn(row, JOB_ENDED)
         else:  # so it is with a batch server that crashed before it had stored the job
@@ -105,8 +105,8 @@ class Patience:
         if self.deaf_at >= silence.open and answer is not Answer.HERE:
             answer = Answer.NOT_ASKED  # whatever kept us from hearing others may have kept us from hearing the answer
         row.silence = silence.after(answer, now, self.deaf_at)
-        found = f"{self._timeouts.heartbeat:g} s, {answer}" + (f" ({words})" if words else "")
-        if row.silence.proves_end(answer, self._timeouts, missed=row.missed):
+        found = f"{self._rules.options.heartbeat_timeout:g} s, {answer}" + (f" ({words})" if words else "")
+        if row.silence.proves_end(answer, self._rules, missed=row.missed):
             end = JOB_ENDED if row.missed else f"the scheduler has not been heard of for {found}\n"
             self.condemn(row, end, complete=row.job is None)
         else:
@@ -115,7 +115,7 @@ class Patience:
 
     def _excuse(self, row: Row, clock: Clock, now: float) -> None:
         """Tell when a heartbeat is missing only because the gateway could not hear everybody."""
-        heartbeat, before = self._timeouts.heartbeat, self._excused
+        heartbeat, before = self._rules.options.heartbeat_timeout, self._excused
         if clock is Clock.HEARTBEAT and row.silent_since(-inf) + heartbeat <= now < self.deaf_at + heartbeat:
             missed = f"{heartbeat:g} s, in which the gateway may have missed some ({self.deaf_reason})"
             self._excused = row.since, f"No heartbeat of the scheduler for {missed}; waiting"

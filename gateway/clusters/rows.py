@@ -28,7 +28,7 @@ from attrs import define, evolve, field
 
 from gateway.backends.base import job_names
 from gateway.clusters.lifecycle import COMING_STATES, RowEvent, RowState, next_row_state
-from gateway.clusters.rules import ClusterTimeouts
+from gateway.clusters.rules import Rules
 from gateway.clusters.silence import Silence
 from gateway.models import JobId, JobReport, JobState, Role, SubmissionRecord
 
@@ -124,41 +124,43 @@ class Row:
         return max(self.since, self.silence.answered, deaf)
 
 
-def deadline(row: Row, timeouts: ClusterTimeouts, *, requeue: bool, deaf: float = -inf) -> tuple[float, Clock]:
+def deadline(row: Row, rules: Rules, *, requeue: bool, deaf: float = -inf) -> tuple[float, Clock]:
     """Return when patience with a row ends (infinity: never), and which clock runs out then.
 
     `requeue` says whether jobs may run again, `deaf` when the gateway last could not hear everybody.
     """
+    options = rules.options
     if row.missed:
-        return _missed_deadline(row, timeouts, deaf)
+        return _missed_deadline(row, rules, deaf)
     if row.suspended:
         return inf, Clock.OTHER
     if row.state is RowState.LOST:
-        return row.since + (timeouts.requeue if requeue else 0.0), Clock.OTHER
+        return row.since + (rules.requeue_timeout if requeue else 0.0), Clock.OTHER
     if row.report.state is JobState.UNKNOWN and not row.report.overdue:
         return inf, Clock.OTHER
     if row.state is RowState.STARTING:
-        start = {Role.SCHEDULER: timeouts.start, Role.WORKER: timeouts.worker_start}[row.role]
-        return max(row.since + start, deaf + timeouts.heartbeat), Clock.START
+        scheduler = row.role is Role.SCHEDULER
+        start = options.cluster_start_timeout if scheduler else options.worker_start_timeout
+        return max(row.since + start, deaf + options.heartbeat_timeout), Clock.START
     if row.role is Role.WORKER:
         return inf, Clock.OTHER
     if row.state is RowState.ACTIVE:
-        return _silent_until(row, timeouts, timeouts.heartbeat, deaf), Clock.HEARTBEAT
-    return (row.since + timeouts.queue, Clock.QUEUE) if timeouts.queue else (inf, Clock.OTHER)
+        return _silent_until(row, rules, options.heartbeat_timeout, deaf), Clock.HEARTBEAT
+    return (row.since + options.queue_timeout, Clock.QUEUE) if options.queue_timeout else (inf, Clock.OTHER)
 
 
-def _missed_deadline(row: Row, timeouts: ClusterTimeouts, deaf: float) -> tuple[float, Clock]:
+def _missed_deadline(row: Row, rules: Rules, deaf: float) -> tuple[float, Clock]:
     """Of a job that is presumed to be gone."""
     if row.state is not RowState.ACTIVE:
         return row.missed_since, Clock.MISSED
     if row.role is Role.WORKER:
         return inf, Clock.OTHER
-    return max(row.missed_since, _silent_until(row, timeouts, timeouts.late, deaf)), Clock.MISSED
+    return max(row.missed_since, _silent_until(row, rules, rules.late, deaf)), Clock.MISSED
 
 
-def _silent_until(row: Row, timeouts: ClusterTimeouts, limit: float, deaf: float) -> float:
+def _silent_until(row: Row, rules: Rules, limit: float, deaf: float) -> float:
     """When a scheduler has been silent for `limit` seconds, and long enough after the last question to it."""
-    return max(row.silent_since(deaf) + limit, row.silence.asked + timeouts.ask_again)
+    return max(row.silent_since(deaf) + limit, row.silence.asked + rules.ask_again)
 
 
 @define

@@ -16,6 +16,7 @@ import trio
 from attrs import frozen
 
 from gateway.addresses import parse_url
+from gateway.backoff import backoff
 from gateway.clusters.silence import Answer
 from gateway.errors import Conflict
 from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError
@@ -68,7 +69,7 @@ async def tell_scheduler(api_address: str, token: str, message: dict[str, Any], 
     failure = ""
     for attempt in range(attempts):
         if attempt:
-            await trio.sleep(0.1 * 2**attempt)
+            await trio.sleep(backoff(attempt, base=0.2, longest=1.0))
         try:
             with trio.fail_after(ATTEMPT_DEADLINE):
                 status = await _post(api_address, token, message)

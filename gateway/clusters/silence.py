@@ -15,7 +15,7 @@ from math import inf
 
 from attrs import evolve, frozen
 
-from gateway.clusters.rules import LEAST_QUESTIONS, ClusterTimeouts
+from gateway.clusters.rules import LEAST_QUESTIONS, Rules
 
 
 class Answer(enum.StrEnum):
@@ -56,12 +56,12 @@ class Silence:
         count, since = (self.unanswered + 1, self.unanswered_since) if again else (1, now)
         return evolve(self, asked=now, open=None, unanswered=count, unanswered_since=since)
 
-    def proves_end(self, answer: Answer, timeouts: ClusterTimeouts, *, missed: bool) -> bool:
+    def proves_end(self, answer: Answer, rules: Rules, *, missed: bool) -> bool:
         """Return whether the answer to the last question shows that the scheduler has ended.
 
         `missed` says that its job is presumed to be gone.
         """
         if answer is not Answer.SILENT:
             return answer is Answer.REFUSED
-        long_enough = self.asked - self.unanswered_since >= timeouts.unreachable
+        long_enough = self.asked - self.unanswered_since >= rules.options.cluster_unreachable_timeout
         return missed or (long_enough and self.unanswered >= LEAST_QUESTIONS)

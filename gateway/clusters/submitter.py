@@ -40,7 +40,7 @@ class Submitter:
     """Fills the slot. Sentences for the user are added to `tell`."""
 
     def __init__(self, rules: Rules, rows: Table, records: Records, tell: list[str], fail: Fail, room: Room) -> None:
-        base, longest = rules.backoff_base_delay, rules.backoff_max_delay
+        base, longest = rules.options.backoff_base_delay, rules.options.backoff_max_delay
         self.slot: Submit | None = None
         self.attempts = 0
         """How often this process has submitted the scheduler."""
@@ -48,7 +48,7 @@ class Submitter:
         """Failed starts in a row: since a worker last connected."""
         self.refusals = Retry(max(1.0, base), longest)
         """Refused submissions of workers in a row: since one was accepted or a worker connected."""
-        self._limit = rules.worker_start_failure_limit
+        self._limit = rules.options.worker_start_failure_limit
         self._rows, self._records = rows, records
         self._tell, self._fail, self._room = tell, fail, room
         self._away = Retry(1.0, 15.0)

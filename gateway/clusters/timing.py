@@ -4,6 +4,8 @@ from math import inf
 
 from attrs import define
 
+from gateway.backoff import backoff
+
 
 @define
 class Moment:
@@ -23,7 +25,7 @@ class Moment:
 class Retry:
     """Failures in a row, and the time `at` which the next attempt may be made (minus infinity: at any time).
 
-    The wait is `base` after one failure, twice as long after each further one, and `longest` at most.
+    See backoff.py for `base` and `longest`.
     """
 
     base: float
@@ -34,7 +36,7 @@ class Retry:
     def failed(self, now: float) -> None:
         """Record a failure."""
         self.failures += 1
-        self.at = now + min(self.longest, self.base * 2.0 ** min(self.failures - 1, 60))
+        self.at = now + backoff(self.failures, base=self.base, longest=self.longest)
 
     def succeeded(self) -> None:
         """Forget the failures."""

@@ -54,12 +54,6 @@ def _database_url(url: str) -> None:
         raise ValueError("must have three slashes before the file's path (sqlite:///FILE), as SQLite has no host")
 
 
-def sqlite_file(url: str) -> str:
-    """The file of an SQLite database; empty for one in memory, and for any other database."""
-    parsed = make_url(url)
-    return (parsed.database or "") if parsed.get_backend_name() == "sqlite" else ""
-
-
 def _url(url: str) -> str:
     if url and not re.match(r"https?://[^/]", url):
         raise ValueError("must begin with http:// or https:// and a host, or be empty")
@@ -248,6 +242,12 @@ class DBBackendBase(Backend):
     def database_in_memory(self) -> bool:
         """Whether the database is gone with the process."""
         return bool(re.fullmatch(r"sqlite(\+\w+)?://(/(:memory:)?)?(\?.*)?", self.db_url))
+
+    @property
+    def database_file(self) -> str:
+        """The file of an SQLite database; empty when the database is another, or in memory."""
+        url = make_url(self.db_url)
+        return (url.database or "") if url.get_backend_name() == "sqlite" and not self.database_in_memory else ""
 
     @property
     def stops_clusters(self) -> bool:

@@ -14,8 +14,9 @@ from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import settings_of
 from gateway.config.file import Assignment
+from gateway.config.proxy import Proxy
 from gateway.config.resolve import Resolution
-from gateway.config.server import DaskGateway, Proxy
+from gateway.config.server import DaskGateway
 from gateway.config.site_errors import described
 from gateway.config.user_options import Options
 from gateway.errors import nearest
@@ -121,6 +122,17 @@ def exposures(
         )
         resolution.refuse(type(authenticator), "password", reason)
     return (f"{who}. {advice}, or listen at 127.0.0.1 only (c.Proxy.address).",)
+
+
+def readable_passwords(proxy: Proxy, authenticator: "Authenticator") -> Iterator[str]:
+    """What to warn of when passwords of people's accounts cross the network as they are."""
+    is_private = is_loopback(proxy.address) or proxy.address.startswith("unix:")
+    if authenticator.takes_account_passwords and not (is_private or proxy.tls_cert or proxy.trusted_proxies):
+        yield (
+            f"PASSWORDS CAN BE READ ON THE NETWORK: {type(authenticator).__name__} takes those of people's accounts,"
+            f" and the gateway listens at {proxy.address} without HTTPS. Set c.Proxy.tls_cert and c.Proxy.tls_key, or"
+            " c.Proxy.trusted_proxies when a proxy in front serves HTTPS"
+        )
 
 
 def visible_secrets(resolution: Resolution, assignments: Sequence[Assignment]) -> Iterator[str]:

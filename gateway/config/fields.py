@@ -18,7 +18,7 @@ Nothing here knows of configuration files; see load.py.
 import enum
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeGuard, TypeVar, dataclass_transform
+from typing import Any, Literal, TypeGuard, TypeVar, dataclass_transform
 
 import attrs
 
@@ -145,11 +145,12 @@ def setting(
     return field_of(about, default if factory is None else attrs.Factory(factory))
 
 
-def retired(why: str, *, secret: bool = False) -> Any:
+def retired(why: str, *, secret: bool = False, init: Literal[False] = False) -> Any:
     """An option that earlier configurations may set, and that does nothing: it is warned of, and stands in no manual.
 
-    `why` ends the sentence "... has no effect".
+    `why` ends the sentence "... has no effect". `init` tells type checkers that code of ours gives it no value.
     """
+    del init
     return field_of(Setting(help=why, retired=why, secret=secret), None)
 
 

@@ -18,14 +18,16 @@ from gateway.config.checks import (
     check_backend,
     check_bases,
     exposures,
+    readable_passwords,
     visible_secrets,
 )
 from gateway.config.cluster import ClusterConfig
 from gateway.config.compat import SECTION_ALIASES, install
 from gateway.config.file import Assignment, Recording
+from gateway.config.proxy import Proxy
 from gateway.config.registry import builtin_classes
 from gateway.config.resolve import Literal, Resolution
-from gateway.config.server import DaskGateway, Proxy
+from gateway.config.server import DaskGateway
 from gateway.errors import ConfigError
 from gateway.log import SiteLog
 
@@ -107,7 +109,11 @@ def _build(resolution: Resolution, shipped: Mapping[str, type]) -> tuple["dict[s
     check_backend(resolution, backend, cluster_config)
     exposure: tuple[str, ...] = ()
     if proxy is not None and len(known) == len(authenticators):
-        exposure = tuple(text for one in known for text in exposures(resolution, gateway, proxy, one, backend))
+        exposure = tuple(
+            text
+            for one in known
+            for text in (*exposures(resolution, gateway, proxy, one, backend), *readable_passwords(proxy, one))
+        )
     parts = {
         "gateway": gateway,
         "proxy": proxy,

@@ -7,8 +7,14 @@ from gateway.config.fields import is_configurable
 
 MODULES = (
     "gateway.config.server",
+    "gateway.config.proxy",
     "gateway.auth.authenticator",
     "gateway.auth.simple",
+    "gateway.auth.pam",
+    "gateway.auth.oidc",
+    "gateway.auth.jupyterhub",
+    "gateway.auth.kerberos",
+    "gateway.auth.munge",
     "gateway.config.cluster",
     "gateway.config.backend",
     "gateway.backends.local.backend",

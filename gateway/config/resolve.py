@@ -214,9 +214,10 @@ class Resolution:
 
     def _wrong(self, given: Assignment, reason: str) -> None:
         known = any(given.option in settings_of(cls) for cls in self._classes.values())
+        secrets = self.secret_options
         # The value of a misspelt secret is a secret too, and so is that of an option which only the site knows.
-        close = difflib.get_close_matches(given.option, self.secret_options)
-        value = MASK if close or (not known and is_secret_name(given.option)) else shown(given.value)
+        close = difflib.get_close_matches(given.option, secrets) or is_secret_name(given.option)
+        value = MASK if given.option in secrets or (not known and close) else shown(given.value)
         self._mistake(f"{given.origin}: {given.text} = {value}: {reason}", given.order)
 
     def _mistake(self, text: str, order: int = 0) -> None:

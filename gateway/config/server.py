@@ -1,50 +1,21 @@
-"""Options of the server itself and of its public port."""
+"""Options of the server itself."""
 
-import re
-from ipaddress import ip_network
 from typing import Any
 
-from gateway.addresses import check_listener
 from gateway.config.backend import DBBackendBase
-from gateway.config.fields import Memory, SettingError, configurable, retired, setting
+from gateway.config.fields import configurable, retired, setting
+from gateway.config.proxy import optional_listener
 
-_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
-
-_ONE_PROCESS = "the proxy is part of this process"
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
-def _optional_listener(text: str) -> None:
-    if text:
-        check_listener(text)
-
-
-def _prefix(text: str) -> str:
-    prefix = text.rstrip("/")
-    if prefix and not prefix.startswith("/"):
-        raise ValueError("must begin with '/', or be empty")
-    return prefix
-
-
-def _networks(trusted: tuple[str, ...]) -> None:
-    for text in trusted:
-        if text != "unix":
-            ip_network(text)
+def _absolute_path(path: str) -> None:
+    if path and not path.startswith("/"):
+        raise ValueError("must be a path that begins with '/', or empty")
 
 
 #: Further names of levels that Python and the original know.
 LEVEL_ALIASES = {"WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
-
-
-def _scheduler_networks(networks: tuple[str, ...]) -> None:
-    for text in networks:
-        ip_network(text)
-
-
-def _host_names(names: tuple[str, ...]) -> None:
-    for name in names:
-        if not _HOST_NAME.fullmatch(name):
-            raise ValueError(f"must be host names without a port, such as gateway.example.org, not {name!r}")
 
 
 def _log_level(level: int | str) -> str:
@@ -69,7 +40,7 @@ class DaskGateway:
         none, everything goes through Proxy.address. (In the original server, the private API server behind its
         proxy.)""",
         unit="host:port",
-        validator=_optional_listener,
+        validator=optional_listener,
     )
     authenticator_class: type | tuple[type, ...] = setting(
         default="gateway.auth.SimpleAuthenticator",
@@ -81,6 +52,28 @@ class DaskGateway:
         default="gateway.backends.local.UnsafeLocalBackend",
         help="What runs the clusters: a subclass of DBBackendBase, or its dotted name.",
     )
+
+    admin_socket: str | None = setting(
+        default="",
+        help="""The path of a Unix socket for the commands of administrators on this host (`dask-gateway-server
+        tokens`): root, the gateway's own account and the members of admin_group. In a folder where nobody but root and
+        that account can put files. Empty: admin.sock in the folder that systemd makes (RuntimeDirectory=), or none
+        where there is no such folder. None: none.""",
+        validator=_absolute_path,
+    )
+    admin_group: str = setting(
+        default="",
+        help="""A group of this host whose members may use admin_socket as well; the gateway's account has to be one of
+        them, unless it is root. Empty: none.""",
+    )
+    token_max_age: int = setting(
+        default=90 * 24 * 3600,
+        minimum=0,
+        unit="seconds",
+        help="""How long the personal tokens live at most that users make, those included that they have made already;
+        administrators make them for as long as they like. 0: users have none.""",
+    )
+    tokens_per_user: int = setting(default=20, minimum=1, help="Personal tokens that one user may have.")
 
     @property
     def authenticator_classes(self) -> tuple[type, ...]:
@@ -98,133 +91,3 @@ class DaskGateway:
     log_format: Any = retired("log lines have one format")
     log_datefmt: Any = retired("log lines have one format, with times in UTC")
     logging_config: Any = retired("log lines have one format")
-
-
-@configurable
-class Proxy:
-    """The public port: HTTP(S) for the API and dashboards, and the traffic between clients and schedulers."""
-
-    address: str = setting(
-        default=":8000",
-        help="""Where to listen: HOST:PORT, [IPV6]:PORT, or :PORT for all interfaces; unix:/PATH for a socket
-        that a fronting server connects to; fd://NUMBER for an inherited socket; systemd or systemd:NAME for those
-        that systemd hands over.""",
-        unit="host:port",
-        validator=check_listener,
-    )
-    tcp_address: str = setting(
-        default="",
-        help="""Where to listen for the traffic between clients and schedulers, written like `address`. Empty: at
-        `address`, with all else.""",
-        unit="host:port",
-        validator=_optional_listener,
-    )
-    prefix: str = setting(
-        default="",
-        help="A path before all others, for a gateway that shares its host name. Slashes at its end are dropped.",
-        convert=_prefix,
-    )
-    tls_key: str = setting(
-        default="", help="The private key (a PEM file) for HTTPS; set tls_cert as well. Empty: plain HTTP."
-    )
-    tls_cert: str = setting(
-        default="", help="The certificate, with its chain (a PEM file), for HTTPS; set tls_key as well."
-    )
-
-    scheduler_networks: tuple[str, ...] = setting(
-        default=(),
-        help="""The networks (10.0.0.0/8, fd00::/8) in which schedulers and their dashboards may be. Empty: any, but for
-        loopback, link-local and this host's own addresses where jobs run on other hosts. A wide network does not stand
-        for those: if schedulers of batch jobs run on this host, list 127.0.0.0/8 and its own addresses (10.0.0.5/32)
-        beside it. The gateway's own ports are never connected to.""",
-        validator=_scheduler_networks,
-    )
-    host_names: tuple[str, ...] = setting(
-        default=(),
-        help="""Names of this gateway that people use. Only asked for where users need no password: there, whoever owns
-        any other name could give it this gateway's address, and ask in the name of those who visit a page of theirs.
-        Addresses, localhost, this host's own name, and the names in addresses and URLs of the configuration are always
-        among them.""",
-        validator=_host_names,
-    )
-    trusted_proxies: tuple[str, ...] = setting(
-        default=(),
-        help="""Addresses and networks (10.0.0.5, 10.1.0.0/16, or "unix" for a Unix socket) of proxies in front of
-        this one. Their connections must begin with a header of the PROXY protocol, which says who the client is.""",
-        validator=_networks,
-    )
-    max_connections: int = setting(
-        default=16384,
-        minimum=1,
-        help="""Connections open at the same time at each port, of all clients and kinds. When there are as many, silent
-        and idle ones are ended for new ones, first those of the address that has most. An eighth is kept for relays and
-        jobs, another for everybody else.""",
-    )
-    max_connections_per_address: int = setting(
-        default=8192,
-        minimum=1,
-        help="""Connections of one client address (or IPv6 /64). A hub for notebooks is one address with hundreds of
-        users.""",
-    )
-    max_undecided: int = setting(
-        default=1024,
-        minimum=1,
-        help="Connections that have not asked for anything yet, of all clients; the oldest goes.",
-    )
-    first_byte_timeout: float = setting(
-        default=20.0, minimum=0.1, unit="seconds", help="A connection that says nothing for so long is closed."
-    )
-    hello_timeout: float = setting(
-        default=10.0,
-        minimum=0.1,
-        unit="seconds",
-        help="From its first byte a TLS hello has so long to be complete, and then the handshake with us.",
-    )
-    head_timeout: float = setting(
-        default=20.0,
-        minimum=0.1,
-        unit="seconds",
-        help="From its first byte, the head of a request (its target and headers) has so long to be complete.",
-    )
-    connect_timeout: float = setting(
-        default=10.0, minimum=0.1, unit="seconds", help="A scheduler or dashboard has so long to accept a connection."
-    )
-    dashboard_timeout: float = setting(
-        default=60.0, minimum=0.1, unit="seconds", help="A dashboard has so long to begin its answer to a request."
-    )
-    websocket_message_size: int = setting(
-        default=20 * 1024 * 1024,
-        minimum=1024,
-        unit="bytes",
-        help="The largest websocket message to and from a dashboard; the default is Bokeh's own limit.",
-    )
-    memory_budget: Memory = setting(
-        default="256 M",
-        minimum=16 * 1024 * 1024,
-        unit="bytes",
-        help="""What all connections together may make the gateway hold of what they send, besides the first 4 KiB of
-        each: large requests, pages and messages on their way. Beyond it reading waits, or goes on in small pieces. One
-        address or user may have a quarter.""",
-    )
-    dead_peer_timeout: float = setting(
-        default=300.0,
-        minimum=3.0,
-        unit="seconds",
-        help="A peer that has vanished without a word, or that takes nothing, is given up after so long.",
-    )
-    shutdown_grace: float = setting(
-        default=5.0, minimum=0.0, unit="seconds", help="When the server stops, open connections have so long to end."
-    )
-
-    externally_managed: Any = retired(_ONE_PROCESS)
-    proxy_status_period: Any = retired(_ONE_PROCESS)
-    api_token: Any = retired(f"{_ONE_PROCESS}, which needs no token to talk to itself", secret=True)
-    max_events: Any = retired(f"{_ONE_PROCESS} and cannot miss a change of routes")
-    gateway_url: Any = retired(_ONE_PROCESS)
-    log_level: Any = retired(f"{_ONE_PROCESS}; set c.DaskGateway.log_level")
-
-    def __attrs_post_init__(self) -> None:
-        """Refuse half of a key pair."""
-        if bool(self.tls_key) != bool(self.tls_cert):
-            there, missing = ("tls_key", "tls_cert") if self.tls_key else ("tls_cert", "tls_key")
-            raise SettingError(there, f"needs {missing}: HTTPS takes both", value=getattr(self, there))

@@ -20,6 +20,8 @@ from attrs import Attribute, field, frozen
 from gateway.addresses import parse_address
 
 GATEWAY, LAUNCHER = "dask-gateway", "dask-gateway-launcherd"
+#: What systemd makes for the gateway as long as it runs.
+RUNTIME = f"/run/{GATEWAY}"
 
 _PLAIN = re.compile(r"[A-Za-z0-9/._+@:=\[\]-]*")
 
@@ -86,13 +88,14 @@ def next_steps(installation: Installation) -> str:
 
 
 def listen_stream(address: str) -> str:
-    """Where systemd has to listen in the gateway's place; empty where it cannot, or is told to by other units."""
-    if address.startswith("unix:"):
-        return address.removeprefix("unix:")
+    """Where systemd has to listen in the gateway's place; empty where it cannot, or is told to by other units.
+
+    Who may connect to a Unix socket is decided by its folder, which is the site's: the gateway listens there itself.
+    """
     try:
         host, port = parse_address(address)
         ip_address(host.partition("%")[0] or "::")
-    except ValueError:  # a name, which systemd does not look up; fd://, systemd:
+    except ValueError:  # a name, which systemd does not look up; unix:, fd://, systemd:
         return ""
     if not port:
         return ""
@@ -153,19 +156,20 @@ def _closed(installation: Installation) -> Iterator[str]:
     yield "CapabilityBoundingSet="
     yield "AmbientCapabilities="
     yield "ProtectSystem=strict"
-    writable = installation.directory, *installation.writable
-    yield f"ReadWritePaths={' '.join(dict.fromkeys(writable))}"
-    at_home = any(map(_is_home, (*writable, *installation.files, installation.folder, installation.config)))
+    writable = [path for path in installation.writable if path not in (installation.directory, RUNTIME)]
+    yield f"ReadWritePaths={' '.join([installation.directory, *(f'-{path}' for path in dict.fromkeys(writable))])}"
+    read = installation.directory, installation.folder, installation.config, *installation.files
+    at_home = any(map(_is_home, (*read, *writable)))
     yield f"ProtectHome={'read-only' if at_home else 'yes'}"
     yield "PrivateTmp=yes"
     yield "PrivateMounts=yes"
     yield "PrivateIPC=yes"
-    yield "PrivateUsers=yes"
     yield _KERNEL
     yield "SystemCallFilter=~@privileged @resources"
     yield "MemoryDenyWriteExecute=yes"
     yield "RemoveIPC=yes"
     yield "# Not ProtectProc: whether this host is a compute node as well, the gateway sees by the node's daemon."
+    yield "# Not PrivateUsers: who uses the administrator's socket is asked of the kernel, which then knows no others."
 
 
 def _is_home(path: str) -> bool:
@@ -209,6 +213,7 @@ After=network-online.target nss-user-lookup.target remote-fs.target munge.servic
 Type=notify
 User={user}
 WorkingDirectory={directory}
+RuntimeDirectory=dask-gateway
 Environment=PATH={folder}:/usr/local/bin:/usr/bin:/bin
 ExecStart={folder}/dask-gateway-server -f {config}
 Restart=on-failure
@@ -240,7 +245,6 @@ Description=Socket of the Dask gateway's launcher
 ListenStream={path}
 SocketUser={user}
 SocketMode=0600
-DirectoryMode=0755
 RemoveOnStop=yes
 
 [Install]

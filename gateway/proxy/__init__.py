@@ -4,5 +4,5 @@ port.py is the port, detect.py the look at a connection. It knows routes
 (routes.py), and nothing of clusters or backends. `python -m gateway.proxy` is
 the port alone, for benchmarks.
 
-May import: proxy.relay.
+May import: config, proxy.relay.
 """

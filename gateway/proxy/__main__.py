@@ -14,9 +14,9 @@ from functools import partial
 import click
 import trio
 
+from gateway.config.proxy import Proxy
 from gateway.errors import StartError
 from gateway.proxy.dashboard.app import Dashboard
-from gateway.proxy.limits import DEFAULT_LIMITS, PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.port import serve_public
 from gateway.proxy.routes import Routes
@@ -35,7 +35,7 @@ def _pairs(words: tuple[str, ...]) -> dict[str, str]:
 @click.option("--address", default="127.0.0.1:8000", help="Where to listen: host:port, :port, unix:/path, fd://N.")
 @click.option("--route", "schedulers", multiple=True, metavar="NAME=HOST:PORT", help="A cluster's scheduler.")
 @click.option("--dashboard", "dashboards", multiple=True, metavar="NAME=HOST:PORT", help="A cluster's dashboard.")
-@click.option("--max-per-address", default=DEFAULT_LIMITS.max_connections_per_address, help="Connections of a client.")
+@click.option("--max-per-address", default=Proxy().max_connections_per_address, help="Connections of a client.")
 def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...], max_per_address: int) -> None:
     """Serve until interrupted."""
     routes = Routes()
@@ -49,25 +49,27 @@ def main(address: str, schedulers: tuple[str, ...], dashboards: tuple[str, ...],
         except ValueError as error:
             raise click.UsageError(f"the route of {name} cannot be used: {error}") from error
     raise_file_limit()
-    limits = PortLimits(max_connections=2 * max_per_address, max_connections_per_address=max_per_address)
+    options = Proxy(max_connections=2 * max_per_address, max_connections_per_address=max_per_address)
     try:
-        trio.run(_serve, address, routes, limits)
+        trio.run(_serve, address, routes, options)
     except StartError as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _serve(address: str, routes: Routes, limits: PortLimits) -> None:
+async def _serve(address: str, routes: Routes, options: Proxy) -> None:
     server = HttpServer(
-        Dashboard(routes, limits=limits),
-        head_timeout=limits.head_timeout,
-        websocket_message_size=limits.websocket_message_size,
+        Dashboard(routes, options=options),
+        head_timeout=options.head_timeout,
+        websocket_message_size=options.websocket_message_size,
     )
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         listeners = await open_listeners(address)
         for listener in listeners:
             print("listening at", listener.getsockname(), flush=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(serve_public, listeners, routes=routes, serve_http=server.serve, limits=limits))
+            nursery.start_soon(
+                partial(serve_public, listeners, routes=routes, serve_http=server.serve, options=options)
+            )
             await anext(aiter(signals))
             nursery.cancel_scope.cancel()
     print("stopped")

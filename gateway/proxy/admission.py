@@ -25,7 +25,7 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from gateway.proxy.limits import PortLimits
+from gateway.config.proxy import Proxy
 
 
 def group_of(address: str) -> str:
@@ -169,31 +169,31 @@ class Admission:
     `ended(guest, reason)` is called for each that was ended to make room.
     """
 
-    def __init__(self, limits: PortLimits, ended: Callable[[Guest, str], None] = lambda guest, reason: None) -> None:
-        self._limits = limits
+    def __init__(self, options: Proxy, ended: Callable[[Guest, str], None] = lambda guest, reason: None) -> None:
+        self._options = options
         self._ended = ended
-        self._share = limits.max_connections - limits.max_connections // 8
+        self._share = options.max_connections - options.max_connections // 8
         self._by_group: dict[str, int] = {}
         self._silent, self._idle, self._busy, self._known = Crowd(), Crowd(), Crowd(), Crowd()
         self.total = 0
         self._scarce = "file descriptors or memory are used up"
         allowed = "the most that are allowed"
-        self._too_many = f"{limits.max_connections} connections are open, the most that max_connections allows"
-        self._too_many_of_one = f"{limits.max_connections_per_address} connections of one address, {allowed}"
-        self._too_many_silent = f"{limits.max_undecided} connections have not asked for anything yet, {allowed}"
+        self._too_many = f"{options.max_connections} connections are open, the most that max_connections allows"
+        self._too_many_of_one = f"{options.max_connections_per_address} connections of one address, {allowed}"
+        self._too_many_silent = f"{options.max_undecided} connections have not asked for anything yet, {allowed}"
 
     # ---- coming and going
 
     def make_room(self, address: str) -> str:
         """End somebody when one more of `address` needs that; return why there is no room even so, or an empty text."""
-        limits, group = self._limits, group_of(address)
-        if self._by_group.get(group, 0) >= limits.max_connections_per_address and not self._end_one_of(group):
+        options, group = self._options, group_of(address)
+        if self._by_group.get(group, 0) >= options.max_connections_per_address and not self._end_one_of(group):
             return self._too_many_of_one
-        if self._silent.total >= limits.max_undecided:
+        if self._silent.total >= options.max_undecided:
             self._end(self._silent.oldest, self._too_many_silent)
         if self.total - self._known.total >= self._share and not self._end_unknown(group):
             return self._too_many
-        if self.total >= limits.max_connections and not (self._end_unknown(group) or self._end_known(group)):
+        if self.total >= options.max_connections and not (self._end_unknown(group) or self._end_known(group)):
             return self._too_many
         return ""
 

@@ -10,12 +10,12 @@ from functools import partial
 import structlog
 import trio
 
+from gateway.config.proxy import Proxy
 from gateway.log import RateLimitedLog
 from gateway.proxy.admission import Guest
 from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.detect import PendingConnection
 from gateway.proxy.dialer import Dialer, RefusedDestination, numeric_family
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.relay.epoll_loop import EpollLoop
 from gateway.proxy.relay.pipes import Pipes
 from gateway.proxy.relay.relay import Relay
@@ -83,17 +83,17 @@ class SchedulerConnector:
         *,
         routes: Routes,
         dialer: Dialer,
-        limits: PortLimits,
+        options: Proxy,
         log: RateLimitedLog,
         failed: Callable[[PendingConnection], None],
         left: Callable[[Guest], None],
     ) -> None:
-        self.dials: Deadlines[Dial] = Deadlines(limits.connect_timeout, Dial.expire)
+        self.dials: Deadlines[Dial] = Deadlines(options.connect_timeout, Dial.expire)
         self._nursery = nursery
         self._loop = loop
         self._routes = routes
         self._dialer = dialer
-        self._limits = limits
+        self._options = options
         self._log = log
         self._failed = failed
         self._left = left
@@ -123,7 +123,7 @@ class SchedulerConnector:
 
     async def _dial_by_name(self, pending: PendingConnection, route: Route) -> None:
         try:
-            with trio.fail_after(self._limits.connect_timeout):
+            with trio.fail_after(self._options.connect_timeout):
                 targets = await self._dialer.look_up(route.name, route.scheduler)
         except (OSError, trio.TooSlowError) as error:
             self._fail(pending, route, str(error) or "its name cannot be looked up in time")
@@ -201,7 +201,7 @@ class SchedulerConnector:
 
     def _relay(self, pending: PendingConnection, route: Route, sock: socket.socket, *, watched: bool = False) -> None:
         loop = self._loop
-        expect_life(sock, self._limits.dead_peer_timeout)
+        expect_life(sock, self._options.dead_peer_timeout)
         hurry_within_host(sock)
         hurry_within_host(pending.sock)
         relay = Relay(loop, self._pipes, pending.sock, sock, self._on_closed, (route, pending.guest))

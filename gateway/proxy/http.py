@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import trio
 
+from gateway.config.proxy import Proxy
 from gateway.errors import innermost
 from gateway.log import RateLimitedLog
 from gateway.proxy.admission import Guest
 from gateway.proxy.handshakes import HandshakeTurn, HandshakeTurns
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.memory_budget import owner_at
 from gateway.proxy.token_bucket import TokenBucket
 
@@ -271,10 +271,10 @@ Context = ssl.SSLContext | Callable[[], ssl.SSLContext]
 class HttpHandler:
     """Serves HTTP with `serve_http(stream)`. `context` gives the TLS settings, anew for each connection if callable."""
 
-    def __init__(self, serve_http: ServeHttp, context: Context | None, limits: PortLimits, log: RateLimitedLog) -> None:
+    def __init__(self, serve_http: ServeHttp, context: Context | None, options: Proxy, log: RateLimitedLog) -> None:
         self._serve_http = serve_http
         self._context = context
-        self._limits = limits
+        self._options = options
         self._log = log
         self._turns = HandshakeTurns()
         self._open: set[WebStream] = set()
@@ -317,7 +317,7 @@ class HttpHandler:
     async def _shake_hands(self, secure: SecureStream, address: str) -> bool:
         try:
             turn = self._turns.of(address)
-            with trio.fail_after(self._limits.hello_timeout), secure.transport_stream.in_turns(turn):
+            with trio.fail_after(self._options.hello_timeout), secure.transport_stream.in_turns(turn):
                 await secure.do_handshake()
         except (trio.BrokenResourceError, trio.TooSlowError) as error:
             self._log.info("TLS handshake failed", client=address, error=repr(error.__cause__ or error))

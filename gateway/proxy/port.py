@@ -21,6 +21,7 @@ from typing import Any
 import trio
 from attrs import frozen
 
+from gateway.config.proxy import Proxy
 from gateway.log import RateLimitedLog
 from gateway.proxy.accept import Acceptor
 from gateway.proxy.admission import Admission, Guest, Trust
@@ -39,7 +40,6 @@ from gateway.proxy.detect import Malformed, Outcome, PendingConnection, Undecide
 from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell, Farewells
 from gateway.proxy.http import Context, HttpHandler, ServeHttp
-from gateway.proxy.limits import DEFAULT_LIMITS, PortLimits
 from gateway.proxy.proxy_protocol import ProxyHeader
 from gateway.proxy.relay.epoll_loop import EpollLoop
 from gateway.proxy.relay.pipes import Pipes
@@ -61,9 +61,8 @@ async def serve_public(
     serve_http: ServeHttp | None,
     schedulers: bool = True,
     ssl_context: Context | None = None,
-    trusted_proxies: Sequence[str] = (),
+    options: Proxy,
     dialer: Dialer | None = None,
-    limits: PortLimits = DEFAULT_LIMITS,
     farewell: Callable[[str], Farewell | None] = lambda name: None,
     missed: Callable[[str], None] = lambda reason: None,
     task_status: trio.TaskStatus["PublicPort"] = trio.TASK_STATUS_IGNORED,
@@ -73,22 +72,21 @@ async def serve_public(
     `serve_http(stream)` serves HTTP on a connection whose TLS handshake, if any, is done; without it only
     scheduler traffic is taken. Without `schedulers` no connection is relayed. With `ssl_context` TLS connections
     are taken for HTTP too (a `ReloadingContext` follows renewed files); plain ones are handed to `serve_http` as
-    before, which decides what they may ask for. Connections from `trusted_proxies` (addresses, networks, or `unix`)
-    must begin with a PROXY protocol header. `dialer` says which addresses of schedulers are connected to; without it
-    all are. `farewell(name)` is what clients of a cluster that has ended are told, None for any other name.
+    before, which decides what they may ask for. `dialer` says which addresses of schedulers are connected to; without
+    it all are. `farewell(name)` is what clients of a cluster that has ended are told, None for any other name.
     `missed(reason)` is called when somebody may have spoken in vain: a connection was turned away. `task_status` gets
     the `PublicPort`.
 
-    When cancelled, no more are taken, open ones have `limits.shutdown_grace` seconds to end, and then are closed.
+    When cancelled, no more are taken, open ones have `options.shutdown_grace` seconds to end, and then are closed.
     """
     log = RateLimitedLog()
     service = Service(
         routes=routes,
-        http=HttpHandler(serve_http, ssl_context, limits, log) if serve_http else None,
+        http=HttpHandler(serve_http, ssl_context, options, log) if serve_http else None,
         schedulers=schedulers,
-        trust=Trust(trusted_proxies),
+        trust=Trust(options.trusted_proxies),
         dialer=dialer or Dialer(),
-        limits=limits,
+        options=options,
         log=log,
         farewell=farewell,
         missed=missed,
@@ -104,7 +102,7 @@ async def serve_public(
                         nursery.start_soon(run)
                     if service.http:
                         nursery.start_soon(service.http.abort_when_cancelled)
-                    outer.start_soon(_stop_when_cancelled, port, life, limits.shutdown_grace)
+                    outer.start_soon(_stop_when_cancelled, port, life, options.shutdown_grace)
                     task_status.started(port)
                     await trio.sleep_forever()
         outer.cancel_scope.cancel()
@@ -127,7 +125,7 @@ class Service:
     schedulers: bool
     trust: Trust
     dialer: Dialer
-    limits: PortLimits
+    options: Proxy
     log: RateLimitedLog
     farewell: Callable[[str], Farewell | None]
     missed: Callable[[str], None]
@@ -137,17 +135,17 @@ class PublicPort:
     """All connections of some listeners, from the moment that they are accepted."""
 
     def __init__(self, nursery: trio.Nursery, loop: EpollLoop, pipes: Pipes, service: Service) -> None:
-        limits = service.limits
+        options = service.options
         self.loop = loop
-        self.silent: Deadlines[PendingConnection] = Deadlines(limits.first_byte_timeout, PendingConnection.abort)
-        self.unclear: Deadlines[PendingConnection] = Deadlines(limits.hello_timeout, PendingConnection.abort)
+        self.silent: Deadlines[PendingConnection] = Deadlines(options.first_byte_timeout, PendingConnection.abort)
+        self.unclear: Deadlines[PendingConnection] = Deadlines(options.hello_timeout, PendingConnection.abort)
         self.connector = SchedulerConnector(
             nursery,
             loop,
             pipes,
             routes=service.routes,
             dialer=service.dialer,
-            limits=limits,
+            options=options,
             log=service.log,
             failed=self._failed,
             left=self._left,
@@ -157,7 +155,7 @@ class PublicPort:
         self._service = service
         self._log = service.log
         self._farewells = Farewells(service.farewell, service.log)
-        self._admission = Admission(limits, self._ended)
+        self._admission = Admission(options, self._ended)
         self._acceptors: set[Acceptor] = set()
         self._life: trio.CancelScope | None = None
 
@@ -169,7 +167,7 @@ class PublicPort:
         """Accept connections from these sockets, which stay the caller's to close."""
         for listener in listeners:
             if listener.family != socket.AF_UNIX:
-                expect_life(listener, self._service.limits.dead_peer_timeout)
+                expect_life(listener, self._service.options.dead_peer_timeout)
             self._open(Acceptor(listener, self._arrive, self._pause))
 
     def _open(self, acceptor: Acceptor) -> None:

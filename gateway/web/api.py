@@ -9,7 +9,6 @@ with the answer, and the authenticator its say, also when the answer is an error
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 import structlog
 from attrs import frozen
 from quart import Quart, Response, g, request
@@ -20,11 +19,15 @@ from gateway.auth.login_state import LoginStates
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
 from gateway.config.structure import shown
-from gateway.errors import BadRequest, InvalidRequest, NotFound
+from gateway.errors import InvalidRequest, NotFound
 from gateway.models import MOST_WORKERS, User
 from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
+from gateway.web.json_answers import json_answer as _json
+from gateway.web.json_answers import json_body as _body
 from gateway.web.pages import add_pages
 from gateway.web.reads import Reads
+from gateway.web.token_page import add_token_page
+from gateway.web.token_routes import add_token_routes
 
 _log = structlog.get_logger()
 
@@ -51,10 +54,13 @@ def create_api(
     app.before_request(check_declaration)
     add_error_handlers(app, prefix)
     add_pages(app, chain, states, prefix)
+    add_token_page(app, chain, prefix)
+    add_token_routes(app, chain)
     api = _Api(manager, chain, reads)
     app.after_request(api.introduce)
     app.get("/api/health")(api.health)
     app.get("/api/version")(api.version)
+    app.get("/api/v1/login")(api.login_methods)
     app.get("/api/v1/options")(api.options)
     app.get("/api/v1/clusters/")(api.list_clusters)
     app.post("/api/v1/clusters/")(api.create_cluster)
@@ -101,6 +107,11 @@ class _Api:
         """The gateway's version."""
         return _json(*self.reads.version())
 
+    async def login_methods(self) -> Response:
+        """How one can log in, for programs that have not yet."""
+        methods = [{"name": one.name, "schemes": one.reads, **one.public_hints} for one in self.chain.authenticators]
+        return _json(200, {"methods": methods})
+
     async def options(self) -> Response:
         """What the user may set on a cluster."""
         user = await self.identified()
@@ -124,7 +135,7 @@ class _Api:
         cluster = self.reads.owned(user, name)
         if _flag(request.args.get("wait")):
             await cluster.wait_started(WAIT_TIMEOUT)
-        return _json(*self.reads.cluster(user, name))
+        return _json(*self.reads.cluster(user, name, keys=g.identity.may_change))
 
     async def stop_cluster(self, name: str) -> Response:
         """Stop a cluster, for its user or for its own scheduler. What is not there has stopped."""
@@ -168,20 +179,6 @@ class _Api:
     async def show_traffic(self, name: str) -> Response:
         """What the connections to a cluster's scheduler carry."""
         return _json(*self.reads.traffic(await self.identified(), name))
-
-
-def _json(status: int, body: Any = None) -> Response:
-    return Response(b"" if body is None else orjson.dumps(body), status, content_type="application/json")
-
-
-async def _body() -> Mapping[str, Any]:
-    try:
-        body = orjson.loads(await request.get_data())
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The request body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise BadRequest(f"The request body is a JSON {type(body).__name__}, expected an object")
-    return body
 
 
 def _flag(text: str | None) -> bool:

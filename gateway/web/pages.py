@@ -16,6 +16,7 @@ from quart import Quart, Response, g, redirect, render_template, request
 from gateway.auth.authenticator import Authenticator, Login
 from gateway.auth.chain import Chain, Identity
 from gateway.auth.login_state import MAX_AGE, LoginState, LoginStates
+from gateway.auth.token_text import PREFIX
 from gateway.errors import GatewayError, NoAccount, NotFound, Unauthorized
 from gateway.web.next_page import next_page
 
@@ -27,7 +28,7 @@ POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 #: The endpoints that take forms.
-FORMS = frozenset(("log_in", "log_out"))
+FORMS = frozenset(("log_in", "log_out", "make_token_by_form", "revoke_token_by_form"))
 
 
 def add_pages(app: Quart, chain: Chain, states: LoginStates, prefix: str) -> None:
@@ -80,7 +81,7 @@ class _Pages:
 
     async def show_first(self) -> Response:
         """What whoever asks for the gateway itself sees."""
-        return _redirect(f"{self.prefix}/logout")
+        return _redirect(f"{self.prefix}/tokens")
 
     async def show_login(self) -> Response:
         """The ways to log in; whoever has a session goes on at once."""
@@ -97,6 +98,8 @@ class _Pages:
         name, password, next_ = form.get("name", ""), form.get("password", ""), self._next(form.get("next", ""))
         way = self._way(form.get("method", ""), Login.FORM)
         try:
+            if password.startswith(PREFIX):  # else it would go to whoever checks passwords
+                raise Unauthorized("A personal token is for programs: log in here with your password")
             await self._begin_session(way, name, lambda: way.check_password(name, password))
         except GatewayError as error:
             return await self._login_page(_status(error), next=next_, name=name[:256], failure=str(error))

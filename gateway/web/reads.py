@@ -65,9 +65,12 @@ class Reads:
         found = self._manager.list(user, _statuses(statuses))
         return 200, {cluster.name: report(cluster.record) for cluster in found}
 
-    def cluster(self, user: User, name: str) -> Read:
-        """One cluster. Raises `NotFound`, and `Forbidden` when it is another's; so do those below."""
-        return 200, full_report(self.owned(user, name).record)
+    def cluster(self, user: User, name: str, *, keys: bool = True) -> Read:
+        """One cluster, with the keys to it or without. Raises `NotFound`, and `Forbidden` when it is another's.
+
+        So do those below.
+        """
+        return 200, full_report(self.owned(user, name).record, keys=keys)
 
     def events(self, user: User, name: str) -> Read:
         """What has happened to a cluster."""
@@ -125,7 +128,8 @@ class FastReads:
             return partial(_answer, partial(self._reads.options, identity.user, options), identity)
         if name is None:
             return partial(_answer, partial(self._reads.clusters, identity.user), identity)
-        of_cluster = {None: self._reads.cluster, "events": self._reads.events, "traffic": self._reads.traffic}
+        cluster: Callable[[User, str], Read] = partial(self._reads.cluster, keys=identity.may_change)
+        of_cluster = {None: cluster, "events": self._reads.events, "traffic": self._reads.traffic}
         return partial(_answer, partial(of_cluster[part], identity.user, name), identity)
 
 
@@ -154,13 +158,13 @@ def report(record: ClusterRecord) -> dict[str, Any]:
     }
 
 
-def full_report(record: ClusterRecord) -> dict[str, Any]:
-    """A single cluster for its owner, with what is needed to connect while it runs."""
-    running = record.status is ClusterStatus.RUNNING
+def full_report(record: ClusterRecord, *, keys: bool = True) -> dict[str, Any]:
+    """A single cluster for its owner, with what is needed to connect while it runs (`keys`)."""
+    usable = keys and record.status is ClusterStatus.RUNNING
     return {
         **report(record),
-        "tls_cert": record.tls_cert if running else None,
-        "tls_key": record.tls_key if running else None,
+        "tls_cert": record.tls_cert if usable else None,
+        "tls_key": record.tls_key if usable else None,
     }
 
 

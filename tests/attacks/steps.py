@@ -25,10 +25,13 @@ class Steps(trio.abc.Instrument):
     def before_task_step(self, task: Any) -> None:
         self._now = 0
 
-    def budget_of(self, connections: int) -> float:
-        """What so many connections may have had parsed so far, each within its budget and a part more."""
+    def budget_of(self, connections: int, part: int) -> float:
+        """What so many connections may have had parsed so far, each within its budget and a part more.
+
+        Some is left for those who send nothing that is counted, and are parsed all the same.
+        """
         seconds = trio.current_time() - self._begun
-        return connections * 1.2 * (BURST + RATE * seconds)
+        return connections * (1.2 * (BURST + RATE * seconds) + part)
 
     def count(self) -> None:
         self.total += 1

@@ -57,10 +57,12 @@ async def open_websocket(gateway: Attacked, cluster: ClusterOfUser) -> tuple[tri
     return stream, await read_head(stream)
 
 
-async def cluster_with(gateway: Attacked, port: int) -> ClusterOfUser:
+async def cluster_with(gateway: Attacked, port: int, *, api: int | None = None) -> ClusterOfUser:
+    """A cluster with a dashboard at this port. Another scheduler answers to its API, unless `api` is where that is."""
     cluster = await gateway.create("mallory")
     here = f"127.0.0.1:{port}"
-    assert (await cluster.beat(dashboard=here, api=here, scheduler=here)).status == 200
+    asked = f"127.0.0.1:{api}" if api else gateway.computations[0].address
+    assert (await cluster.beat(dashboard=here, api=asked, scheduler=here)).status == 200
     return cluster
 
 
@@ -157,7 +159,7 @@ async def test_answers_that_are_none_have_a_budget(
         return handler
 
     async with open_attacked(tmp_path) as gateway, peer(answers(3)) as few, peer(answers(MANY)) as many:
-        honest, cluster = await cluster_with(gateway, few), await cluster_with(gateway, many)
+        honest, cluster = await cluster_with(gateway, few), await cluster_with(gateway, many, api=many)
         assert (await gateway.ask("GET", honest.dashboard)).body == b"ok"
         with counted_steps(monkeypatch) as steps:
             async with trio.open_nursery() as nursery:
@@ -217,7 +219,7 @@ async def test_of_a_scheduler_s_answer_only_the_status_is_read(length: str, tmp_
             pass
 
     async with open_attacked(tmp_path) as gateway, peer(hostile) as port:
-        cluster = await cluster_with(gateway, port)
+        cluster = await cluster_with(gateway, port, api=port)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(probe, gateway)
             for path, body in (("scale", b'{"count": 1}'), ("adapt", b"{}")):

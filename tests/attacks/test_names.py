@@ -63,19 +63,16 @@ async def test_slow_names_do_not_hold_other_users_submissions(tmp_path: Path, mo
                 for cluster in clusters * CONNECTIONS:
                     await nursery.start(say_hello, gateway, cluster)
                 await names.wait_asked(CLUSTERS_OF_ONE)
-                created: list[str] = []
-                with trio.move_on_after(20):  # or never, before the names have their answers
+                with trio.fail_after(60):  # or never, before the names have their answers
                     for user in ("alice", "bob"):  # the probe: it needs threads
-                        created.append((await gateway.create(user)).name)
+                        await gateway.create(user)
                     await probe(gateway)
-                in_time = len(created)
                 # A cluster that says it has moved gets no second look-up while the first one is under way.
                 await clusters[0].beat(scheduler="moved.slow.example:1", api="moved.slow.example:1")
                 await nursery.start(say_hello, gateway, clusters[0])
                 await gateway.clusters()
                 asked = list(names.asked)
                 nursery.cancel_scope.cancel()
-            assert in_time == 2
             assert len(asked) == len(set(asked)) == CLUSTERS_OF_ONE
         finally:
             names.over.set()

@@ -106,11 +106,13 @@ async def test_a_change_that_any_page_could_send_is_not_taken(types: list[str], 
 
 
 @pytest.mark.parametrize("prefix", ["", "/dask"])
-async def test_the_session_cookie_is_for_the_api_alone_and_keys_are_kept_by_nobody(prefix: str, tmp_path: Path) -> None:
+async def test_the_session_cookie_is_for_what_is_below_the_prefix_and_keys_are_kept_by_nobody(
+    prefix: str, tmp_path: Path
+) -> None:
     async with open_attacked(tmp_path, f"c.Proxy.prefix = {prefix!r}", computing=False) as gateway:
         answer = await gateway.ask("GET", prefix + CLUSTERS)
         (cookie,) = answer.all("set-cookie")
-        assert f"Path={prefix}/api" in cookie.split("; ")
+        assert f"Path={prefix}/" in cookie.split("; ")
         created = await gateway.ask("POST", prefix + CLUSTERS, headers=[JSON], body=b"{}")
         for path in (CLUSTERS, f"{CLUSTERS}?status=PENDING", f"{CLUSTERS}{created.json['name']}", "/nowhere"):
             for headers in ([], [("Cookie", cookie.partition(";")[0])]):

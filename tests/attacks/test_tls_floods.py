@@ -54,7 +54,7 @@ class Client:
 
 
 @pytest.mark.parametrize("answered", [False, True])
-async def test_new_keys_have_a_budget(answered: bool, tmp_path: Path) -> None:
+async def test_new_keys_have_a_budget(answered: bool, tmp_path: Path, slow_clock: trio.testing.MockClock) -> None:
     async with open_secure(tmp_path) as gateway:
         assert gateway.tls is not None
         gateway.tls.set_alpn_protocols(["http/1.1"])

@@ -23,8 +23,8 @@ from gateway.errors import (
     TryAgainLater,
 )
 from gateway.models import ClusterStatus, JobReport, JobState, Role
-from tests.support.cluster_house import TIMEOUTS, open_house, settle
-from tests.support.fakes import FakeDriver
+from tests.support.cluster_house import open_house, settle
+from tests.support.fakes import RULES, FakeDriver, rules_with
 
 
 async def test_from_submission_to_stop(autojump_clock):
@@ -187,7 +187,7 @@ async def test_a_suspended_scheduler_is_not_given_up(autojump_clock):
 
 
 async def test_suspended_workers_are_not_given_up(autojump_clock, heard):
-    async with open_house(timeouts=evolve(TIMEOUTS, heartbeat=10**6)) as house:
+    async with open_house(rules=rules_with(cluster_heartbeat_timeout=10**6)) as house:
         await house.running()
         await house.cluster.scale(2)
         await house.driver.wait_submissions(2)
@@ -206,7 +206,7 @@ async def test_suspended_workers_are_not_given_up(autojump_clock, heard):
 
 
 async def test_a_worker_that_was_lost_while_suspended_is_not_cancelled_before_it_runs_again(autojump_clock, heard):
-    async with open_house(timeouts=evolve(TIMEOUTS, heartbeat=10**6)) as house:
+    async with open_house(rules=rules_with(cluster_heartbeat_timeout=10**6)) as house:
         await house.running()
         await house.cluster.scale(2)
         await house.driver.wait_submissions(2)
@@ -252,7 +252,7 @@ async def test_a_requeued_worker_keeps_its_job(autojump_clock, heard, news_first
 
 async def test_a_lost_worker_that_is_not_requeued_is_replaced_after_a_while(autojump_clock, heard):
     async with open_house(
-        config=JobQueueClusterConfig(requeue=True), timeouts=evolve(TIMEOUTS, heartbeat=10**6)
+        config=JobQueueClusterConfig(requeue=True), rules=rules_with(cluster_heartbeat_timeout=10**6)
     ) as house:
         await house.running()
         await house.cluster.scale(1)
@@ -260,7 +260,7 @@ async def test_a_lost_worker_that_is_not_requeued_is_replaced_after_a_while(auto
         house.driver.run("w1")
         await house.beat(1, active=["w1-0"])
         await house.beat(1)
-        await trio.sleep(TIMEOUTS.requeue - 1)
+        await trio.sleep(RULES.requeue_timeout - 1)
         assert house.driver.cancelled == []
         await trio.sleep(2)
         assert house.driver.cancelled == [("2_0",)]
@@ -279,7 +279,7 @@ async def test_a_scheduler_waits_for_its_turn_to_wait(autojump_clock):
 
 
 async def test_workers_wait_for_their_turn_and_others_can_be_cancelled_meanwhile(autojump_clock, heard):
-    async with open_house(timeouts=evolve(TIMEOUTS, heartbeat=10**6)) as house:
+    async with open_house(rules=rules_with(cluster_heartbeat_timeout=10**6)) as house:
         await house.running()
         await house.cluster.scale(2)
         await house.driver.wait_submissions(2)
@@ -394,7 +394,7 @@ async def test_a_scheduler_that_never_reports(autojump_clock):
 
 
 async def test_a_queue_limit_tells_the_reason(autojump_clock):
-    async with open_house(timeouts=evolve(TIMEOUTS, queue=100)) as house:
+    async with open_house(rules=rules_with(queue_timeout=100)) as house:
         await house.open()
         await house.driver.wait_submissions(1)
         house.driver.report("scheduler", JobState.QUEUED, "PartitionDown")
@@ -505,7 +505,9 @@ async def test_failing_workers_beside_a_good_one_do_not_end_the_cluster(autojump
 
 
 async def test_workers_that_do_not_connect_are_given_up(autojump_clock, heard):
-    async with open_house(driver=FakeDriver(runs_at_once=True), timeouts=evolve(TIMEOUTS, heartbeat=10_000)) as house:
+    async with open_house(
+        driver=FakeDriver(runs_at_once=True), rules=rules_with(cluster_heartbeat_timeout=10_000)
+    ) as house:
         await house.running()
         house.driver.cancel_errors.append(BackendUnavailable("away"))
         await house.cluster.scale(1)

@@ -9,8 +9,8 @@ from gateway.clusters.patience import MOST_ATTEMPTS
 from gateway.clusters.submitter import QUEUE_RETRY, SLOW_SUBMIT
 from gateway.errors import AnswerLost, BackendUnavailable, ClusterFailed
 from gateway.models import ClusterStatus, JobReport, JobState
-from tests.support.cluster_house import TIMEOUTS, open_house, settle
-from tests.support.fakes import FakeDriver
+from tests.support.cluster_house import open_house, settle
+from tests.support.fakes import RULES, FakeDriver
 
 LIMIT = "as many jobs as you may have are in the queue"
 
@@ -149,7 +149,7 @@ async def test_a_scheduler_that_is_missed_and_silent_has_ended(autojump_clock):
         house.driver.report("scheduler", JobState.GONE, "it has left the queue", presumed=True)
         start = trio.current_time()
         await house.status(ClusterStatus.FAILED)
-        assert trio.current_time() - start < TIMEOUTS.heartbeat
+        assert trio.current_time() - start < RULES.options.heartbeat_timeout
         assert house.cluster.record.reason == "the scheduler's job ended: it has left the queue"
         assert house.driver.cancelled == [("1_0",)]  # in case it is there after all
 
@@ -208,7 +208,7 @@ async def test_a_scheduler_that_comes_back_to_the_list_is_not_missed(autojump_cl
         house.driver.report("scheduler", JobState.GONE, "it has left the queue", presumed=True)
         await settle()
         house.driver.run("scheduler")
-        await trio.sleep(TIMEOUTS.heartbeat - 1)
+        await trio.sleep(RULES.options.heartbeat_timeout - 1)
         assert house.cluster.record.status is ClusterStatus.RUNNING
 
 

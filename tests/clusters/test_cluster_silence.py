@@ -2,11 +2,11 @@
 
 import pytest
 import trio
-from attrs import evolve
 
 from gateway.clusters.silence import Answer
 from gateway.models import ClusterStatus, JobState
-from tests.support.cluster_house import TIMEOUTS, open_house, settle
+from tests.support.cluster_house import open_house, settle
+from tests.support.fakes import RULES, rules_with
 
 
 async def test_a_scheduler_that_answers_is_not_given_up(autojump_clock):
@@ -30,21 +30,24 @@ async def test_whose_port_refuses_has_failed(autojump_clock):
         await house.running()
         start = trio.current_time()
         await house.status(ClusterStatus.FAILED)
-        assert trio.current_time() - start == pytest.approx(2 * TIMEOUTS.heartbeat, abs=1)
+        assert trio.current_time() - start == pytest.approx(2 * RULES.options.heartbeat_timeout, abs=1)
         assert "the scheduler has not been heard of for 30 s, and its port refuses" in house.cluster.record.reason
 
 
 async def test_who_does_not_answer_has_failed_after_a_while(autojump_clock):
-    async with open_house(timeouts=evolve(TIMEOUTS, unreachable=40)) as house:
+    async with open_house(rules=rules_with(cluster_unreachable_timeout=40)) as house:
         house.answers = [Answer.SILENT]
         await house.running()
         start = trio.current_time()
-        await trio.sleep(TIMEOUTS.heartbeat + 40)
+        await trio.sleep(RULES.options.heartbeat_timeout + 40)
         assert house.cluster.record.status is ClusterStatus.RUNNING
         assert house.told[-1].endswith("and it does not answer (no answer); it will be asked again")
         await house.status(ClusterStatus.FAILED)
         assert len(house.asked) >= 3
-        assert trio.current_time() - start < TIMEOUTS.heartbeat + 40 + 3 * 5 + TIMEOUTS.heartbeat_period
+        assert (
+            trio.current_time() - start
+            < RULES.options.heartbeat_timeout + 40 + 3 * 5 + RULES.options.cluster_heartbeat_period
+        )
         assert "not been heard of for 30 s, and it does not answer (no answer)" in house.cluster.record.reason
 
 
@@ -61,7 +64,7 @@ async def test_a_heartbeat_during_the_question_is_what_counts(autojump_clock):
         house.answers = [Answer.SILENT]
         await house.running()
         for _ in range(20):
-            await trio.sleep(TIMEOUTS.heartbeat + 3)  # within the five seconds of the question
+            await trio.sleep(RULES.options.heartbeat_timeout + 3)  # within the five seconds of the question
             await house.beat()
         assert house.cluster.record.status is ClusterStatus.RUNNING
         assert len(house.asked) == 20
@@ -82,7 +85,7 @@ async def test_nobody_fails_while_the_gateway_cannot_hear(autojump_clock, answer
         )
         start = trio.current_time()
         await house.status(ClusterStatus.FAILED)
-        assert trio.current_time() - start >= TIMEOUTS.heartbeat
+        assert trio.current_time() - start >= RULES.options.heartbeat_timeout
 
 
 @pytest.mark.parametrize("answer", [Answer.SILENT, Answer.REFUSED])
@@ -144,7 +147,7 @@ async def test_a_cluster_can_be_stopped_while_its_scheduler_is_asked(autojump_cl
     async with open_house() as house:
         house.answers = [Answer.SILENT]
         await house.running()
-        await trio.sleep(TIMEOUTS.heartbeat + 1)
+        await trio.sleep(RULES.options.heartbeat_timeout + 1)
         assert len(house.asked) == 1
         await house.cluster.stop()
         await house.status(ClusterStatus.STOPPED)
@@ -158,7 +161,7 @@ async def test_a_scheduler_that_starts_while_the_gateway_cannot_hear_is_waited_f
         await house.driver.wait_submissions(1)
         house.driver.run("scheduler")
         for _ in range(100):
-            await trio.sleep(TIMEOUTS.heartbeat / 2)
+            await trio.sleep(RULES.options.heartbeat_timeout / 2)
             house.hearing.missed("full")
         assert house.cluster.record.status is ClusterStatus.PENDING
         await house.status(ClusterStatus.FAILED)  # it could be heard, and was not
@@ -173,9 +176,9 @@ async def test_workers_that_start_while_the_gateway_cannot_hear_are_waited_for(a
         await house.driver.wait_submissions(2)
         house.driver.run("w1")
         for _ in range(100):
-            await trio.sleep(TIMEOUTS.heartbeat / 2)
+            await trio.sleep(RULES.options.heartbeat_timeout / 2)
             house.hearing.missed("full")
         assert house.driver.cancelled == []
         await house.beat(1, active=["w1-0"])
-        await trio.sleep(10 * TIMEOUTS.worker_start)
+        await trio.sleep(10 * RULES.options.worker_start_timeout)
         assert house.driver.cancelled == []

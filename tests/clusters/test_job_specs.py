@@ -10,7 +10,7 @@ from gateway.clusters.job_specs import job_spec
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import configurable
 from gateway.models import Role, SubmissionRecord
-from tests.support.fakes import RULES, TIMEOUTS
+from tests.support.fakes import rules_with
 from tests.support.houses import record
 
 KNOWN = record(token="t0ken", tls_cert="CERT", tls_key="KEY", scheduler_address="tls://10.0.0.1:8786")
@@ -18,8 +18,7 @@ KNOWN = record(token="t0ken", tls_cert="CERT", tls_key="KEY", scheduler_address=
 
 def a_spec(config, group, role, count, *, period=15.0, host="0.0.0.0"):
     ref = ClusterRef(name="c0ffee", username="alice", config=config or ClusterConfig())
-    timeouts = evolve(TIMEOUTS, heartbeat_period=period)
-    rules = evolve(RULES, api_url="http://gw:8000/api", host=host, timeouts=timeouts)
+    rules = evolve(rules_with(cluster_heartbeat_period=period), api_url="http://gw:8000/api", host=host)
     submission = SubmissionRecord(cluster=ref.name, group=group, role=role, count=count)
     return job_spec(ref, KNOWN, submission, rules)
 

@@ -3,7 +3,6 @@
 from math import inf
 
 import pytest
-from attrs import evolve
 
 from gateway.backends.batch.options import JobQueueClusterConfig
 from gateway.clusters.actions import Actions
@@ -15,7 +14,7 @@ from gateway.clusters.reasons import BY_GATEWAY, BY_USER
 from gateway.clusters.silence import Answer
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
 from gateway.models import ClusterStatus, JobReport, JobState, Role, SubmissionRecord
-from tests.support.fakes import RULES, TIMEOUTS
+from tests.support.fakes import RULES, rules_with
 from tests.support.houses import record
 
 QUEUED, RUNNING, GONE = (JobReport(state) for state in (JobState.QUEUED, JobState.RUNNING, JobState.GONE))
@@ -240,7 +239,7 @@ def test_refused_workers_end_a_cluster_that_has_none():
     story.fail(story.next().submit, JobRefused("no such partition"))
     assert story.next().route is None
     assert story.cluster.reason == "workers could not be submitted: no such partition"
-    assert rules.worker_start_failure_limit == 3
+    assert rules.options.worker_start_failure_limit == 3
 
 
 def test_a_worker_that_connects_clears_refusals():
@@ -313,7 +312,7 @@ def test_failures_in_a_row_end_the_cluster_when_all_are_explained():
 def test_a_worker_that_does_not_connect_is_given_up_and_replaced():
     story = Story().start().scale("7")
     story.report("7", RUNNING)
-    assert story.next().wake_at == TIMEOUTS.late
+    assert story.next().wake_at == RULES.late
     for _ in range(4):
         story.next(12.0)
         story.beat(1)
@@ -442,7 +441,7 @@ def test_a_cluster_that_has_ended_does_nothing():
 
 def ask(story):
     """The question to the scheduler when its heartbeats are missing."""
-    story.now += TIMEOUTS.heartbeat
+    story.now += RULES.options.heartbeat_timeout
     actions = story.next()
     assert actions.questions.poll
     return actions.questions.ask
@@ -450,8 +449,8 @@ def ask(story):
 
 def test_a_late_heartbeat_is_a_reason_to_poll_once():
     story = Story().start()
-    assert story.next().wake_at == TIMEOUTS.late
-    assert story.next(TIMEOUTS.late).questions.poll
+    assert story.next().wake_at == RULES.late
+    assert story.next(RULES.late).questions.poll
     assert not story.next(1.0).questions.poll
     assert story.beat()  # somebody was worried
     assert not story.beat()
@@ -460,7 +459,7 @@ def test_a_late_heartbeat_is_a_reason_to_poll_once():
 def test_a_deadline_waits_for_the_answer_to_an_open_question():
     story = Story().start()
     story.polling = True
-    questions = story.next(TIMEOUTS.heartbeat).questions
+    questions = story.next(RULES.options.heartbeat_timeout).questions
     assert (questions.settle, questions.ask) == (True, None)
     story.polling = False
     assert story.next().questions.ask is not None
@@ -711,7 +710,7 @@ def test_errors_of_the_gateway_are_borne_for_a_while():
 
 
 def test_a_queue_limit_tells_the_reason():
-    story = Story(rules=evolve(RULES, timeouts=evolve(TIMEOUTS, queue=100)))
+    story = Story(rules=rules_with(queue_timeout=100))
     story.answer(story.next().submit, "1")
     story.report("1", JobReport(JobState.QUEUED, "PartitionDown"))
     assert story.next().wake_at == 100.0

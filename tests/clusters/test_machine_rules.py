@@ -34,7 +34,7 @@ from gateway.clusters.reasons import BY_GATEWAY, BY_USER
 from gateway.clusters.silence import Answer
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
 from gateway.models import ClusterStatus, JobReport, JobState, Role
-from tests.support.fakes import RULES, TIMEOUTS
+from tests.support.fakes import rules_with
 from tests.support.houses import record
 
 #: What looks at the queue say of a job. Only of those that have ended it is always true.
@@ -76,7 +76,7 @@ class MachineRules(RuleBasedStateMachine):
         self.connected = set()  # the workers of the last heartbeat
         self.stored, self.stored_submissions = record(), {}
         self.config = JobQueueClusterConfig(requeue=requeue, cluster_max_workers=most)
-        self.rules = evolve(RULES, timeouts=evolve(TIMEOUTS, queue=queue))
+        self.rules = rules_with(queue_timeout=queue)
         self.evidence, self.judged = set(), ""
         self.start()
         if running % 3:
@@ -405,7 +405,7 @@ class MachineRules(RuleBasedStateMachine):
         elif reason.startswith("the scheduler did not report"):
             assert not self.heard
         elif reason.startswith("the scheduler's job waited in the queue"):
-            assert self.rules.timeouts.queue
+            assert self.rules.options.queue_timeout
         elif "could not be submitted" in reason:
             assert f"{Role.SCHEDULER if 'scheduler' in reason else Role.WORKER} refused" in evidence
         else:
@@ -470,6 +470,6 @@ class MachineRules(RuleBasedStateMachine):
 
 
 MachineRules.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=50, suppress_health_check=list(HealthCheck)
 )
 TestMachine = MachineRules.TestCase

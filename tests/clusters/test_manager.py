@@ -85,7 +85,7 @@ async def test_a_creation_whose_client_hangs_up_leaves_a_living_cluster_or_none(
             assert len(house.driver.submissions) == len(clusters) >= done
             left.add(len(clusters))
             for cluster in clusters:
-                with trio.fail_after(5):
+                with trio.fail_after(30):
                     await cluster.stop()
                     await cluster.wait_ended()
     assert left == {0, 1}
@@ -283,7 +283,7 @@ async def test_what_is_dumped_comes_back():
 # ---- one cluster's trouble
 
 
-async def test_a_broken_cluster_does_not_harm_the_others(monkeypatch):
+async def test_a_broken_cluster_does_not_harm_the_others(monkeypatch, autojump_clock):
     async with open_house() as house:
         good = await house.create()
         monkeypatch.setattr(Cluster, "_act", property(lambda self: 1 / 0))

@@ -3,13 +3,12 @@
 from math import inf
 
 import pytest
-from attrs import evolve
 
 from gateway.clusters.lifecycle import RowEvent, RowState
 from gateway.clusters.rows import Clock, Row, Table, deadline
 from gateway.clusters.silence import Answer, Silence
 from gateway.models import JobReport, JobState, Role, SubmissionRecord
-from tests.support.fakes import TIMEOUTS
+from tests.support.fakes import RULES, rules_with
 
 QUEUED, RUNNING, ENDING, UNKNOWN = (
     JobReport(s) for s in (JobState.QUEUED, JobState.RUNNING, JobState.ENDING, JobState.UNKNOWN)
@@ -37,8 +36,8 @@ def story(*happened, role=Role.SCHEDULER, requeue=True):
     return row
 
 
-def ends(row, timeouts=TIMEOUTS, *, requeue=True, deaf=-inf):
-    return deadline(row, timeouts, requeue=requeue, deaf=deaf)
+def ends(row, rules=RULES, *, requeue=True, deaf=-inf):
+    return deadline(row, rules, requeue=requeue, deaf=deaf)
 
 
 # ---- a scheduler
@@ -95,10 +94,10 @@ def test_patience_with_a_scheduler(happened, end):
 
 
 def test_the_queue_can_have_a_limit():
-    timeouts = evolve(TIMEOUTS, queue=100)
-    assert ends(story(), timeouts) == (100, Clock.QUEUE)
-    assert ends(story((90, UNKNOWN)), timeouts) == NEVER
-    assert ends(story(role=Role.WORKER), timeouts) == NEVER
+    rules = rules_with(queue_timeout=100)
+    assert ends(story(), rules) == (100, Clock.QUEUE)
+    assert ends(story((90, UNKNOWN)), rules) == NEVER
+    assert ends(story(role=Role.WORKER), rules) == NEVER
 
 
 def test_a_heartbeat_is_missing_from_when_it_could_have_been_heard():

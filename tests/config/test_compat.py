@@ -48,8 +48,8 @@ def test_modules_are_packages_down_to_the_last() -> None:
 
 
 def test_names_without_counterpart_say_so() -> None:
-    with pytest.raises(ImportError, match="KerberosAuthenticator"):
-        from dask_gateway_server.auth import KerberosAuthenticator  # noqa: F401
+    with pytest.raises(ImportError, match="UserCache"):
+        from dask_gateway_server.auth import UserCache  # noqa: F401
     with pytest.raises(AttributeError, match=r"no counterpart of dask_gateway_server.options.Bol \(there are: Bool"):
         _ = importlib.import_module("dask_gateway_server.options").Bol
     with pytest.raises(AttributeError, match=r"no counterpart of dask_gateway_server.__version__$"):
@@ -101,6 +101,7 @@ def test_every_name_of_ours_leads_somewhere() -> None:
     ("name", "home"),
     [
         ("gateway.auth.Authenticator", "gateway.auth.authenticator"),
+        ("gateway.auth.JupyterHubAuthenticator", "gateway.auth.jupyterhub"),
         ("gateway.auth.SimpleAuthenticator", "gateway.auth.simple"),
         ("gateway.auth.unauthorized", "gateway.auth.authenticator"),
         ("gateway.backends.jobqueue.JobQueueBackend", "gateway.backends.batch.options"),
@@ -122,7 +123,7 @@ def test_every_name_of_ours_leads_somewhere() -> None:
         ("gateway.models.User", "gateway.models"),
         ("gateway.options.Options", "gateway.config.user_options"),
         ("gateway.options.String", "gateway.config.user_options"),
-        ("gateway.settings.Proxy", "gateway.config.server"),
+        ("gateway.settings.Proxy", "gateway.config.proxy"),
         ("gateway.traits.Unicode", "gateway.config.traits"),
     ],
 )
@@ -169,7 +170,7 @@ def test_what_has_no_counterpart_says_what_to_do(name: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "text"),
     [
-        ("from dask_gateway_server.auth import KerberosAuthenticator", "subclasses of dask_gateway_server.auth.Auth"),
+        ("from dask_gateway_server.auth import UserCache", "users are kept in cookies"),
         ("from dask_gateway_server.backends import yarn", "this gateway is for Slurm, PBS and local processes"),
         ("import dask_gateway_server.backends.kubernetes", "this gateway is for Slurm, PBS and local processes"),
         ("from dask_gateway_server.backends.kubernetes.backend import KubeBackend", "Slurm, PBS and local processes"),

@@ -478,9 +478,7 @@ def test_every_built_in_class_is_valid_by_default() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "option", ["JupyterHubAuthenticator.jupyterhub_api_token", "Proxy.secret_word", "X.PASSWD", "Proxy.api_key_2"]
-)
+@pytest.mark.parametrize("option", ["KubeBackend.api_token", "Proxy.secret_word", "X.PASSWD", "Proxy.api_key_2"])
 def test_unknown_options_that_sound_like_secrets_are_masked(mistakes: Mistakes, option: str) -> None:
     (line,) = mistakes(f"c.{option} = 's3cr3t'\n")
     assert "s3cr3t" not in line
@@ -506,7 +504,7 @@ def test_a_literal_on_the_command_line_is_told_its_own_mistake(mistakes: Mistake
     ("text", "reason"),
     [
         ("c.KubeBackend.gateway_instance = 'x'\n", "there is no class 'KubeBackend': this gateway is for Slurm, PBS"),
-        ("c.JupyterHubAuthenticator.tls_ca = 'x'\n", "others are subclasses of dask_gateway_server.auth.Authenticator"),
+        ("c.UserCache.max_age = 1\n", "users are kept in cookies for c.Authenticator.cache_max_age"),
         ("c.Application.log_level = 10\n", "for example c.DaskGateway.log_level"),
     ],
 )
@@ -591,6 +589,23 @@ c.DaskGateway.authenticator_class = Own
 )
 def test_nothing_to_warn_of_when_users_are_known_or_local(config: Load, text: str) -> None:
     assert config(text).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_warned_of"),
+    [
+        ("", True),
+        ("c.Proxy.address = '0.0.0.0:1'\n", True),
+        (LOOPBACK, False),
+        ("c.Proxy.address = 'unix:/run/gateway'\n", False),
+        ("c.Proxy.trusted_proxies = ['10.0.0.1']\n", False),
+    ],
+)
+def test_passwords_of_accounts_are_not_for_the_network(config: Load, text: str, is_warned_of: bool) -> None:
+    warnings = config(f"{OWN}Own.takes_account_passwords = True\n{text}").warnings
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "PASSWORDS CAN BE READ ON THE NETWORK"
+    ] * is_warned_of
 
 
 @pytest.mark.parametrize("backend", [UNSAFE, SLURM])

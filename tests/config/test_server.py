@@ -8,8 +8,8 @@ from cryptography.fernet import Fernet
 
 from gateway.config.backend import Backend, DBBackendBase
 from gateway.config.fields import SettingError, configurable
-from gateway.config.server import DaskGateway, Proxy
-from gateway.proxy.limits import PortLimits
+from gateway.config.proxy import Proxy
+from gateway.config.server import DaskGateway
 
 
 def test_prefixes() -> None:
@@ -81,19 +81,20 @@ def test_wrong_keys_are_refused_without_repeating_them(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "in_memory"),
+    ("url", "in_memory", "file"),
     [
-        ("sqlite://", True),
-        ("sqlite:///:memory:", True),
-        ("sqlite:///", True),
-        ("sqlite:///a.sqlite", False),
-        ("sqlite:////var/a.sqlite", False),
-        ("postgresql+psycopg://u:p@h/d", False),
+        ("sqlite://", True, ""),
+        ("sqlite:///:memory:", True, ""),
+        ("sqlite:///", True, ""),
+        ("sqlite:///a.sqlite", False, "a.sqlite"),
+        ("sqlite:////var/a.sqlite", False, "/var/a.sqlite"),
+        ("postgresql+psycopg://u:p@h/d", False, ""),
     ],
 )
-def test_databases(url: str, in_memory: bool) -> None:
+def test_databases(url: str, in_memory: bool, file: str) -> None:
     backend = DBBackendBase(db_url=url)
     assert backend.database_in_memory is in_memory
+    assert backend.database_file == file
     assert backend.stops_clusters is in_memory
     assert "db_url" not in repr(backend)
 
@@ -133,14 +134,6 @@ def test_trusted_proxies_are_addresses_and_networks() -> None:
     assert Proxy(trusted_proxies=("10.0.0.5", "fd00::/8", "unix")).trusted_proxies == ("10.0.0.5", "fd00::/8", "unix")
     with pytest.raises(ValueError, match="nonsense"):
         Proxy(trusted_proxies=("nonsense",))
-
-
-def test_the_public_port_has_the_defaults_of_its_limits() -> None:
-    proxy, limits = Proxy(), PortLimits()
-    for name in ("max_connections", "max_connections_per_address", "max_undecided", "shutdown_grace"):
-        assert getattr(proxy, name) == getattr(limits, name)
-    for name in ("first_byte", "hello", "connect", "dashboard", "dead_peer"):
-        assert getattr(proxy, f"{name}_timeout") == getattr(limits, f"{name}_timeout")
 
 
 @pytest.mark.parametrize("url", ["http://edge:8000", "http://edge/api/v1", "https://edge/dask/"])

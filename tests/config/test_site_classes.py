@@ -217,6 +217,26 @@ def test_a_sites_own_kind_of_trait(config: Load) -> None:
         assert str(caught.value).startswith(reason)
 
 
+def test_a_subclass_of_the_one_for_jupyterhub(
+    config: Load, mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTERHUB_API_URL", "http://127.0.0.1:8081/hub/api")
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "of the environment")
+    ours = (
+        "from dask_gateway_server.auth import JupyterHubAuthenticator\n"
+        "class Ours(JupyterHubAuthenticator):\n    domain = Unicode('site', config=True)\n"
+        "    @default('jupyterhub_service_name')\n    def _name(self):\n        return f'gateway-of-{self.domain}'\n"
+        "    async def authenticate(self, request):\n        return await super().authenticate(request)\n"
+        "c.DaskGateway.authenticator_class = Ours\n"
+    )
+    one: Any = config(ours + "c.Ours.domain = 'x'\n").authenticators[0]
+    assert one.jupyterhub_service_name == "gateway-of-x"
+    assert (one.jupyterhub_api_url, one.jupyterhub_api_token) == ("http://127.0.0.1:8081/hub/api", "of the environment")
+    assert one.reads == ()  # it is asked for every request, since it may read others than a token of the Hub's
+    (line,) = mistakes(ours + "c.Ours.jupyterhub_api_url = 'hub'\n")
+    assert "c.Ours.jupyterhub_api_url = 'hub': must be the URL of the Hub's API" in line
+
+
 def test_options_of_backends_and_authenticators(config: Load) -> None:
     loaded = config(
         "class SiteBackend(UnsafeLocalBackend):\n    motto = Unicode('hello', config=True)\n    other = Integer(3)\n"
@@ -420,11 +440,11 @@ def test_classes_of_an_imported_module(config: Load, module: Callable[[str], Non
 
 
 def test_a_module_that_cannot_be_imported(module: Callable[[str], None], mistakes: Mistakes) -> None:
-    module("\nfrom dask_gateway_server.auth import KerberosAuthenticator\n")
+    module("\nfrom dask_gateway_server.auth import UserCache\n")
     (told,) = mistakes('c.DaskGateway.authenticator_class = "our_site.Ours"\n')
     assert f"our_site.py:{LINES + 2})" in told
     (told,) = mistakes("\nimport our_site\n")
-    assert told.startswith("2: ImportError: this gateway has no counterpart of dask_gateway_server.auth.Kerberos")
+    assert told.startswith("2: ImportError: this gateway has no counterpart of dask_gateway_server.auth.User")
     assert f"our_site.py:{LINES + 2})" in told
 
 
@@ -592,7 +612,7 @@ def test_clusters_configs_and_authenticators_too(mistakes: Mistakes) -> None:
 
 def test_what_is_put_onto_the_gateways_own_classes(mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch) -> None:
     from gateway.backends.local.backend import UnsafeLocalBackend
-    from gateway.config.server import Proxy
+    from gateway.config.proxy import Proxy
 
     monkeypatch.setattr(UnsafeLocalBackend, "start_cluster", None, raising=False)
     monkeypatch.setattr(Proxy, "add_route", None, raising=False)

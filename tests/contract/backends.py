@@ -10,6 +10,7 @@ import getpass
 import hashlib
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import subprocess
@@ -36,8 +37,10 @@ from tests.slurm.real import ensure_slurm, needs_slurm, queue
 from tests.support.fakes import FakeDriver, FakeJob, open_fake_driver
 from tests.support.users import ensure_users, is_root
 
-#: The names of this suite's clusters (`new_cluster` in test_driver_contract.py), and of their jobs.
-OUR_CLUSTERS = r"c\d+[0-9a-f]{8}"
+#: In the names of all clusters of this run of the suite: on this machine there may be others.
+THIS_RUN = secrets.token_hex(4)
+#: The names of its clusters (`new_cluster` in test_driver_contract.py), and of their jobs.
+OUR_CLUSTERS = rf"c\d+{THIS_RUN}"
 OUR_JOBS = rf"dask-gateway-{OUR_CLUSTERS}-.*"
 
 
@@ -84,7 +87,7 @@ class Bench:
     #: Whether what a job leaves behind ends with it; not all sites have their batch system see to that.
     sweeps: bool = True
     #: Seconds that any step may take.
-    deadline: float = 20.0
+    deadline: float = 60.0
     #: The options that `open_driver` brings to life, where there are some to change.
     backend: JobQueueBackend | None = None
 
@@ -201,7 +204,6 @@ def slurm(folder: Path) -> Iterator[Bench]:
         ),
         unknown_job=JobId("99999999"),
         files=lambda cluster: sorted((staging[cluster.username] / cluster.name).rglob("*")),
-        deadline=40,
     )
     left = queue(*users, names=OUR_JOBS)
     if left:
@@ -233,7 +235,6 @@ def pbs(folder: Path) -> Iterator[Bench]:
             ),
             unknown_job=JobId(f"99999999.{server_of(commands)}"),
             files=lambda cluster: sorted((staging[cluster.username] / cluster.name).rglob("*")),
-            deadline=40,
         )
 
 

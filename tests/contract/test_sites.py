@@ -4,7 +4,6 @@ import re
 import subprocess
 
 import pytest
-import trio
 from attrs import evolve
 
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
@@ -12,8 +11,7 @@ from gateway.models import JobState, Role
 from tests.contract.test_driver_contract import a_spec, new_cluster, observing
 from tests.contract.wrappers import SITES
 from tests.slurm.real import as_user
-
-pytestmark = pytest.mark.timeout(120)
+from tests.support.looks import looks
 
 
 @pytest.fixture(params=SITES)
@@ -130,10 +128,7 @@ async def test_a_list_from_before_the_submission_ends_no_job(site):
         jobs = await driver.submit(a_spec(cluster, count=2))
         with observing(site.bench, driver, cluster, *jobs) as observer:
             await observer.wait(jobs, JobState.RUNNING)
-            for _ in range(4):
-                driver._board.poll_now()
-                await trio.sleep(0.6)  # looks at a real queue take their time
-            assert not any(JobState.GONE in observer.seen[job] for job in jobs)
+            assert JobState.GONE not in {report.state for report in await looks(observer.watch, 4)}
             await driver.cancel(cluster, jobs)
             await observer.wait(jobs, JobState.GONE)
         await driver.clean(cluster, keep_logs=False)

@@ -108,7 +108,7 @@ def test_the_dashboard_and_its_websocket(tmp_path):
                     token = re.search(r'"token":"([^"]+)"', page)[1]
                     url = root.replace("http", "ws", 1) + "/status/ws"
                     async with browser.ws_connect(url, protocols=("bokeh", token)) as socket:
-                        first = (await socket.receive(timeout=20)).data
+                        first = (await socket.receive(timeout=60)).data
                     unknown = await browser.get(root.replace(cluster.name, "0" * 32) + "/status")
             return ["Dask" in page, asset.status, len(code) > 10_000, first, unknown.status]
 
@@ -183,14 +183,16 @@ def test_the_demo():
 
 
 def test_malformed_input_does_not_end_the_gateway(tmp_path):
-    with open_gateway(tmp_path / "house") as house:
+    # What is wrong is known at once, and not because it takes too long.
+    config = "\n".join(f"c.Proxy.{phase}_timeout = 1000" for phase in ("first_byte", "hello", "head"))
+    with open_gateway(tmp_path / "house", config) as house:
         host, port = house.address.split(":")
 
         def say(case):
             data, _ = MALFORMED[case]
             for target in (b"/ HTTP", b"/api/v1/clusters/ HTTP", b"/clusters/abc/status/ws HTTP"):
                 answer = b""
-                with socket.create_connection((host, int(port)), timeout=10) as stream:
+                with socket.create_connection((host, int(port)), timeout=30) as stream:
                     try:
                         stream.sendall(data.replace(b"/ HTTP", target))
                         stream.shutdown(socket.SHUT_WR)

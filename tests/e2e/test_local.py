@@ -176,7 +176,7 @@ def test_a_failing_scheduler_says_why(house):
     text = str(failure.value).split("--- gateway ---")[0]
     assert "GatewayClusterError" in text
     assert "no scheduler today" in text
-    assert "3" in text
+    assert "exit code 3" in text
 
 
 def test_failing_workers_say_why(house):

@@ -47,13 +47,13 @@ with atheris.instrument_imports(
     import trio
 
     from gateway import addresses
+    from gateway.config.proxy import Proxy
     from gateway.log import RateLimitedLog
     from gateway.proxy import client_hello, proxy_protocol, routes
     from gateway.proxy.admission import Admission
     from gateway.proxy.dashboard import headers
     from gateway.proxy.dashboard.app import Dashboard
     from gateway.proxy.http import HttpHandler
-    from gateway.proxy.limits import PortLimits
     from gateway.web import http2_frames
     from gateway.web.router import Handler
     from gateway.web.server import PEER_PROTOCOL_ERRORS
@@ -124,7 +124,7 @@ H2_BEGIN = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 
 
 table = routes.Routes()
 table.add("abc", "tls://127.0.0.1:1", "http://127.0.0.1:1")
-app = FuzzedDashboard(table, limits=PortLimits(dashboard_timeout=1))
+app = FuzzedDashboard(table, options=Proxy(dashboard_timeout=1))
 faults: list[Exception] = []
 #: Virtual seconds of all exchanges.
 time_passed = [0.0]
@@ -205,13 +205,13 @@ def converse(data: bytes, serve: Any, given: int = 0) -> None:
 
 async def exchange(said: bytes, serve: Any) -> None:
     client, server = socket.socketpair()
-    handler = HttpHandler(serve, None, PortLimits(), RateLimitedLog())
+    handler = HttpHandler(serve, None, Proxy(), RateLimitedLog())
     with trio.fail_after(1000), client:  # virtual seconds: idle connections are kept for a while
         client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             client.send(said)
         client.shutdown(socket.SHUT_WR)
-        await handler.serve(server, Admission(PortLimits()).enter("fuzz"), "192.0.2.1", tls=False)
+        await handler.serve(server, Admission(Proxy()).enter("fuzz"), "192.0.2.1", tls=False)
 
 
 def simple(data: bytes) -> None:

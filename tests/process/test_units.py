@@ -11,7 +11,7 @@ from gateway.process.unit_files import check_programs, write_units
 from gateway.process.units import MARK, Installation, listen_stream, next_steps, render_units
 from tests.support.users import is_root
 
-SOCKET = "/run/dask-gateway/launcher.sock"
+SOCKET = "/run/dask-gateway-launcherd.sock"
 
 
 def an_installation(**changes):
@@ -85,8 +85,9 @@ def test_helpers_that_are_setuid_keep_their_rights():
     ("changes", "expected"),
     [
         ({}, {"ReadWritePaths=/var/dask-gateway", "ProtectHome=yes"}),
-        ({"writable": ("/data",)}, {"ReadWritePaths=/var/dask-gateway /data", "ProtectHome=yes"}),
-        ({"writable": ("/var/dask-gateway",)}, {"ReadWritePaths=/var/dask-gateway"}),
+        ({"writable": ("/data", "/data")}, {"ReadWritePaths=/var/dask-gateway -/data", "ProtectHome=yes"}),
+        ({"writable": ("/var/dask-gateway", "/run/dask-gateway")}, {"ReadWritePaths=/var/dask-gateway"}),
+        ({"writable": ("/home/dask/data",)}, {"ProtectHome=read-only"}),
         ({"files": ("", "/root/key.pem")}, {"ProtectHome=read-only"}),
         ({"folder": "/home/dask/venv/bin"}, {"ProtectHome=read-only"}),
     ],
@@ -103,7 +104,7 @@ def test_what_the_gateway_needs_is_not_closed(changes, expected):
         ("[::]:8000", "8000"),
         ("0.0.0.0:8000", "0.0.0.0:8000"),
         ("[fe80::1%eth0]:8000", "[fe80::1%eth0]:8000"),
-        ("unix:/run/dask-gateway/public.sock", "/run/dask-gateway/public.sock"),
+        ("unix:/run/dask-gateway/public.sock", ""),
         ("edge.example.org:8000", ""),
         ("127.0.0.1:0", ""),
         ("fd://3", ""),

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.config.proxy import Proxy
 from gateway.proxy.admission import Admission, Crowd, Guest, group_of
-from gateway.proxy.limits import PortLimits
 
 
 class WatchedAdmission:
@@ -16,7 +16,7 @@ class WatchedAdmission:
         self.gone: list[Guest] = []
         self.closed: list[Guest] = []
         self.reasons: list[str] = []
-        self.admission = Admission(PortLimits(**limits), self._ended)  # type: ignore[arg-type] # all are numbers
+        self.admission = Admission(Proxy(**limits), self._ended)  # type: ignore[arg-type] # all are numbers
 
     def _ended(self, guest: Guest, reason: str) -> None:
         self.gone.append(guest)
@@ -228,7 +228,7 @@ def test_once_it_is_no_longer_silent_it_is_in_no_crowd() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove", "renew"]), st.sampled_from("abcd")), max_size=60))
 def test_a_crowd_finds_what_a_search_would(steps: list[tuple[str, str]]) -> None:
-    crowd, admission = Crowd(), Admission(PortLimits())
+    crowd, admission = Crowd(), Admission(Proxy())
     members: dict[str, list[Guest]] = {}
     for step, group in steps:
         mine = members.setdefault(group, [])

@@ -4,11 +4,9 @@ import errno
 import os
 import socket
 import struct
-import sys
 import threading
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +14,10 @@ from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 
+from gateway.config.proxy import Proxy
 from gateway.proxy import resolver
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.port import PublicPort, serve_public
 from gateway.proxy.routes import Routes
@@ -27,6 +26,7 @@ from tests.proxy.test_malformed import FRAMES, MALFORMED, answer_to
 from tests.support.hellos import openssl_hello, split
 from tests.support.proxy_peers import (
     HELLO,
+    LIMITS,
     LOCAL,
     connect,
     echo,
@@ -65,11 +65,11 @@ async def is_refused(address: Any) -> bool:
 
 
 async def test_the_number_of_connections_is_limited_in_total_and_by_address() -> None:
-    for limits in (
-        PortLimits(max_connections=2, shutdown_grace=0),
-        PortLimits(max_connections_per_address=2, shutdown_grace=0),
+    for options in (
+        Proxy(max_connections=2, shutdown_grace=0),
+        Proxy(max_connections_per_address=2, shutdown_grace=0),
     ):
-        async with peer(echo) as port, public_port(route_to(port), limits=limits) as address:
+        async with peer(echo) as port, public_port(route_to(port), options=options) as address:
             one, two = await relayed(address), await relayed(address)
             assert await is_refused(address)
             await one.aclose()
@@ -90,8 +90,8 @@ async def _eventually(address: Any) -> trio.SocketStream:
 
 
 async def test_of_those_that_have_not_asked_for_anything_the_oldest_makes_room() -> None:
-    limits = PortLimits(max_undecided=2, shutdown_grace=0)
-    async with peer(echo) as port, public_port(route_to(port), limits=limits) as address:
+    options = Proxy(max_undecided=2, shutdown_grace=0)
+    async with peer(echo) as port, public_port(route_to(port), options=options) as address:
         one, two = await connect(address), await connect(address)
         await two.send_all(HELLO[:10])
         await trio.testing.wait_all_tasks_blocked(0.02)
@@ -105,7 +105,7 @@ async def test_of_those_that_have_not_asked_for_anything_the_oldest_makes_room()
 
 
 async def test_kept_connections_make_room() -> None:
-    limits = PortLimits(max_connections=4, shutdown_grace=0)
+    options = Proxy(max_connections=4, shutdown_grace=0)
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
     async def ask(stream: trio.SocketStream) -> None:
@@ -116,7 +116,7 @@ async def test_kept_connections_make_room() -> None:
             assert piece
             data += piece
 
-    async with public_port(Routes(), serve_http=http_server(hello_app), limits=limits) as address:
+    async with public_port(Routes(), serve_http=http_server(hello_app), options=options) as address:
         kept = [await connect(address) for _ in range(4)]
         for stream in (*kept, kept[0]):  # so the second one is idle for longest
             await ask(stream)
@@ -129,8 +129,8 @@ async def test_kept_connections_make_room() -> None:
 
 
 async def test_relays_of_one_address_make_room_for_another_s() -> None:
-    limits = PortLimits(max_connections=8, shutdown_grace=0)
-    async with peer(echo) as port, public_port(route_to(port), limits=limits) as address:
+    options = Proxy(max_connections=8, shutdown_grace=0)
+    async with peer(echo) as port, public_port(route_to(port), options=options) as address:
         many = [await relayed(address) for _ in range(7)]
         async with await connect(address) as client:
             await client.send_all(HELLO)  # the eighth place is for those who are not relayed
@@ -165,12 +165,12 @@ async def test_connections_that_wait_for_their_scheduler_make_room(
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (LOCAL, 1))]
 
     listener, queue = full_listener()
-    limits = PortLimits(max_connections=8, shutdown_grace=0)
+    options = Proxy(max_connections=8, shutdown_grace=0)
     with listener:
         full = f"tls://{'node.example' if by_name else LOCAL}:{listener.getsockname()[1]}"
         routes = Routes()
         routes.add("abc", full)
-        async with peer(echo) as port, public_port(routes, limits=limits) as address:
+        async with peer(echo) as port, public_port(routes, options=options) as address:
             if by_name:
                 monkeypatch.setattr(resolver.socket, "getaddrinfo", hang)
             many = [await connect(address) for _ in range(7)]
@@ -195,9 +195,9 @@ async def test_connections_that_wait_for_their_scheduler_make_room(
 
 async def test_a_web_connection_that_makes_room_before_its_task_has_begun() -> None:
     """All three arrive in one turn of the loop, and only then tasks have theirs."""
-    limits = PortLimits(max_connections=2, shutdown_grace=0)
+    options = Proxy(max_connections=2, shutdown_grace=0)
     sockets = [socket.socket() for _ in range(3)]
-    async with public_port(Routes(), serve_http=http_server(hello_app), limits=limits) as address:
+    async with public_port(Routes(), serve_http=http_server(hello_app), options=options) as address:
         for sock in sockets:  # no await between these
             sock.connect(address)
             sock.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -233,8 +233,8 @@ async def test_without_file_descriptors_the_silent_make_room(monkeypatch: pytest
 
     monkeypatch.setattr(socket.socket, "accept", scarce)
     missed: list[str] = []
-    limits = PortLimits(first_byte_timeout=1000, shutdown_grace=0)
-    async with peer(echo) as port, public_port(route_to(port), missed=missed.append, limits=limits) as address:
+    options = Proxy(first_byte_timeout=1000, shutdown_grace=0)
+    async with peer(echo) as port, public_port(route_to(port), missed=missed.append, options=options) as address:
         silent = await connect(address)
         await trio.testing.wait_all_tasks_blocked(0.02)
         failures.append(OSError(errno.EMFILE, "Too many open files"))
@@ -285,11 +285,11 @@ async def test_a_scheduler_at_one_of_the_addresses_of_its_name(monkeypatch: pyte
 
 async def test_a_name_with_addresses_at_which_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     listener, queue = full_listener()
-    limits, told = PortLimits(connect_timeout=0.05, shutdown_grace=0), []
+    options, told = Proxy(connect_timeout=0.1, shutdown_grace=0), []
     with listener:
         routes = route_to(listener.getsockname()[1], "node.example")
         with routes.on_refused(told.append):
-            async with public_port(routes, limits=limits) as address, await connect(address) as client:
+            async with public_port(routes, options=options) as address, await connect(address) as client:
                 known_at(monkeypatch, (socket.AF_INET, LOCAL), (socket.AF_INET, "127.0.0.2"))
                 await client.send_all(HELLO)
                 assert (await receive_all(client))[-1:] == b"\x50"
@@ -380,9 +380,9 @@ def full_listener() -> tuple[socket.socket, list[socket.socket]]:
 
 async def test_a_scheduler_that_is_silent_is_given_up() -> None:
     listener, queue = full_listener()
-    limits = PortLimits(connect_timeout=0.05, shutdown_grace=0)
+    options = Proxy(connect_timeout=0.1, shutdown_grace=0)
     with listener:
-        public = public_port(route_to(listener.getsockname()[1]), limits=limits)
+        public = public_port(route_to(listener.getsockname()[1]), options=options)
         async with public as address, await connect(address) as client:
             await client.send_all(HELLO)
             assert (await receive_all(client))[-1:] == b"\x50"
@@ -407,7 +407,7 @@ async def test_traffic_is_counted_by_cluster() -> None:
     async with peer(echo) as port, trio.open_nursery() as nursery:
         routes = route_to(port)
         (listener,) = await open_listeners("127.0.0.1:0")
-        options = {"routes": routes, "serve_http": None, "limits": PortLimits(shutdown_grace=0)}
+        options = {"routes": routes, "serve_http": None, "options": Proxy(shutdown_grace=0)}
         public: PublicPort = await nursery.start(partial(serve_public, [listener], **options))
         assert public.traffic("abc") == public.traffic("unknown") == Traffic()
         async with await relayed(listener.getsockname()), await relayed(listener.getsockname()) as second:
@@ -431,95 +431,84 @@ async def test_traffic_is_counted_by_cluster() -> None:
 # --- beside the slow and the malformed ------------------------------------------------------------------------------
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+#: What is said slowly, and how the answer to it ends.
 SLOW = {
-    "in the hello": HELLO[:-1],
-    "in a hello of tiny records": split(HELLO, [1] * 2000)[:-1],
-    "in the head": HEAD + b"A: b\r\n" * 100,
-    "in the body": HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 500,
-    "in all of it": b"",
+    "in the hello": (HELLO, HELLO),
+    "in a hello of tiny records": (TINY := split(HELLO, [1] * 2000), TINY),
+    "in the head": (HEAD + b"A: b\r\n" * 100 + b"\r\n", b"http 0"),
+    "in the body": (HEAD + b"Content-Length: 1000\r\n\r\n" + b"x" * 1000, b"http 1000"),
 }
-#: Seconds of work of this process, client and server together, that may come before one answer to a good client.
-#: Code that is traced, as for its coverage, takes several times as long.
-PATIENCE = 0.1 if sys.gettrace() is None else 0.5
+CLIENTS = 100
+#: Turns that tasks of this process may have, client and server together, until a good client has both its answers while
+#: so many others have said a byte each, or are being told what is wrong: a few dozen for each of them.
+TURNS = 50 * CLIENTS
+#: Nobody is ended for being slow.
+PATIENT = Proxy(first_byte_timeout=1000, hello_timeout=1000, head_timeout=1000, shutdown_grace=0)
 
 
-async def slowest_request(address: Any, seconds: float) -> float:
-    """What this process has worked during the slowest request of a client that asks without a pause, in seconds.
+class Turns(trio.abc.Instrument):
+    """Counts the turns of all tasks."""
 
-    It asks for a page and for its scheduler in turn. What else the machine has to do does not count.
-    """
-    slowest, end = 0.0, trio.current_time() + seconds
-    while not slowest or trio.current_time() < end:
-        for ask in (get, relayed):
-            start = time.process_time()
-            answer = await ask(address)
-            slowest = max(slowest, time.process_time() - start)
-            if isinstance(answer, trio.SocketStream):
-                await answer.aclose()
-            else:
-                assert answer.endswith(b"http 0")
-    return slowest
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_task_step(self, task: Any) -> None:
+        self.count += 1
 
 
-async def best_of(runs: int, measure: Callable[[], Awaitable[float]]) -> float:
-    """The best of some runs, as few as it takes: the machine has other things to do as well."""
-    best = await measure()
-    for _ in range(runs - 1):
-        if best >= PATIENCE:
-            best = min(best, await measure())
-    return best
+async def turns_until_served(address: Any) -> int:
+    """How many turns it takes until a good client has asked for a page and for its scheduler, and has both."""
+    turns = Turns()
+    trio.lowlevel.add_instrument(turns)
+    try:
+        assert (await get(address)).endswith(b"http 0")
+        await (await relayed(address)).aclose()
+    finally:
+        trio.lowlevel.remove_instrument(turns)
+    return turns.count
 
 
-@pytest.mark.parametrize("where", SLOW)
+@asynccontextmanager
+async def patient_port() -> AsyncIterator[Any]:
+    """A port behind which there are a page and a scheduler, and that lets everybody take their time."""
+    serve = server_of(hello_app, head_timeout=PATIENT.head_timeout).serve
+    async with peer(echo) as port, public_port(route_to(port), serve_http=serve, options=PATIENT) as address:
+        yield address
+
+
+@pytest.mark.parametrize("where", [*SLOW, "in all of it"])
 async def test_slow_clients_delay_nobody(where: str) -> None:
-    """A hundred say a byte now and then, and none comes to an end."""
-    bodies = [SLOW[where]] if SLOW[where] else [body for body in SLOW.values() if body]
-    said = 0
-
-    async def dribble(address: Any, body: bytes, started: float) -> None:
-        nonlocal said
-        async with await connect(address) as stream:
-            # Most stand somewhere in the middle from the beginning, so that all parts of it are dwelt upon.
-            await stream.send_all(body[: int(len(body) * started)])
-            for byte in body[int(len(body) * started) :]:
-                await stream.send_all(bytes([byte]))
-                said += 1
-                await trio.sleep(0.03)
-            await trio.sleep_forever()
-
-    serve = server_of(hello_app).serve
-    async with (
-        peer(echo) as port,
-        public_port(route_to(port), serve_http=serve) as address,
-        trio.open_nursery() as nursery,
-    ):
-        for number in range(100):
-            nursery.start_soon(dribble, address, bodies[number % len(bodies)], number / 100)
-        await trio.sleep(0.1)
-        best = await best_of(5, partial(slowest_request, address, 0.8))
-        nursery.cancel_scope.cancel()
-    assert said > 300
-    assert best < PATIENCE
+    """A hundred say a byte now and then. Each is heard to its end all the same."""
+    stories = [SLOW[where]] if where in SLOW else list(SLOW.values())
+    async with patient_port() as address, AsyncExitStack() as stack:
+        slow = []
+        for number in range(CLIENTS):
+            said, answer = stories[number % len(stories)]
+            stream = await stack.enter_async_context(await connect(address))
+            # They stand somewhere in the middle from the beginning, so that all parts of it are dwelt upon.
+            begun = (len(said) - 20) * number // CLIENTS
+            await stream.send_all(said[:begun])
+            slow.append((stream, said[begun:], answer))
+        for byte in range(10):
+            for stream, left, _ in slow:
+                await stream.send_all(left[byte : byte + 1])
+            assert await turns_until_served(address) < TURNS
+        for stream, left, answer in slow:
+            await stream.send_all(left[10:])
+            heard = b""
+            while not heard.endswith(answer):
+                piece = await stream.receive_some()
+                assert piece, heard
+                heard += piece
 
 
 async def test_malformed_input_delays_nobody() -> None:
-    async def send_everything(address: Any, sent: trio.Event) -> None:
-        for case, (data, _) in [*MALFORMED.items()] * 3:
-            with trio.move_on_after(0.1):
-                await answer_to(address, data, FRAMES.get(case, b""))
-        sent.set()
-
-    async def beside(address: Any) -> float:
-        slowest, sent = 0.0, trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(send_everything, address, sent)
-            while not sent.is_set():
-                slowest = max(slowest, await slowest_request(address, 0))
-        return slowest
-
-    serve = server_of(hello_app).serve
-    async with peer(echo) as port, public_port(route_to(port), serve_http=serve) as address:
-        assert 0 < await best_of(3, partial(beside, address)) < PATIENCE
+    async with patient_port() as address, trio.open_nursery() as nursery:
+        for _ in range(2):
+            for case, (data, _) in MALFORMED.items():
+                nursery.start_soon(answer_to, address, data, FRAMES.get(case, b""))
+            for _ in range(10):
+                assert await turns_until_served(address) < TURNS
 
 
 # --- proxies in front -----------------------------------------------------------------------------------------------
@@ -541,7 +530,7 @@ async def get_through_proxy(address: Any, header: bytes) -> bytes:
 async def test_a_trusted_proxy_introduces_its_clients() -> None:
     serve = http_server(peer_name_app)
     async with peer(echo) as port:
-        trusted = public_port(route_to(port), serve_http=serve, trusted_proxies=[LOCAL])
+        trusted = public_port(route_to(port), serve_http=serve, options=evolve(LIMITS, trusted_proxies=(LOCAL,)))
         async with trusted as address:
             header = b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n"
             assert (await get_through_proxy(address, header)).endswith(b"('192.0.2.7', 0)")
@@ -561,10 +550,10 @@ async def test_a_stranger_cannot_introduce_itself() -> None:
 
 
 async def test_clients_behind_a_proxy_are_limited_one_by_one() -> None:
-    limits = PortLimits(max_connections_per_address=1, shutdown_grace=0)
+    options = Proxy(max_connections_per_address=1, trusted_proxies=("127.0.0.0/8",), shutdown_grace=0)
     header = b"PROXY TCP4 192.0.2.%d 10.0.0.1 1 2\r\n"
     async with peer(echo) as port:
-        behind = public_port(route_to(port), trusted_proxies=["127.0.0.0/8"], limits=limits)
+        behind = public_port(route_to(port), options=options)
         async with behind as address, await connect(address) as one:
             await one.send_all(header % 1 + HELLO)
             await receive_exactly(one, len(HELLO))
@@ -586,7 +575,9 @@ async def test_a_unix_socket_for_a_server_in_front(tmp_path: Path) -> None:
             await receive_exactly(client, 500_000)
             await client.send_eof()
             assert await receive_all(client) == b""
-    introduced = public_port(Routes(), serve_http=serve, address=path, trusted_proxies=["unix"])
+    introduced = public_port(
+        Routes(), serve_http=serve, address=path, options=evolve(LIMITS, trusted_proxies=("unix",))
+    )
     async with introduced as address:
         answer = await get_through_proxy(address, b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n")
         assert answer.endswith(b"('2001:db8::1', 0)")
@@ -600,7 +591,7 @@ async def test_a_stop_lets_open_connections_end_by_themselves() -> None:
     address = listener.getsockname()
     async with peer(echo) as port, trio.open_nursery() as outer:
         async with trio.open_nursery() as nursery:
-            options = {"routes": route_to(port), "serve_http": None, "limits": PortLimits(shutdown_grace=60)}
+            options = {"routes": route_to(port), "serve_http": None, "options": Proxy(shutdown_grace=60)}
             await nursery.start(partial(serve_public, [listener], **options))
             client = await relayed(address)
 
@@ -625,11 +616,11 @@ async def test_a_stop_ends_what_does_not_end() -> None:
         while True:
             await send({"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True})
 
-    limits = PortLimits(shutdown_grace=0.05)
+    options = Proxy(shutdown_grace=0.05)
     async with peer(echo) as port:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             serve = http_server(blocked)
-            async with public_port(route_to(port), serve_http=serve, limits=limits) as address:
+            async with public_port(route_to(port), serve_http=serve, options=options) as address:
                 client = await relayed(address)
                 web = await connect(address)
                 await web.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -654,7 +645,7 @@ async def test_an_application_that_outlives_its_connection_is_ended() -> None:
         async with await connect(address) as client:
             await client.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             await entered.wait()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await ended.wait()
 
 

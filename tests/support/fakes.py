@@ -24,19 +24,18 @@ from attrs import define, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, job_names, submission_name
 from gateway.backends.watch import Watch, WatchBoard
-from gateway.clusters.rules import ClusterTimeouts, Rules
+from gateway.clusters.rules import Rules
+from gateway.config.backend import DBBackendBase
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
 
-TIMEOUTS = ClusterTimeouts(queue=0, start=60, heartbeat=30, heartbeat_period=15, worker_start=60)
-RULES = Rules(
-    api_url="http://gateway:8000/api",
-    host="0.0.0.0",
-    timeouts=TIMEOUTS,
-    worker_start_failure_limit=3,
-    backoff_base_delay=0.1,
-    backoff_max_delay=300,
-)
+
+def rules_with(**options: Any) -> Rules:
+    """The rules of a site with these options of its backend."""
+    return Rules(options=DBBackendBase(**options), api_url="http://gateway:8000/api", host="0.0.0.0")
+
+
+RULES = rules_with()
 
 
 def fake_backend(default_host: str = "127.0.0.1") -> str:

@@ -12,9 +12,9 @@ from typing import Any
 import trio
 import trustme
 
+from gateway.config.proxy import Proxy
 from gateway.proxy.certificate import server_context
 from gateway.proxy.http import ServeHttp
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.listeners import open_listeners
 from gateway.proxy.port import serve_public
 from gateway.proxy.routes import Routes
@@ -24,7 +24,7 @@ from tests.support.hellos import openssl_hello
 NAME = "daskgateway-abc"
 HELLO = openssl_hello(NAME)
 LOCAL = "127.0.0.1"
-LIMITS = PortLimits(connect_timeout=5, shutdown_grace=0)
+LIMITS = Proxy(connect_timeout=5, shutdown_grace=0)
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -68,14 +68,14 @@ async def public_port(
     *,
     serve_http: ServeHttp | None = None,
     address: str = "127.0.0.1:0",
-    limits: PortLimits = LIMITS,
-    **options: Any,
+    options: Proxy = LIMITS,
+    **more: Any,
 ) -> AsyncIterator[Any]:
     """The proxy on a free port; yields the address of its first listener."""
     listeners = await open_listeners(address)
     try:
         async with trio.open_nursery() as nursery:
-            serve = partial(serve_public, listeners, routes=routes, serve_http=serve_http, limits=limits, **options)
+            serve = partial(serve_public, listeners, routes=routes, serve_http=serve_http, options=options, **more)
             await nursery.start(serve)
             yield listeners[0].getsockname()
             nursery.cancel_scope.cancel()

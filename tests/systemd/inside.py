@@ -200,6 +200,7 @@ def can_raise_limits() -> bool:
 def computes_with_sudo() -> object:
     return {
         "limits": can_raise_limits(),
+        "administrators": run("/opt/dask-gateway/venv/bin/dask-gateway-server", "tokens", "list"),
         **compute(),
         "jobs": len(jobs()),
         "sessions": len(journal("SYSLOG_IDENTIFIER=sudo")),
@@ -314,7 +315,8 @@ def the_daemon_takes_over() -> object:
         },
         "same jobs": before == jobs(),
         "process": {name: status[name] for name in ("NoNewPrivs", "Seccomp", "CapBnd")},
-        "socket": oct(Path("/run/dask-gateway/launcher.sock").stat().st_mode & 0o777),
+        "administrators": run("/opt/dask-gateway/venv/bin/dask-gateway-server", "tokens", "list"),
+        "socket": oct(Path("/run/dask-gateway-launcherd.sock").stat().st_mode & 0o777),
         "daemon": shown("dask-gateway-launcherd.service", "ActiveState")["ActiveState"],
     }
 
@@ -342,7 +344,7 @@ user, request = sys.argv[1:]
 answer = b""
 try:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect("/run/dask-gateway/launcher.sock")
+        connection.connect("/run/dask-gateway-launcherd.sock")
         with suppress(BrokenPipeError):  # the answer says why
             connection.sendall(user.encode() + b"\\n" + request.encode())
             connection.shutdown(socket.SHUT_WR)
@@ -391,7 +393,7 @@ def it_stops() -> object:
     return {
         **shown("dask-gateway.service", "ActiveState", "Result", "ExecMainStatus"),
         "daemon": shown("dask-gateway-launcherd.service", "ActiveState", "Result"),
-        "socket": Path("/run/dask-gateway/launcher.sock").exists(),
+        "socket": Path("/run/dask-gateway-launcherd.sock").exists(),
     }
 
 

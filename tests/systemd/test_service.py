@@ -44,6 +44,7 @@ def test_service(seen):
 def test_computes_with_sudo(seen):
     assert seen["result"] == 6
     assert seen["jobs"] == 2
+    assert seen["administrators"] == "[]\n"
     assert workers(seen) == {("0o22", seen["limits"])}
     assert seen["sessions"] > 0
 
@@ -85,6 +86,7 @@ def test_the_daemon_takes_over(seen):
     assert exposure["with sudo"] <= 6.7
     assert seen["process"] == {"NoNewPrivs": "1", "Seccomp": "2", "CapBnd": "0000000000000000"}
     assert seen["socket"] == "0o600"
+    assert seen["administrators"] == "[]\n"
     assert seen["daemon"] == "inactive"  # until it is needed
     assert seen["same jobs"]
 

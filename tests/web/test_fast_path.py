@@ -63,7 +63,7 @@ async def open_server(app=echo, **options):
 @asynccontextmanager
 async def connected(**options):
     async with open_server(**options) as (_, port), await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             yield stream
 
 
@@ -114,7 +114,7 @@ async def test_over_tls(tmp_path):
         port = listener.socket.getsockname()[1]
         plain = await trio.open_tcp_stream("127.0.0.1", port)
         stream = trio.SSLStream(plain, client, server_hostname="localhost")
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             async with plain:
                 await stream.send_all(GET)
                 await receive_until(stream, b"https/quick")
@@ -182,7 +182,7 @@ async def test_a_client_that_leaves_in_the_middle():
             await read_body(receive)
         ended.set()
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with open_server(app) as (_, port):
             stream = await trio.open_tcp_stream("127.0.0.1", port)
             await stream.send_all(post(b"abc", 100))
@@ -211,7 +211,7 @@ async def test_draining_lets_idle_connections_go_and_busy_ones_finish():
         await go_on.wait()
         await answer(send, 200, b"done")
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with open_server(app) as (server, port):
             idle, working = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(2)]
             async with idle, working:

@@ -86,7 +86,7 @@ async def browser(address, context):
         browser = Browser(stream)
         browser.connection.initiate_connection()
         await browser.flush()
-        with trio.fail_after(20):
+        with trio.fail_after(30):
             yield browser
 
 

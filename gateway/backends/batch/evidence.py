@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from attrs import define, evolve, field, frozen
 
 from gateway.backends.batch.dialect import Status
+from gateway.backoff import backoff
 from gateway.models import JobId, JobReport, JobState
 
 #: Looks in a row without a job after which it is presumed gone: one that was seen before, one that never was.
@@ -146,4 +147,4 @@ def next_delay(*, eager: bool, failures: int, period: float, eager_period: float
     """Seconds until the next look at the queue: longer after each failure in a row, but never beyond `period`."""
     if not failures:
         return eager_period if eager else period
-    return min(period, eager_period * 2.0 ** min(failures - 1, 20))
+    return backoff(failures, base=eager_period, longest=period)

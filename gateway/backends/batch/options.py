@@ -234,7 +234,7 @@ class JobQueueBackend(DBBackendBase):
         choices=("sudo", "socket", "none"),
     )
     launcher_socket: str = setting(
-        default="/run/dask-gateway/launcher.sock",
+        default="/run/dask-gateway-launcherd.sock",
         help="""Where dask-gateway-launcherd listens, as ListenStream in dask-gateway-launcherd.socket says; for
         impersonation "socket".""",
         validator=check_socket_path,

@@ -4,5 +4,5 @@ app.py is the ASGI application, request.py takes a request apart, upstream.py
 and upstream_websocket.py speak with the dashboard; headers.py decides what
 passes in either direction.
 
-May import: proxy.
+May import: config, proxy.
 """

@@ -17,6 +17,7 @@ import trio
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, RejectConnection, TextMessage
 
 from gateway.addresses import Address
+from gateway.config.proxy import Proxy
 from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.dashboard import pages
@@ -32,7 +33,6 @@ from gateway.proxy.dashboard.request import DashboardRequest, Message, Receive, 
 from gateway.proxy.dashboard.upstream import HttpExchange, UpstreamError
 from gateway.proxy.dashboard.upstream_websocket import WebsocketExchange
 from gateway.proxy.dialer import Dialer, RefusedDestination
-from gateway.proxy.limits import PortLimits
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.proxy.routes import Route, Routes
 from gateway.proxy.sockets import expect_life
@@ -67,7 +67,7 @@ class Dashboard:
         self,
         routes: Routes,
         *,
-        limits: PortLimits | None = None,
+        options: Proxy | None = None,
         dialer: Dialer | None = None,
         budget: MemoryBudget | None = None,
     ) -> None:
@@ -75,7 +75,7 @@ class Dashboard:
         self._routes = routes
         self._dialer = dialer or Dialer()
         self._via = f"gateway-{secrets.token_hex(8)}".encode()  # nobody else's, after a restart neither
-        self._limits = limits or PortLimits()
+        self._options = options or Proxy()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or websocket (ASGI)."""
@@ -105,7 +105,7 @@ class Dashboard:
 
     async def _connect(self, request: DashboardRequest, address: Address) -> trio.SocketStream:
         try:
-            stream = await self._dialer.connect(request.cluster, address, self._limits.connect_timeout)
+            stream = await self._dialer.connect(request.cluster, address, self._options.connect_timeout)
         except RefusedDestination as error:
             _log.warning("a dashboard's address is not connected to", cluster=request.cluster, reason=str(error))
             raise _Refusal(502, pages.dashboard_elsewhere(request.cluster)) from None
@@ -113,7 +113,7 @@ class Dashboard:
             _log.info("dashboard does not answer", cluster=request.cluster, error=str(error))
             self._routes.refused(request.cluster)
             raise _Refusal(502, pages.dashboard_down(request.cluster)) from None
-        expect_life(stream.socket, self._limits.dead_peer_timeout)
+        expect_life(stream.socket, self._options.dead_peer_timeout)
         return stream
 
     @contextmanager
@@ -132,7 +132,7 @@ class Dashboard:
                 yield scope
 
     async def _http(self, request: DashboardRequest, address: Address, receive: Receive, send: Send) -> None:
-        with trio.move_on_after(self._limits.dashboard_timeout) as scope:
+        with trio.move_on_after(self._options.dashboard_timeout) as scope:
             first = await receive()
         if scope.cancelled_caught:
             raise _Refusal(408, pages.bad_request())
@@ -145,7 +145,7 @@ class Dashboard:
             # Before anything is received: h11 fails on an answer that comes before its question.
             await exchange.send(head)
             async with trio.open_nursery() as nursery:
-                body = RequestBody(exchange, receive, self._limits.dashboard_timeout)
+                body = RequestBody(exchange, receive, self._options.dashboard_timeout)
                 nursery.start_soon(body.send, first, nursery.cancel_scope)
                 try:
                     with self._while_routed(request.cluster):
@@ -167,7 +167,7 @@ class Dashboard:
     ) -> Message | None:
         """Pass the answer on but for its last message, which is returned; None when the answer is cut short."""
         try:
-            with trio.fail_after(self._limits.dashboard_timeout):
+            with trio.fail_after(self._options.dashboard_timeout):
                 head = await exchange.receive()
         except trio.TooSlowError:
             raise _Refusal(504, pages.dashboard_slow(request.cluster)) from None
@@ -192,10 +192,10 @@ class Dashboard:
         await receive()  # websocket.connect
         headers = request_headers(request.headers, request.origin)
         async with await self._connect(request, address) as stream, AsyncExitStack() as stack:
-            size = self._limits.websocket_message_size
+            size = self._options.websocket_message_size
             stack.enter_context(closing(exchange := WebsocketExchange(stream, size, self._budget, request.cluster)))
             try:
-                with trio.fail_after(self._limits.dashboard_timeout):
+                with trio.fail_after(self._options.dashboard_timeout):
                     target = (request.target or b"/").decode("ascii", "replace")
                     answer = await exchange.open(target, headers, request.subprotocols)
                     if isinstance(answer, RejectConnection):

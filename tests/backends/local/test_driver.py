@@ -31,7 +31,7 @@ SLEEP = "exec sleep 600"
 
 @pytest.fixture
 def backend(tmp_path, interruptible):
-    backend = UnsafeLocalBackend(clusters_directory=str(tmp_path / "clusters"), sigint_timeout=20, sigterm_timeout=20)
+    backend = UnsafeLocalBackend(clusters_directory=str(tmp_path / "clusters"), sigint_timeout=60, sigterm_timeout=60)
     yield backend
     left = read_marked(backend.clusters_directory)
     for process in left:
@@ -55,7 +55,7 @@ def pipe(tmp_path):
 
 
 async def wait_ready(pipe):
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         await trio.Path(pipe).read_bytes()
 
 
@@ -80,7 +80,7 @@ def watching(driver, *jobs, cluster=CLUSTER):
 
 async def wait_gone(driver, *jobs, cluster=CLUSTER):
     """Wait until all jobs are gone; return how they ended."""
-    with watching(driver, *jobs, cluster=cluster) as watch, trio.fail_after(20):
+    with watching(driver, *jobs, cluster=cluster) as watch, trio.fail_after(30):
         while any(report.state is not JobState.GONE for report in watch.jobs.values()):
             await watch.wait_changes()
         return [watch.jobs[job].reason for job in jobs]
@@ -286,16 +286,16 @@ async def test_a_running_job_is_explained_with_its_log(backend, pipe):
 
 
 @pytest.mark.parametrize(
-    ("trap", "reason"),
+    ("trap", "sigint", "sigterm", "reason"),
     [
-        ("trap 'exit 5' INT; ", "exit code 5"),
-        ("trap '' INT; trap 'exit 6' TERM; ", "exit code 6"),
-        ("trap '' INT TERM; ", "killed by signal 9 (SIGKILL)"),
+        ("trap 'exit 5' INT; ", 60, 60, "exit code 5"),
+        ("trap '' INT; trap 'exit 6' TERM; ", 0.1, 60, "exit code 6"),
+        ("trap '' INT TERM; ", 0.1, 0.1, "killed by signal 9 (SIGKILL)"),
     ],
 )
-async def test_a_job_is_asked_before_it_is_killed(backend, pipe, trap, reason):
+async def test_a_job_is_asked_before_it_is_killed(backend, pipe, trap, sigint, sigterm, reason):
     loop = "while :; do sleep 600 & wait $!; done"
-    async with evolve(backend, sigint_timeout=0.1, sigterm_timeout=0.1).open_driver() as driver:
+    async with evolve(backend, sigint_timeout=sigint, sigterm_timeout=sigterm).open_driver() as driver:
         (job,) = await driver.submit(a_spec(trap + READY + loop, pipe=pipe))
         await wait_ready(pipe)
         assert await end(driver, job) == [reason]

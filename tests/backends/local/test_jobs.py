@@ -1,6 +1,6 @@
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.backends.base import ClusterRef, JobSpec
@@ -40,7 +40,6 @@ def environment(spec=SPEC, **inherited):
     return job_environment(spec, "w3-0", ALICE, inherited=inherited, programs="/venv/bin", directory="/clusters")
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2**31 - 1), st.integers(0, 2**63), st.text("0123456789abcdef", min_size=8, max_size=8))
 def test_job_ids_are_read_as_they_are_written(pid, start, boot):
     id = ProcessId(pid, start, boot)

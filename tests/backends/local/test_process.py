@@ -51,7 +51,7 @@ def sleeper():
 
 
 async def wait_ended(process):
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         await trio.lowlevel.wait_readable(process.fd)
 
 
@@ -164,7 +164,7 @@ def test_a_process_that_executes_another_program_is_read_again(sleeper, monkeypa
 async def test_processes_are_ended_and_waited_for():
     processes = [start("sleep", "600") for _ in range(3)]
     ids = [process.id for process in processes]
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         await end_processes([*ids, evolve(ids[0], start=1)], signal.SIGKILL)
     assert [process.reap() for process in processes] == [-signal.SIGKILL] * 3
     send_signal(ids, signal.SIGKILL)  # to nobody

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.backends.base import ClusterRef, JobSpec
@@ -97,7 +97,6 @@ def test_environment_and_secrets_are_in_the_script_alone(dialect):
     assert "export DASK_GATEWAY_API_TOKEN=t0p\n" in submission.script
 
 
-@settings(deadline=None)  # it runs a shell
 @given(value=st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=40))
 def test_no_value_alters_the_submission_or_the_script(value):
     """Quotes, backslashes, commas, newlines, `#PBS` lines: what a job gets is what was given."""

@@ -70,7 +70,7 @@ def attributes_of(job: Job, host: str) -> list[Attribute]:
     date("obittime", job.ended)
     add("session_id", job.session)
     if not array and job.started and (job.session or job.over):
-        add("jobdir", _jobdir(job))
+        add("jobdir", job.directory or dict(request.variables).get("PBS_O_HOME", "/"))
     add("substate", job.substate)
     variables = [*request.variables, ("PBS_O_QUEUE", job.queue), ("PBS_O_HOST", host)]
     add("Variable_List", [list(pair) for pair in variables])
@@ -128,12 +128,6 @@ def _used(job: Job) -> dict[str, str]:
         "vmem": "0kb",
         "walltime": clock,
     }
-
-
-def _jobdir(job: Job) -> str:
-    home = dict(job.request.variables).get("PBS_O_HOME", "/")
-    private = any(option.startswith("sandbox=PRIVATE") for option in job.request.options.get("W", []))
-    return f"{home}/pbs.{job.id}.x8z" if private else home
 
 
 def _count(children: list[Job]) -> str:

@@ -161,6 +161,7 @@ class Job:
     history: float | None = None
     slot: int | None = None
     session: int | None = None
+    directory: str = ""  # where its process was started
     deleted_by: str = ""
     failed_children: bool = False
     last_exit: int | None = None  # of an array: 0, 1 or 2, after the subjob that changed last

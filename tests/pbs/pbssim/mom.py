@@ -28,11 +28,16 @@ class ProcessMom:
         self._pids: dict[str, int] = {}
         for name in ("jobs", "spool", "tmp", "aux", "undelivered"):
             (home / name).mkdir(mode=0o711)
+        # Where sandboxes are, as if the MoM's $jobdir_root said so: another simulation has jobs with the same ids.
+        sandboxes = home / "sandboxes"
+        sandboxes.mkdir()
+        sandboxes.chmod(0o1777)
 
     def start(self, job: Job, ended: Callable[[int], None]) -> int:
         """Start a job's process and return its pid. Raises OSError when it cannot be started."""
         account = _account(job)
         environment = self._environment(job, account)
+        job.directory = environment["PBS_JOBDIR"]
         command, executable, stdin = self._command(job, account)
         paths = self._outputs(job)
         with contextlib.ExitStack() as stack:
@@ -44,7 +49,7 @@ class ProcessMom:
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
-                cwd=environment["PBS_JOBDIR"],
+                cwd=job.directory,
                 env=environment,
                 umask=0o077,
                 start_new_session=True,
@@ -67,7 +72,7 @@ class ProcessMom:
             shutil.rmtree(environment["TMPDIR"], ignore_errors=True)
             if _private(job):
                 with _as_user(account):
-                    shutil.rmtree(environment["PBS_JOBDIR"], ignore_errors=True)
+                    shutil.rmtree(job.directory, ignore_errors=True)
             ended(code if code >= 0 else 256 - code)
 
         self._loop.add_reader(descriptor, reap)
@@ -91,7 +96,7 @@ class ProcessMom:
             return True
         account = _account(job)
         sources = [o.partition("=")[2] for o in job.request.options.get("W", []) if o.startswith("stagein=")]
-        sandbox = Path(account.pw_dir, f"pbs.{job.id}.x8z")
+        sandbox = self._sandbox(job)
         with _as_user(account):
             sandbox.mkdir(mode=0o700, exist_ok=True)
             for source in sources:
@@ -144,6 +149,9 @@ class ProcessMom:
                     _give(path, _account(job))
         return (out, out) if joined == "oe" else (err, err) if joined == "eo" else (out, err)
 
+    def _sandbox(self, job: Job) -> Path:
+        return self._home / "sandboxes" / f"pbs.{job.id}.x8z"
+
     def _command(self, job: Job, account: pwd.struct_passwd) -> tuple[list[str], str | None, bytes]:
         request = job.request
         if request.command:
@@ -156,7 +164,7 @@ class ProcessMom:
         return [f"-{os.path.basename(shell)}"], shell, os.fsencode(f"{script}\n")
 
     def _environment(self, job: Job, account: pwd.struct_passwd) -> dict[str, str]:
-        directory = f"{account.pw_dir}/pbs.{job.id}.x8z" if _private(job) else account.pw_dir
+        directory = str(self._sandbox(job)) if _private(job) else account.pw_dir
         temporary, nodes = self._home / "tmp" / f"pbs.{job.id}", self._home / "aux" / job.id
         temporary.mkdir(mode=0o700, exist_ok=True)
         _give(temporary, account)

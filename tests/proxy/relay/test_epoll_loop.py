@@ -167,7 +167,7 @@ async def test_the_policy_learns_whether_somebody_else_has_work() -> None:
 
     watcher = Listener(look)
     loop.call_soon(watcher)
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(loop.run)
             async with trio.open_nursery() as others:

@@ -174,7 +174,7 @@ def play(stage: Scene, script: list[tuple[str, bool, int]]) -> None:
             getattr(actor, verb)(size)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(steps, max_size=30), st.sampled_from([0, 4096, 60_000]), limits)
 def test_every_byte_arrives_and_then_the_end(script: list[tuple[str, bool, int]], buffer: int, limit: int) -> None:
     with scene(buffer, Pipes(limit)) as stage:
@@ -188,7 +188,7 @@ def test_every_byte_arrives_and_then_the_end(script: list[tuple[str, bool, int]]
         assert not stage.relay.upstream.blocked
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(steps, max_size=20),
     st.booleans(),
