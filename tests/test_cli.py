@@ -253,6 +253,9 @@ def test_units_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (tmp_path / "a.py").write_text(JOBS)
     assert run(["systemd-unit", "-f", "a.py", "--launcherd"]) == 2
     assert 'impersonation = "socket" first' in capsys.readouterr().err
+    (tmp_path / "b.py").write_text("c.Proxy.address = ':1'\n")
+    assert run(["systemd-unit", "-f", "b.py"]) == 2
+    assert "and not for UnsafeLocalBackend" in capsys.readouterr().err
     assert run(["systemd-unit", "-f", "a.py", "--user", "no body"]) == 2
     assert "'no body' cannot stand in a unit" in capsys.readouterr().err
 

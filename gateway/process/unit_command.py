@@ -65,7 +65,10 @@ def _installation(chosen: Chosen, launcherd: bool | None, user: str, directory: 
     config, path = chosen.load(), chosen.path
     if path is None:
         raise click.UsageError("the units name the configuration file: say which, with -f")
-    launcher_socket = _launcher_socket(config.backend)
+    if not hasattr(config.backend, "impersonation"):
+        name = type(config.backend).__name__
+        raise click.UsageError(f"units are made for gateways that submit jobs to a batch system, and not for {name}")
+    launcher_socket = str(config.backend.launcher_socket) if config.backend.impersonation == "socket" else ""
     if launcherd not in (None, bool(launcher_socket)):
         which = 'c.JobQueueBackend.impersonation = "socket"'
         raise click.UsageError(
@@ -82,16 +85,10 @@ def _installation(chosen: Chosen, launcherd: bool | None, user: str, directory: 
             writable=tuple(os.path.dirname(file) for file in _made_files(config) if os.path.isabs(file)),
             files=(config.proxy.tls_cert, config.proxy.tls_key),
             launcher_socket=launcher_socket,
-            setuid_helpers=getattr(config.backend, "setuid_helpers", False),
+            setuid_helpers=config.backend.setuid_helpers,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-
-
-def _launcher_socket(backend: Any) -> str:
-    """Where the launcher daemon listens; empty when there is none."""
-    by_daemon = getattr(backend, "impersonation", "") == "socket"
-    return str(backend.launcher_socket) if by_daemon else ""
 
 
 def _made_files(config: Any) -> Iterator[str]:

@@ -5,8 +5,8 @@ systemd listens at its socket and starts it with the first connection
 connections from the gateway's uid alone, which the kernel tells (SO_PEERCRED),
 and holds each conversation in processes of its own (conversation.py), at most
 `MOST` at once; further ones wait in the socket's queue. Nothing that is said
-there reaches this process, and it waits for nobody: it takes connections,
-counts and reaps.
+there reaches this process, and once it knows whom to obey it waits for nobody:
+it takes connections, counts and reaps.
 
 The policy is root's (policy.py). As whom it may act is read anew for each
 conversation; whose requests are obeyed is found out once. Until that is known
