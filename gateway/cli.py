@@ -23,6 +23,7 @@ from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
 from gateway.process.unit_command import systemd_unit
+from gateway.web.admin.cluster_commands import clusters, sessions
 from gateway.web.admin.commands import tokens
 
 DEFAULT_FILE = Path("dask_gateway_config.py")
@@ -146,8 +147,8 @@ def generate_config(output: Path, force: bool) -> None:
     click.echo(f"Written: {output}")
 
 
-cli.add_command(systemd_unit)
-cli.add_command(tokens)
+for command in (clusters, sessions, systemd_unit, tokens):
+    cli.add_command(command)
 
 
 def run(arguments: Sequence[str]) -> int:

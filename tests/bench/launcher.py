@@ -10,7 +10,9 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from tests.support.launcher_daemon import open_daemon
@@ -24,17 +26,18 @@ WAYS = {
 }
 
 
-def main():
+def run(argv: list[str]) -> object:
+    return subprocess.run(argv, input=b"{}", capture_output=True, check=False)
+
+
+def main() -> None:
     with ExitStack() as stack:
-        asks = {
-            name: lambda argv=argv: subprocess.run(argv, input=b"{}", capture_output=True, check=False)
-            for name, argv in WAYS.items()
-        }
+        asks: dict[str, Callable[[], object]] = {name: partial(run, argv) for name, argv in WAYS.items()}
         if os.geteuid() == 0:
             ensure_dask()
             ensure_users()
             daemon = stack.enter_context(open_daemon("gateway = dask\ngroups = dask_users"))
-            asks["daemon"] = lambda: daemon.ask("alice")
+            asks["daemon"] = partial(daemon.ask, "alice")
         for name, ask in asks.items():
             times = []
             for _ in range(30):
