@@ -5,6 +5,7 @@ time. `--Class.option=value` may stand anywhere, so these are taken out of argv
 before click looks at the rest.
 """
 
+import faulthandler
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from gateway.config.load import OVERRIDE, Config, load
 from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
+from gateway.process.unit_command import systemd_unit
 from gateway.web.admin.cluster_commands import clusters, sessions
 from gateway.web.admin.commands import tokens
 
@@ -145,8 +147,8 @@ def generate_config(output: Path, force: bool) -> None:
     click.echo(f"Written: {output}")
 
 
-for group in (clusters, sessions, tokens):
-    cli.add_command(group)
+for command in (clusters, sessions, systemd_unit, tokens):
+    cli.add_command(command)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -171,4 +173,5 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """The console script `dask-gateway-server`."""
+    faulthandler.enable()  # systemd's watchdog ends it with SIGABRT: its journal then says where it stood
     sys.exit(run(sys.argv[1:]))

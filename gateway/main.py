@@ -35,11 +35,13 @@ from gateway.clusters.rules import Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
 from gateway.clusters.sharing import leads_nowhere
+from gateway.clusters.vital_signs import status_line, vital_parts
 from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.load import Config
 from gateway.errors import GatewayError, StartError
 from gateway.process.gc_pauses import spare_survivors
 from gateway.process.systemd import notify
+from gateway.process.watchdog import reporting
 from gateway.proxy.certificate import ReloadingContext, reloading_context
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.dashboard.guard import Guard
@@ -150,12 +152,11 @@ async def serve(
             hearing=hearing,
             admin=admin,
         )
-        async with _edges(inside):
+        tell_status = partial(status_line, ports.name, manager, store)
+        async with _edges(inside), reporting(tell_status, vital_parts(driver, store)):
             task_status.started(ports)
-            _log.info(
-                "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
-            )
-            notify(READY="1", STATUS=f"serving at {ports.name}")
+            _log.info("serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=bool(context))
+            notify(READY="1", STATUS=tell_status())
             await wait_stop()
             notify(STOPPING="1")
             manager.close()

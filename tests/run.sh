@@ -2,12 +2,13 @@
 # `make test`: everything that the tests need, then all of them.
 #
 # As an ordinary user only the virtual environment is made; tests that need
-# root, a real Slurm, PostgreSQL, Chromium, Kerberos or MUNGE say so and are
-# skipped, and so are those that need JupyterHub where there is no npm. As root on
-# Debian or Ubuntu what is missing of those is installed with apt first;
-# SLURM=0 declines Slurm. Jobs then run as other users, who must be able to
-# read this checkout: one in a private folder is tested in a public copy. What
-# is written for Node is installed into .node with npm, where there is one.
+# root, a real Slurm, systemd, PostgreSQL, Chromium, Kerberos or MUNGE say so and
+# are skipped, and so are those that need JupyterHub where there is no npm. As root
+# on Debian or Ubuntu what is missing of those is installed with apt first;
+# SLURM=0 declines Slurm, and the machine with a systemd that tests boot. Jobs
+# then run as other users, who must be able to read this checkout: one in a
+# private folder is tested in a public copy. What is written for Node is
+# installed into .node with npm, where there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}" "${MAKE:=make}"
@@ -40,6 +41,9 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         want slurmctld slurmctld
         want slurmd slurmd
         want sbatch slurm-client
+        # Tests that boot a machine of their own, with a Slurm on it.
+        want systemd-nspawn systemd-container
+        [ -x /usr/lib/systemd/systemd ] || need+=(systemd)
     fi
     if [ ${#need[@]} -gt 0 ]; then
         say "installing ${need[*]} (SLURM=0 declines Slurm)"

@@ -7,7 +7,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-waiting=(tests/attacks tests/contract tests/e2e tests/slurm)
+waiting=(tests/attacks tests/contract tests/e2e tests/slurm tests/systemd)
 computing=("${waiting[@]/#/--ignore=}")
 
 output=$(mktemp)

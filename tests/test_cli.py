@@ -211,3 +211,67 @@ def test_a_generated_file_may_be_printed(capsys: pytest.CaptureFixture[str]) -> 
     assert run(["generate-config", "--output", "-"]) == 0
     compile(capsys.readouterr().out, "config.py", "exec")
     assert not Path("-").exists()
+
+
+# ---- units of systemd
+
+JOBS = 'c.DaskGateway.backend_class = "gateway.backends.slurm.backend.SlurmBackend"\n'
+
+
+def test_units_are_those_of_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.py").write_text(f"{JOBS}c.Proxy.address = ':9000'\nc.DaskGateway.address = '10.0.0.1:9002'\n")
+    assert run(["systemd-unit", "-f", "a.py", "--user", "gateway", "--directory", "/srv/gateway"]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "# --- /etc/systemd/system/dask-gateway.socket",
+        "ListenStream=9000",
+        "ListenStream=10.0.0.1:9002",
+        "User=gateway",
+        "WorkingDirectory=/srv/gateway",
+        f"ExecStart={os.path.dirname(sys.executable)}/dask-gateway-server -f {tmp_path}/a.py",
+    ):
+        assert f"{line}\n" in out
+    assert "launcherd.socket" not in out
+
+
+def test_units_with_the_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dask_gateway_config.py").write_text(
+        f"{JOBS}c.JobQueueBackend.impersonation = 'socket'\nc.JobQueueBackend.launcher_socket = '/run/x/l.sock'\n"
+        "c.DBBackendBase.db_url = 'sqlite:////data/gateway.sqlite'\nc.Proxy.address = 'unix:/srv/sockets/public'\n"
+    )
+    assert run(["systemd-unit"]) == run(["systemd-unit", "--launcherd"]) == 0
+    out = capsys.readouterr().out
+    assert "ListenStream=/run/x/l.sock\n" in out
+    assert "ReadWritePaths=/var/dask-gateway -/srv/sockets -/data\n" in out
+    assert run(["systemd-unit", "--sudo"]) == 2
+    assert "so sudo is not used" in capsys.readouterr().err
+
+
+def test_units_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["systemd-unit"]) == 2
+    assert "say which, with -f" in capsys.readouterr().err
+    (tmp_path / "a.py").write_text(JOBS)
+    assert run(["systemd-unit", "-f", "a.py", "--launcherd"]) == 2
+    assert 'impersonation = "socket" first' in capsys.readouterr().err
+    (tmp_path / "b.py").write_text("c.Proxy.address = ':1'\n")
+    assert run(["systemd-unit", "-f", "b.py"]) == 2
+    assert "and not for UnsafeLocalBackend" in capsys.readouterr().err
+    assert run(["systemd-unit", "-f", "a.py", "--user", "no body"]) == 2
+    assert "'no body' cannot stand in a unit" in capsys.readouterr().err
+
+
+def test_units_are_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gateway.process.unit_files import write_units
+
+    monkeypatch.setattr(write_units, "__defaults__", (tmp_path,))
+    (tmp_path / "a.py").write_text(JOBS)
+    assert run(["systemd-unit", "--install", "-f", "a.py"]) == 0
+    out = capsys.readouterr().out
+    assert f"Written: {tmp_path}/dask-gateway.service\n" in out
+    assert "Next: systemctl enable --now" in out
+    (tmp_path / "dask-gateway.service").write_text("[Service]\n")
+    assert run(["systemd-unit", "--install", "-f", "a.py"]) == 1
+    assert "was not written by this command" in capsys.readouterr().err
+    assert run(["systemd-unit", "--install", "--force", "-f", "a.py"]) == 0

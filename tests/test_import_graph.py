@@ -34,13 +34,14 @@ PURE = {
     "config": """backend carried carry cluster compat fields option_fields original_classes proxy registry server
         site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
-    "backends.batch": "cancellations dialect evidence options script submit_options",
-    "backends.launcher": "request rules sudo",
+    "backends.batch": "cancellations dialect evidence option_values options script submit_options",
+    "backends.launcher": "answers policy request rules sudo",
     "backends.slurm": "arguments dialect ids jobs launcher_rules options refusals submission",
     "backends.pbs": "arguments dialect follow_up ids launcher_rules options qstat refusals submission",
     "backends.local": "jobs",
     "clusters": """actions canceller demand explanations heartbeat heartbeat_body job_specs lifecycle machine news
         patience quota reasons records rows rules sharing silence submitter timing""",
+    "process": "units",
     "web": "fast_parser http2_frames next_page request_origin",
     "web.admin": "place tables",
     "proxy": "admission client_hello comm_messages destinations proxy_protocol routes",

@@ -144,6 +144,11 @@ class Driver(Protocol):
         """Why the batch system is of no use at the moment, for `/api/health`; empty when all is well."""
         ...
 
+    @property
+    def stalled(self) -> str:
+        """Why the driver itself has come to a halt, so that a new process is needed; empty when all is well."""
+        ...
+
     def max_group_size(self, cluster: ClusterRef) -> int | None:
         """The largest `JobSpec.count` that one submission may have; None when there is no limit."""
         ...

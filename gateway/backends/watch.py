@@ -21,6 +21,9 @@ import trio
 
 from gateway.models import JobId, JobReport, JobState
 
+#: Seconds: a look is a few commands, each of which is ended after a minute.
+LONGEST_QUESTION = 900.0
+
 _NOTHING_HEARD = JobReport(JobState.UNKNOWN)
 
 
@@ -116,6 +119,7 @@ class WatchBoard:
         self._poll_requested = trio.Event()
         self.question_open = False
         """True while a question to the batch system has not been answered."""
+        self._asked_at = 0.0
 
     def open(self, cluster: _Cluster) -> Watch:
         """A new watch; enter it as a context manager to put it on the board."""
@@ -149,6 +153,13 @@ class WatchBoard:
         reports = (report for watch in self._watches for report in watch.jobs.values())
         return next((report.reason for report in reports if report.overdue), "")
 
+    @property
+    def stalled(self) -> str:
+        """Why the driver has come to a halt: its question has been open for far longer than any may be; else empty."""
+        if not self.question_open or trio.current_time() - self._asked_at < LONGEST_QUESTION:
+            return ""
+        return f"a look at the batch system's queue has not ended for {LONGEST_QUESTION:g} seconds"
+
     def poll_now(self) -> None:
         """Wake the driver for a poll at once."""
         self._poll_requested.set()
@@ -156,7 +167,7 @@ class WatchBoard:
     @contextmanager
     def polling(self) -> Iterator[None]:
         """A driver that polls has a question open while this is entered; `deliver` what was learnt inside."""
-        self.question_open = True
+        self.question_open, self._asked_at = True, trio.current_time()
         try:
             yield
         finally:

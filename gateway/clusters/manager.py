@@ -133,6 +133,11 @@ class Manager:
         """Why the batch system is of no use at the moment; empty when all is well."""
         return self._services.driver.trouble
 
+    @property
+    def active(self) -> int:
+        """How many clusters have not ended."""
+        return sum(is_active(cluster.record.status) for cluster in self._clusters.values())
+
     def find(self, name: str) -> Cluster:
         """The cluster of this name, which may be that of a route to it. Raises `NotFound`."""
         cluster = self._clusters.get(sharing.cluster_named(name))

@@ -261,6 +261,12 @@ class DBBackendBase(Backend):
         return bool(re.fullmatch(r"sqlite(\+\w+)?://(/(:memory:)?)?(\?.*)?", self.db_url))
 
     @property
+    def database_file(self) -> str:
+        """The file of an SQLite database; empty when the database is another, or in memory."""
+        url = make_url(self.db_url)
+        return (url.database or "") if url.get_backend_name() == "sqlite" and not self.database_in_memory else ""
+
+    @property
     def stops_clusters(self) -> bool:
         """Whether clusters are stopped when the gateway stops: the option, or else what suits the backend."""
         if self.stop_clusters_on_shutdown is None:

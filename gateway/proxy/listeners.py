@@ -9,6 +9,8 @@
 | `fd://N`           | the listening socket inherited as file descriptor N                            |
 | `systemd`          | the sockets that systemd hands over (`LISTEN_FDS`); `systemd:NAME` those named |
 
+What systemd hands over at one of these addresses is taken in any case (systemd_sockets.py).
+
 Listening sockets belong to the caller, who closes them (they are context
 managers). Options that every accepted connection should have are set on the
 listener: Linux lets them be inherited, at no cost per connection.
@@ -26,30 +28,37 @@ from attrs import frozen
 
 from gateway.addresses import Address, parse_address
 from gateway.errors import StartError
+from gateway.proxy.systemd_sockets import HandedOver
 
 _BACKLOG = 4096  # the kernel lowers it to net.core.somaxconn
-_SYSTEMD_FIRST = 3  # sd_listen_fds(3)
 
 
-async def open_listeners(address: str) -> list[socket.socket]:
-    """Listen at `address`, written as above; port 0 takes a free one. Raises `StartError` with the reason."""
+async def open_listeners(address: str, given: HandedOver | None = None) -> list[socket.socket]:
+    """Listen at `address`, written as above; port 0 takes a free one. Raises `StartError` with the reason.
+
+    `given` is what systemd has handed over; None: see for yourself.
+    """
+    given = HandedOver.to_this_process() if given is None else given
     try:
         if address.startswith("fd://"):
-            return [_inherited(int(address.removeprefix("fd://")))]
+            return [given.descriptor(int(address.removeprefix("fd://")))]
         if address == "systemd" or address.startswith("systemd:"):
-            return _from_systemd(address.partition(":")[2])
+            return given.called(address.partition(":")[2])
         if address.startswith("unix:"):
-            return [listen_unix(address.removeprefix("unix:"))]
-        return await _tcp(address)
+            path = address.removeprefix("unix:")
+            return given.at(path) or [listen_unix(path)]
+        return await _tcp(address, given)
     except (OSError, ValueError) as error:
         raise StartError(f"cannot listen at {address!r}: {error}") from error
 
 
-async def _tcp(address: str) -> list[socket.socket]:
+async def _tcp(address: str, given: HandedOver) -> list[socket.socket]:
     host, port = parse_address(address)
     if host in ("", "::"):
-        return [_any_address(port)]
+        return given.at(Address(host, port)) or [_any_address(port)]
     found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    if there := given.at(*(Address(str(target[0]), port) for *_, target in found)):
+        return there
     listeners: list[socket.socket] = []
     try:
         for family, _, _, _, target in dict.fromkeys(found):
@@ -109,26 +118,6 @@ def listen_unix(path: str, *, mode: int = 0o666, gid: int = -1) -> socket.socket
     return listener
 
 
-def _inherited(descriptor: int) -> socket.socket:
-    """The listening socket of that number; our own duplicate, so that closing it is ours alone."""
-    listener = socket.fromfd(descriptor, -1, -1)
-    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        listener.close()
-        raise ValueError(f"file descriptor {descriptor} is no listening socket")
-    return listener
-
-
-def _from_systemd(name: str) -> list[socket.socket]:
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        raise ValueError("systemd has handed no sockets to this process")
-    count = int(os.environ.get("LISTEN_FDS", "0"))
-    names: Sequence[str] = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    wanted = [n for n in range(count) if not name or (n < len(names) and names[n] == name)]
-    if not wanted:
-        raise ValueError(f"systemd has handed over {count} sockets, none is called {name!r}")
-    return [_inherited(_SYSTEMD_FIRST + n) for n in wanted]
-
-
 @frozen(kw_only=True)
 class Ports:
     """The sockets that listen. Without a separate port for schedulers, `schedulers` is empty: `public` carries both."""
@@ -156,20 +145,23 @@ class Ports:
 async def open_ports(stack: AsyncExitStack, *, public: str, schedulers: str, private: str) -> Ports:
     """Listen at these addresses, of which the latter two may be empty; `stack` closes the sockets.
 
-    Raises what `open_listeners` raises.
+    Raises what `open_listeners` raises, and `StartError` when systemd has handed over one that is at none of them.
     """
+    given = HandedOver.to_this_process()
 
     async def listen(address: str) -> Sequence[socket.socket]:
-        listeners = await open_listeners(address) if address else []
+        listeners = await open_listeners(address, given) if address else []
         for listener in listeners:
             stack.enter_context(closing(listener))
         return listeners
 
-    return Ports(
-        public=await listen(public),
-        schedulers=await listen(schedulers),
-        private=await listen(private),
-    )
+    ports = Ports(public=await listen(public), schedulers=await listen(schedulers), private=await listen(private))
+    if left := given.left():
+        raise StartError(
+            f"systemd listens at {', '.join(left)} for this gateway, where no option says so: after a change of"
+            " addresses, write its units anew (dask-gateway-server systemd-unit --install)"
+        )
+    return ports
 
 
 def _name(listener: socket.socket) -> str:

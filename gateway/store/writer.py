@@ -68,6 +68,10 @@ async def open_store(url: str, *, keys: Sequence[str] = (), debug: bool = False)
         database.close()
 
 
+def _nothing() -> None:
+    pass
+
+
 @define(eq=False)
 class _Write:
     """One change in line, and later its outcome."""
@@ -123,6 +127,10 @@ class Store:
     def derive_keys(self, purpose: bytes) -> tuple[bytes, ...]:
         """Keys of 32 bytes for one purpose, the same after a restart: make with the first, try them all."""
         return self._database.cipher.derive(purpose)
+
+    async def respond(self) -> None:
+        """Return when the database's thread has had a moment for us, whether writing works or not."""
+        await trio.to_thread.run_sync(_nothing, limiter=self._thread)
 
     async def _write(self, change: Change) -> None:
         write = _Write(change)

@@ -56,6 +56,16 @@ class CrowdDriver:
         """There are none."""
         return frozenset()
 
+    @property
+    def trouble(self) -> str:
+        """There is none."""
+        return ""
+
+    @property
+    def stalled(self) -> str:
+        """Never."""
+        return ""
+
     def max_group_size(self, cluster: ClusterRef) -> int | None:
         """There is no limit."""
         return None

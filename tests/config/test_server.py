@@ -96,19 +96,20 @@ def test_wrong_keys_are_refused_without_repeating_them(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "in_memory"),
+    ("url", "in_memory", "file"),
     [
-        ("sqlite://", True),
-        ("sqlite:///:memory:", True),
-        ("sqlite:///", True),
-        ("sqlite:///a.sqlite", False),
-        ("sqlite:////var/a.sqlite", False),
-        ("postgresql+psycopg://u:p@h/d", False),
+        ("sqlite://", True, ""),
+        ("sqlite:///:memory:", True, ""),
+        ("sqlite:///", True, ""),
+        ("sqlite:///a.sqlite", False, "a.sqlite"),
+        ("sqlite:////var/a.sqlite", False, "/var/a.sqlite"),
+        ("postgresql+psycopg://u:p@h/d", False, ""),
     ],
 )
-def test_databases(url: str, in_memory: bool) -> None:
+def test_databases(url: str, in_memory: bool, file: str) -> None:
     backend = DBBackendBase(db_url=url)
     assert backend.database_in_memory is in_memory
+    assert backend.database_file == file
     assert backend.stops_clusters is in_memory
     assert "db_url" not in repr(backend)
 

@@ -23,6 +23,7 @@ import pytest
 from attrs import evolve, frozen
 
 from gateway.backends.base import ClusterRef, Driver, JobSpec
+from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.local.backend import LocalBackend, LocalClusterConfig, UnsafeLocalBackend
 from gateway.backends.local.process import read_marked
 from gateway.backends.pbs.backend import PBSBackend, PBSClusterConfig
@@ -87,6 +88,8 @@ class Bench:
     sweeps: bool = True
     #: Seconds that any step may take.
     deadline: float = 60.0
+    #: The options that `open_driver` brings to life, where there are some to change.
+    backend: JobQueueBackend | None = None
 
 
 def _missing_command(spec: JobSpec) -> tuple[JobSpec, str]:
@@ -190,6 +193,7 @@ def slurm(folder: Path) -> Iterator[Bench]:
     users = ensure_users()
     staging = {user: Path(pwd.getpwnam(user).pw_dir, ".dask-gateway") for user in users}
     yield Bench(
+        backend=backend,
         open_driver=backend.open_driver,
         users=users,
         account=lambda user: user,
@@ -220,6 +224,7 @@ def pbs(folder: Path) -> Iterator[Bench]:
             eager_poll_period=0.5,
         )
         yield Bench(
+            backend=backend,
             open_driver=backend.open_driver,
             users=users,
             account=lambda user: user,

@@ -2,9 +2,10 @@
 
 A block of the page says in its first line what it is: `sh` for root, `sh
 user=dask`, `sh background` for what stays running, `... file=PATH` for a file,
-`python check` for lines of configuration. `sh systemd` is left to machines
-where systemd runs; here the unit is verified, and its command is started
-against a notify socket of the test's own.
+`python check` for lines of configuration, `... append=PATH` for more of a file.
+What is marked `systemd` or `launcherd` takes a systemd, and is run in
+`tests/systemd`; here the unit is verified, and its command is started against a
+notify socket of the test's own.
 """
 
 import os
@@ -20,43 +21,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from attrs import evolve, frozen
+from attrs import evolve
 
 from tests.e2e.gateway_process import open_notify_socket, wait_ready
+from tests.e2e.guide import REPOSITORY, blocks
 from tests.slurm.real import ensure_slurm, needs_slurm, queue
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(900)]
 
-REPOSITORY = Path(__file__).parents[2]
-PAGE = REPOSITORY / "docs" / "install-hpc.md"
-BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MADE = ["/opt/dask-gateway", "/opt/dask", "/etc/dask-gateway", "/var/dask-gateway"]
-
-
-@frozen
-class Block:
-    """One block of the page."""
-
-    language: str
-    words: tuple[str, ...]
-    text: str
-
-    def get(self, name):
-        """The value of `name=value` in its first line."""
-        return dict(word.split("=", 1) for word in self.words if "=" in word).get(name)
-
-
-def blocks():
-    return [Block(match[1], tuple(match[2].split()), match[3]) for match in BLOCK.finditer(PAGE.read_text())]
+UNITS = [Path("/etc/systemd/system/dask-gateway.service"), Path("/etc/systemd/system/dask-gateway.socket")]
 
 
 @pytest.fixture(scope="module")
 def installed():
     """The page up to its first start."""
     ensure_slurm()
-    taken = [path for path in MADE if os.path.exists(path)]
+    taken = [path for path in (*MADE, *UNITS) if os.path.exists(path)]
     if taken:
-        pytest.skip(f"would overwrite {', '.join(taken)}")
+        pytest.skip(f"would overwrite {', '.join(map(str, taken))}")
     written = []
     # The guide begins before the account exists. Where it is at work for other tests, it stays.
     removed = subprocess.run(["userdel", "--remove", "dask"], check=False, capture_output=True).returncode in (0, 12)
@@ -65,13 +48,13 @@ def installed():
             if path := block.get("file"):
                 written.append(Path(path))
                 Path(path).write_text(block.text)
-            elif block.language == "sh" and not {"background", "systemd"} & set(block.words):
+            elif block.language == "sh" and not {"background", "systemd", "launcherd"} & set(block.words):
                 run_block(block if removed else evolve(block, text=re.sub("^adduser .*\n", "", block.text)))
         yield
     finally:
         for path in MADE:
             shutil.rmtree(path, ignore_errors=True)
-        for path in written:
+        for path in (*written, *UNITS):
             path.unlink(missing_ok=True)
 
 
@@ -92,6 +75,8 @@ def the(language, *words):
 
 
 def test_the_service_starts_as_its_unit_says_and_a_user_computes(installed, tmp_path):
+    verified = subprocess.run(["systemd-analyze", "verify", *UNITS], check=False, capture_output=True, text=True)
+    assert (verified.returncode, verified.stdout) == (0, ""), verified.stderr
     with the_service(tmp_path):
         validate()
     assert not queue("alice")
@@ -127,7 +112,7 @@ def descendants(pid, name):
 @contextmanager
 def the_service(folder):
     """What systemd does with the unit, to the letter of its [Service] section."""
-    unit = the("ini", "file=/etc/systemd/system/dask-gateway.service").text
+    unit = UNITS[0].read_text()
     service = dict(re.findall(r"^(\w+)=(.*)$", unit.partition("[Service]")[2], re.MULTILINE))
     assert service["Type"] == "notify"
     folder.chmod(0o755)

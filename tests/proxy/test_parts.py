@@ -212,35 +212,6 @@ async def test_inherited_sockets() -> None:
             await open_listeners("systemd")
 
 
-#: A process that systemd has started, so that its sockets have the numbers from 3 on. Says where it would listen.
-STARTED_BY_SYSTEMD = """
-import os, sys, trio
-from gateway.errors import StartError
-from gateway.proxy.listeners import open_listeners
-given, addresses = sys.argv[1].split(), sys.argv[2:]
-for number, listener in enumerate([os.dup(int(listener)) for listener in given], 3):
-    os.dup2(listener, number)
-os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(given)), "LISTEN_FDNAMES": "web:more"}
-for address in addresses:
-    try:
-        print(*(listener.getsockname()[1] for listener in trio.run(open_listeners, address)))
-    except StartError as error:
-        print(error)
-"""
-
-
-def test_sockets_of_systemd() -> None:
-    addresses = ("systemd", "systemd:web", "systemd:more", "systemd:other")
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        given = [one.fileno(), two.fileno()]
-        command = [sys.executable, "-W", "ignore", "-c", STARTED_BY_SYSTEMD, " ".join(map(str, given)), *addresses]
-        done = subprocess.run(command, pass_fds=given, check=True, capture_output=True, text=True)
-        ports = [str(listener.getsockname()[1]) for listener in (one, two)]
-    *told, refusal = done.stdout.splitlines()
-    assert told == [" ".join(ports), *ports]
-    assert "'other'" in refusal
-
-
 @pytest.mark.parametrize("address", ["", "host", "host:port", ":99999", "http://host:1", "fd://x", "a@b:1"])
 async def test_addresses_that_are_none(address: str) -> None:
     with pytest.raises(StartError, match="cannot listen at"):

@@ -39,10 +39,19 @@ def ensure_slurm() -> None:
     """Have Slurm up until this process ends. What others have started, or still use, stays up."""
     users = open("/run/lock/dask-gateway-slurm", "w")  # noqa: SIM115 - held until the end
     fcntl.flock(users, fcntl.LOCK_SH)
-    ours = subprocess.run(["pidof", "slurmctld"], check=False, capture_output=True).returncode != 0
+    ours = not _has_started()
     atexit.register(_leave, users, ours)
     done = subprocess.run([str(HERE / "start.sh")], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _has_started() -> bool:
+    """Whether start.sh's controller runs already. Others on this machine, as in a container's, are not asked for."""
+    try:
+        pid = Path("/run/dask-gateway-slurm/slurmctld.pid").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "slurmctld"
+    except OSError:
+        return False
 
 
 def _leave(users: TextIO, ours: bool) -> None:

@@ -1,4 +1,4 @@
-"""The installed launcher through the guide's rule in sudoers: what dask gets from it, and what it does not."""
+"""The installed launcher through the guide's rule in sudoers, and through its daemon: what dask gets from it."""
 
 import json
 import os
@@ -11,24 +11,53 @@ import pytest
 
 from gateway.backends.launcher.settings import SETTINGS
 from tests.slurm.real import allow_dask, as_user, ensure_slurm, installation, needs_slurm
+from tests.support.launcher_daemon import open_daemon
 
 pytestmark = needs_slurm
-
-
-@pytest.fixture(scope="module", autouse=True)
-def slurm():
-    ensure_slurm()
-    allow_dask()
 
 
 def launcher():
     return str(installation() / "bin" / "dask-gateway-jobqueue-launcher")
 
 
-def ask(user="alice", **request):
-    """What dask gets when it asks the launcher to act for a user."""
-    done = as_user("dask", "sudo", "-nHu", user, launcher(), stdin=json.dumps(request))
-    return json.loads(done.stdout) if done.stdout else done.stderr
+class Sudo:
+    """The guide's rule. `settings` is root's file, and `policy` what it has to begin with."""
+
+    settings = Path(SETTINGS)
+    policy = ""
+
+    def ask(self, user="alice", **request):
+        """What dask gets when it asks the launcher to act for a user: an answer, or sudo's words."""
+        done = as_user("dask", "sudo", "-nHu", user, launcher(), stdin=json.dumps(request))
+        return json.loads(done.stdout) if done.stdout else done.stderr
+
+
+class Daemon:
+    """The daemon, with its policy."""
+
+    def __init__(self, daemon):
+        self._daemon = daemon
+        self.settings = daemon.folder / "launcher.conf"
+        self.policy = self.settings.read_text()
+
+    def ask(self, user="alice", **request):
+        return self._daemon.ask(user, **request)
+
+
+@pytest.fixture(scope="module", params=["sudo", "daemon"])
+def way(request):
+    ensure_slurm()
+    if request.param == "sudo":
+        allow_dask()
+        yield Sudo()
+        return
+    with open_daemon("gateway = dask\ngroups = dask_users", commands=()) as daemon:
+        yield Daemon(daemon)
+
+
+@pytest.fixture
+def ask(way):
+    return way.ask
 
 
 SUBMIT = {
@@ -42,7 +71,7 @@ SUBMIT = {
 }
 
 
-def test_dask_submits_and_cancels_as_the_user():
+def test_dask_submits_and_cancels_as_the_user(ask):
     answer = ask(**SUBMIT)
     assert answer["returncode"] == 0, answer
     job = answer["stdout"].strip()
@@ -73,7 +102,7 @@ def test_dask_submits_and_cancels_as_the_user():
         {"log": "../../.bashrc"},
     ],
 )
-def test_dask_gets_no_other_command(change):
+def test_dask_gets_no_other_command(ask, change):
     folder = Path("/tmp/dask-gateway-attack")
     folder.mkdir(exist_ok=True)
     folder.chmod(0o777)
@@ -89,13 +118,16 @@ def test_dask_gets_no_other_command(change):
 
 
 @pytest.mark.parametrize("user", ["root", "#0", "dask", "nosuchuser"])
-def test_dask_acts_for_members_of_the_group_alone(user):
+def test_dask_acts_for_members_of_the_group_alone(ask, user):
     answer = ask(user, **SUBMIT)
-    assert isinstance(answer, str), answer
-    assert any(words in answer for words in ("password is required", "unknown user", "is not allowed to execute"))
+    assert isinstance(answer, str) or answer["ok"] is False, answer
+    sudo = ("password is required", "unknown user", "is not allowed to execute")
+    daemon = ("not run as root", "no name of a user", "may not have jobs", "is unknown")
+    assert any(words in str(answer) for words in (*sudo, *daemon))
 
 
-def test_dask_runs_nothing_else():
+@pytest.mark.parametrize("way", ["sudo"], indirect=True)
+def test_dask_runs_nothing_else(way):
     for command in (["/bin/sh"], ["/usr/bin/python3", launcher()]):
         done = as_user("dask", "sudo", "-nHu", "alice", *command)
         assert done.returncode != 0, done.stdout
@@ -104,7 +136,7 @@ def test_dask_runs_nothing_else():
     assert json.loads(done.stdout)["error"] == "the launcher's request is not JSON"
 
 
-def test_dask_reads_and_removes_nothing_but_its_own():
+def test_dask_reads_and_removes_nothing_but_its_own(ask):
     private = Path("/home/alice/private")
     private.mkdir(exist_ok=True)
     (private / "notes.log").write_text("private")
@@ -134,20 +166,20 @@ def full_disk():
     os.rmdir(folder)
 
 
-def test_a_full_disk_is_a_sentence(full_disk):
+def test_a_full_disk_is_a_sentence(ask, full_disk):
     answer = ask(**{**SUBMIT, "staging_directory": full_disk})
     assert answer["error"] == f"the directory {full_disk}/attack cannot be made: the disk is full"
 
 
-def test_a_directory_that_cannot_be_written_is_a_sentence():
+def test_a_directory_that_cannot_be_written_is_a_sentence(ask):
     answer = ask(**{**SUBMIT, "staging_directory": "/proc/{username}"})
     assert answer["error"].startswith("the directory /proc/alice/attack cannot be made")
 
 
 @pytest.fixture
-def settings():
+def settings(way):
     """The launcher's settings, as root may write them. What was there comes back."""
-    file = Path(SETTINGS)
+    file = way.settings
     before = file.read_bytes() if file.exists() else None
     made = [folder for folder in (file.parent,) if not folder.exists()]
     file.parent.mkdir(exist_ok=True)
@@ -174,13 +206,15 @@ def wrapper():
     folder.rmdir()
 
 
-def test_root_alone_says_what_commands_there_are_and_what_they_need(settings, wrapper):
+def test_root_alone_says_what_commands_there_are_and_what_they_need(way, ask, settings, wrapper):
     request = {**SUBMIT, "path": str(wrapper)}
     assert "only runs an absolute path that ends in /sbatch" in ask(**request)["error"]
-    settings.write_text(f"[commands]\nsbatch = {wrapper}\n")
+    settings.write_text(f"{way.policy}\n[commands]\nsbatch = {wrapper}\n")
     assert ask(**request)["returncode"] == 3  # the variable is missing
     assert "does not pass the variable" in ask(**request, environment={"SLURM_CONF": "/etc/slurm/slurm.conf"})["error"]
-    settings.write_text(f"[commands]\nsbatch = {wrapper}\n[environment]\nSLURM_CONF = /etc/slurm/slurm.conf\n")
+    settings.write_text(
+        f"{way.policy}\n[commands]\nsbatch = {wrapper}\n[environment]\nSLURM_CONF = /etc/slurm/slurm.conf\n"
+    )
     answer = ask(**request)
     assert answer["returncode"] == 0, answer
     ask(action="cancel", rules="slurm", arguments=[answer["stdout"].strip()])

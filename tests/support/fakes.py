@@ -100,6 +100,8 @@ class FakeDriver:
     ends_at_once: bool = True
     #: The largest group that one submission may have.
     group_limit: int | None = None
+    #: What `stalled` says.
+    halted: str = ""
     #: So many jobs may be in the queue, and so many in one submission; what is more is turned away.
     room: int | None = None
     room_for_arrays: int | None = None
@@ -264,6 +266,11 @@ class FakeDriver:
     def trouble(self) -> str:
         """As any driver: what the board says."""
         return self.board.overdue
+
+    @property
+    def stalled(self) -> str:
+        """As the test says in `halted`."""
+        return self.halted
 
     def max_group_size(self, cluster: ClusterRef) -> int | None:
         """As the test says in `group_limit`."""

@@ -32,8 +32,9 @@ from gateway.backends.batch.poller import Poller, Queue
 from gateway.backends.batch.script import profile_hint
 from gateway.backends.batch.user_commands import UserCommands, config_of, directory_of
 from gateway.backends.commands import Answer
-from gateway.backends.launcher.client import Launcher, own_account
+from gateway.backends.launcher.client import AsUsers, Launcher, own_account
 from gateway.backends.launcher.settings import Settings
+from gateway.backends.launcher.socket_client import SocketLauncher
 from gateway.backends.log_tail import READ_BYTES, explain_end
 from gateway.backends.user_slots import UserSlots
 from gateway.backends.watch import Watch, WatchBoard
@@ -58,7 +59,7 @@ class BatchDriver:
     """A batch system at work; see `gateway.backends.base.Driver` for what its methods promise."""
 
     def __init__(
-        self, backend: JobQueueBackend, launcher: Launcher, queue: Queue, *, cancel_timeout: float = CANCEL_TIMEOUT
+        self, backend: JobQueueBackend, launcher: AsUsers, queue: Queue, *, cancel_timeout: float = CANCEL_TIMEOUT
     ) -> None:
         """Cancel again, after `cancel_timeout` seconds, what has not ended by then."""
         self._backend = backend
@@ -207,6 +208,11 @@ class BatchDriver:
         """Why users are affected at the moment: nothing has been learnt of some jobs for minutes."""
         return self._board.overdue
 
+    @property
+    def stalled(self) -> str:
+        """Why nothing is learnt of jobs any more, although each question has a deadline."""
+        return self._board.stalled
+
     def watch(self, cluster: ClusterRef) -> Watch:
         """A watch on the poller's board."""
         return self._board.open(cluster)
@@ -307,6 +313,18 @@ class BatchDriver:
         return text, answer.get("found") is True and len(text.encode()) < READ_BYTES
 
 
+def launcher_of(backend: JobQueueBackend) -> AsUsers:
+    """The way to the launcher that the option `impersonation` names."""
+    if backend.impersonation == "socket":
+        return SocketLauncher(backend.launcher_socket)
+    beside = os.path.join(os.path.dirname(sys.executable), "dask-gateway-jobqueue-launcher")
+    return Launcher(
+        path=backend.dask_gateway_jobqueue_launcher or beside,
+        impersonate=backend.impersonation == "sudo",
+        own_name=own_account(),
+    )
+
+
 @asynccontextmanager
 async def open_batch_driver(
     backend: JobQueueBackend,
@@ -317,14 +335,8 @@ async def open_batch_driver(
 ) -> AsyncIterator[BatchDriver]:
     """The driver at work, for as long as the context lasts; `settings` are root's for batch commands."""
     environment = {} if settings is None else settings.environment
-    beside = os.path.join(os.path.dirname(sys.executable), "dask-gateway-jobqueue-launcher")
-    launcher = Launcher(
-        path=backend.dask_gateway_jobqueue_launcher or beside,
-        impersonate=backend.impersonation == "sudo",
-        own_name=own_account(),
-    )
     queue = Queue(dialect=dialect, command_timeout=backend.command_timeout, environment=environment)
-    driver = BatchDriver(backend, launcher, queue, cancel_timeout=cancel_timeout)
+    driver = BatchDriver(backend, launcher_of(backend), queue, cancel_timeout=cancel_timeout)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(driver.run)
         yield driver

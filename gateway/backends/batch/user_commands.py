@@ -8,7 +8,7 @@ from attrs import frozen
 from gateway.backends.base import ClusterRef
 from gateway.backends.batch.options import JobQueueClusterConfig
 from gateway.backends.commands import Answer
-from gateway.backends.launcher.client import Launcher
+from gateway.backends.launcher.client import AsUsers
 from gateway.errors import AnswerLost
 
 
@@ -16,7 +16,7 @@ from gateway.errors import AnswerLost
 class UserCommands:
     """Requests to the launcher about clusters, as their users; each command may take `timeout` seconds."""
 
-    launcher: Launcher
+    launcher: AsUsers
     timeout: float
 
     async def run(self, cluster: ClusterRef, request: Mapping[str, Any]) -> Answer:

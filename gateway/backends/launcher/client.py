@@ -3,39 +3,41 @@
 `sudo -nHu USER launcher` runs the launcher as the user; sudo's rule names that
 one program and no arguments, which is why the request goes through standard
 input. With impersonation "none" the launcher runs directly, for the gateway's
-own account alone.
+own account alone; with "socket" a daemon of root's runs it (socket_client.py).
 """
 
 import json
 import os
 import pwd
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import trio
 from attrs import frozen
 
 from gateway.backends.commands import Answer
-from gateway.backends.launcher.sudo import MAX_WORDS, Who, verdict
+from gateway.backends.launcher.answers import MAX_ANSWER, OVERHEAD, check, find_answer
+from gateway.backends.launcher.rules import USERNAME
+from gateway.backends.launcher.sudo import Who, verdict
 from gateway.backends.processes import OutputTooLong, run_command
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused
-from gateway.user_text import bounded
 
 _log = structlog.get_logger()
-
-#: Seconds that sudo and the launcher may take besides the batch command.
-OVERHEAD = 10.0
-
-#: Bytes that sudo and the launcher may print. The launcher runs as the user, who can have it print anything.
-MAX_ANSWER = 2**20
 
 #: What sudo and the launcher see. The locale keeps sudo's messages in the words that are looked for below.
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
-# Names that sudo, Slurm and PBS take for a name: no leading dash (an option), no # (sudo's prefix of a number).
-_USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,255}\$?")
+
+class AsUsers(Protocol):
+    """A way to the launcher: through sudo or directly (below), or through its daemon (socket_client.py)."""
+
+    async def request(self, username: str, request: Mapping[str, Any], *, seconds: float) -> dict[str, Any]:
+        """The launcher's answer to a request as this user, whose batch command may take so many seconds.
+
+        Raises JobRefused, BackendUnavailable (the launcher could not be run) or AnswerLost.
+        """
+        ...
 
 
 @frozen
@@ -68,7 +70,7 @@ class Launcher:
         return parse_answer(answer, username, self.path, self.own_name)
 
     def _argv(self, username: str) -> Sequence[str]:
-        if not _USERNAME.fullmatch(username):
+        if not USERNAME.fullmatch(username):
             raise JobRefused(f"{username!r} is no name of a user of this system.")
         if self.impersonate:
             return ("sudo", "-nHu", username, self.path)
@@ -84,31 +86,10 @@ def parse_answer(answer: Answer, username: str, path: str, gateway_user: str) ->
 
     Raises `JobRefused`, `BackendUnavailable`, or `AnswerLost` when jobs may have been submitted.
     """
-    result = _result(answer.stdout)
+    result = find_answer(answer.stdout)
     if result is None:
         raise _without_answer(answer, username, path, gateway_user)
-    if result["ok"] is True:
-        return result
-    sentence = f"For user {username}: {bounded(str(result.get('error')), MAX_WORDS)}."
-    raise AnswerLost(sentence) if result.get("lost") is True else JobRefused(sentence)
-
-
-def _result(stdout: str) -> dict[str, Any] | None:
-    """The launcher's answer; it stands last if PAM has something to tell the user first.
-
-    Its texts are ones that can be encoded: JSON can hold halves of characters, and the user can have it hold anything.
-    """
-    for text in (stdout, *stdout.strip().split("\n")[-1:]):
-        try:
-            result = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(result, dict) and "ok" in result:
-            return {
-                key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-                for key, value in result.items()
-            }
-    return None
+    return check(result, username)
 
 
 def _without_answer(answer: Answer, username: str, path: str, gateway_user: str) -> JobRefused | BackendUnavailable:

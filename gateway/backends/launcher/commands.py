@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from gateway.backends.launcher.output import exchange
 from gateway.backends.launcher.request import Lost, Refused, number
 from gateway.backends.launcher.rules import Rules
 from gateway.backends.launcher.settings import SETTINGS, Settings
 from gateway.trusted_files import unsafe
 
-MAX_WORDS = 80 * 2**10  # bytes of each stream of a batch command; as JSON at most six times as many, of 1 MiB
 MAX_SECONDS = 600.0  # that a batch command may take
 
 #: The file in a batch system's folder that holds its rules, as `RULES`.
@@ -59,8 +59,10 @@ def find_command(rules: Rules, command: str, path: str, settings: Settings) -> s
     """The file to run: `path` if given, else the site's own for this command, else the first on PATH.
 
     Its base name must be `command`, unless root has listed it in the launcher's settings.
-    Raises `Refused` when there is none, or others could change it.
+    Raises `Refused` when there is none, others could change it, or root's policy is against it.
     """
+    if settings.policy.forbids(command):
+        raise Refused(f"{SETTINGS} names the commands that may be run, and {command} is not among them")
     listed = settings.commands.get(command, [])
     if path in ("", command):
         found = (os.path.join(folder, command) for folder in settings.environment.get("PATH", rules.path).split(":"))
@@ -113,21 +115,13 @@ def run(
         start_new_session=True,
     ) as process:
         try:
-            stdout, stderr = process.communicate(stdin.encode(), timeout=seconds)
-        except subprocess.TimeoutExpired:
+            stdout, stderr = exchange(process, stdin.encode(), seconds)
+        except TimeoutError:
             os.killpg(process.pid, signal.SIGKILL)
             raise Lost(f"{os.path.basename(argv[0])} did not answer within {seconds:g} seconds") from None
     return {
         "ok": True,
         "returncode": process.returncode,
-        "stdout": shortened(stdout),
-        "stderr": shortened(stderr),
+        "stdout": stdout,
+        "stderr": stderr,
     }
-
-
-def shortened(output: bytes) -> str:
-    """A command's output as text; of one that is too long, the first lines and the last ones."""
-    if len(output) > MAX_WORDS:
-        half = MAX_WORDS // 2
-        output = output[:half].rpartition(b"\n")[0] + b"\n" + output[-half:].partition(b"\n")[2]
-    return output.decode("utf-8", "replace")

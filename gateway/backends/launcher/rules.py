@@ -26,6 +26,9 @@ LOG = re.compile(r"[a-z0-9][a-z0-9-]{0,80}\.log")
 #: Variables that may be in the batch command's environment. Others could change the command itself (SBATCH_*, LD_*).
 VARIABLE = re.compile(r"DASK_[A-Z0-9_]{1,100}")
 
+#: What sudo, Slurm and PBS take for a name: no leading dash (an option), no # (sudo's prefix of a number).
+USERNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,255}\$?")
+
 #: Characters of a shebang; Linux reads 255 of them.
 LONGEST_SHEBANG = 255
 

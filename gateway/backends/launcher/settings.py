@@ -6,12 +6,17 @@
     [commands]
     sbatch = /opt/site/bin/submit-with-defaults
 
+    [policy]
+    gateway = dask
+    groups = dask_users
+
 Some commands need variables that the launcher takes from nobody else, since
 they could change what those commands do; some sites have wrappers with names of
 their own. Both are root's to decide: the file, and every folder on the way to
 it, must be such that root alone can change it. The gateway reads it as well,
 for its own status commands (`squeue`, `qstat` and so on may be listed too).
-Without the file nothing is set and nothing is listed.
+Whom the launcher daemon obeys stands here, too (policy.py). Without the file
+nothing is set, nothing is listed, and nobody is obeyed.
 
 Standard library only, for the launcher.
 """
@@ -19,12 +24,13 @@ Standard library only, for the launcher.
 import os
 import re
 
+from gateway.backends.launcher.policy import Policy
 from gateway.trusted_files import unsafe
 
 #: Where the settings are. Nobody who calls the launcher can choose another file.
 SETTINGS = "/etc/dask-gateway/launcher.conf"
 
-_SECTIONS = ("environment", "commands")
+_SECTIONS = ("environment", "commands", "policy")
 _MAX_SIZE = 64 * 2**10  # bytes
 
 
@@ -33,11 +39,15 @@ class SettingsError(Exception):
 
 
 class Settings:
-    """`environment` is added to that of batch commands; `commands` maps a command's name to paths of the site's own."""
+    """`environment` is added to that of batch commands; `commands` maps a command's name to paths of the site's own.
+
+    `policy` is for the launcher daemon, except for the commands that it names.
+    """
 
     def __init__(self) -> None:
         self.environment: dict[str, str] = {}
         self.commands: dict[str, list[str]] = {}
+        self.policy = Policy()
 
 
 def read_settings(path: str = SETTINGS) -> Settings:
@@ -66,9 +76,14 @@ def _read_line(settings: Settings, section: str, line: str, place: str) -> str:
     if line[0] == "[":
         section = line.strip("[] ")
         if section not in _SECTIONS:
-            raise SettingsError(f"{place}: there is no section {line}; there are [environment] and [commands]")
+            raise SettingsError(f"{place}: there is no section {line}; there are [{'], ['.join(_SECTIONS)}]")
     elif not equals or not section:
-        raise SettingsError(f"{place}: write NAME = VALUE, below [environment] or [commands]")
+        raise SettingsError(f"{place}: write NAME = VALUE, below [environment], [commands] or [policy]")
+    elif section == "policy":
+        try:
+            settings.policy.read(name, value)
+        except ValueError as error:
+            raise SettingsError(f"{place}: {error}") from None
     elif section == "environment":
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise SettingsError(f"{place}: {name!r} is no name of an environment variable")

@@ -42,7 +42,7 @@ def find_mistakes(rules: Rules, submit: str, cancel: str, path: str = SETTINGS) 
         ("submit_command", rules.submit, submit),
         ("cancel_command", rules.cancel, cancel),
     ):
-        if value:
+        if value or settings.policy.forbids(command):
             try:
                 find_command(rules, command, value, settings)
             except Refused as refusal:

@@ -165,6 +165,11 @@ class LocalDriver:
         """Never any: processes of this machine can always be looked at."""
         return ""
 
+    @property
+    def stalled(self) -> str:
+        """Never: nothing is asked here that has no deadline."""
+        return ""
+
     def max_group_size(self, cluster: ClusterRef) -> int | None:
         """No limit but the machine's own."""
         return None

@@ -26,6 +26,8 @@ class PBSBackend(JobQueueBackend):
     """Clusters whose scheduler and workers are jobs of PBS (OpenPBS, PBS Pro)."""
 
     reads_options_of: ClassVar[type[ClusterConfig]] = PBSClusterConfig
+    #: pbs_iff proves to the server who calls a command.
+    setuid_helpers: ClassVar[bool] = True
 
     cluster_config_class: type[ClusterConfig] = setting(default=PBSClusterConfig)
     gateway_hostname: str = setting(

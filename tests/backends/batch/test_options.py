@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig, port_range, walltime_seconds
+from gateway.backends.batch.option_values import port_range, walltime_seconds
+from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig
 from gateway.config.fields import SettingError, dump, with_overrides
 from gateway.models import Role
 
@@ -98,6 +99,13 @@ def test_the_eager_period_is_the_shorter_one():
         JobQueueBackend(poll_period=1)
     with pytest.raises(SettingError, match="impersonation"):
         JobQueueBackend(impersonation="su")
+
+
+@pytest.mark.parametrize("path", ["", "launcher.sock", "/a\0b", f"/{'ü' * 54}"])
+def test_paths_that_no_socket_can_have(path):
+    with pytest.raises(SettingError, match="launcher_socket"):
+        JobQueueBackend(launcher_socket=path)
+    assert JobQueueBackend(launcher_socket=f"/{'a' * 106}")
 
 
 def test_values_survive_the_store():

@@ -20,6 +20,7 @@ from gateway.backends.launcher import program as launcher
 from gateway.backends.launcher import settings as launcher_settings
 from gateway.backends.pbs import launcher_rules as pbs_rules
 from gateway.backends.slurm import launcher_rules as slurm_rules
+from tests.support.launcher_daemon import answer_of_daemon
 
 # A batch command that tells how it was called.
 TELL = """#!{python}
@@ -53,8 +54,19 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
+@pytest.fixture(autouse=True, params=[launcher.answer, answer_of_daemon], ids=["program", "daemon"])
+def answer(request, monkeypatch):
+    """The launcher's answer to a request, by the program that sudo runs and by the daemon."""
+    monkeypatch.setattr(WAY, "answer", request.param)
+    return request.param
+
+
+WAY = SimpleNamespace(answer=launcher.answer)
+only_the_program = pytest.mark.parametrize("answer", [launcher.answer], ids=["program"], indirect=True)
+
+
 def ask(**request):
-    return launcher.answer(json.dumps(request).encode(), "/nowhere/launcher.conf")
+    return WAY.answer(json.dumps(request).encode(), "/nowhere/launcher.conf")
 
 
 def a_request(**changes):
@@ -210,6 +222,7 @@ def test_what_is_refused(batch, home, change, words):
     assert not list(home.glob(".dask-gateway/*/*.log"))
 
 
+@only_the_program
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)
@@ -222,8 +235,8 @@ def test_any_request_gets_an_answer(value):
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b"[" * 100_000])
-def test_what_is_not_json_gets_an_answer(batch, raw):
-    assert launcher.answer(raw)["error"] == "the launcher's request is not JSON"
+def test_what_is_not_json_gets_an_answer(batch, answer, raw):
+    assert answer(raw)["error"] == "the launcher's request is not JSON"
 
 
 @pytest.mark.parametrize(
@@ -233,9 +246,9 @@ def test_text_that_cannot_be_encoded_gets_an_answer(batch, home, change):
     assert submit(**change)["error"].startswith("the launcher failed: ")
 
 
-def test_a_request_without_end_gets_an_answer(batch):
+def test_a_request_without_end_gets_an_answer(batch, answer):
     most = launcher.MAX_REQUEST
-    assert f"more than {most} bytes" in launcher.answer(b" " * (most + 1))["error"]
+    assert f"more than {most} bytes" in answer(b" " * (most + 1))["error"]
 
 
 def test_root_gets_nothing(batch, home, monkeypatch):
@@ -465,7 +478,7 @@ def settings(tmp_path, monkeypatch):
 
 
 def submit_with(settings, **changes):
-    return launcher.answer(json.dumps(a_request(**changes)).encode(), str(settings))
+    return WAY.answer(json.dumps(a_request(**changes)).encode(), str(settings))
 
 
 def test_variables_that_root_has_set_reach_the_command(batch, home, settings):
@@ -647,19 +660,22 @@ def test_a_directory_that_cannot_be_removed_keeps_no_other(directory, monkeypatc
 # --- as a program -----------------------------------------------------------------------------------------------------
 
 
+@only_the_program
 def test_main_reads_one_request_and_writes_one_answer(batch, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"{}")))
     assert launcher.main() == 0
     assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
-def test_the_program_needs_nothing_but_the_standard_library():
+@only_the_program
+@pytest.mark.parametrize("program", ["program", "daemon"])
+def test_the_program_needs_nothing_but_the_standard_library(program):
     done = subprocess.run(
         [sys.executable, "-I", "-S", launcher.__file__.replace("program.py", "rules.py")], check=False
     )
     assert done.returncode == 0
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import gateway.backends.launcher.program;"
+        f"import sys; sys.path.insert(0, sys.argv[1]); import gateway.backends.launcher.{program};"
         " import gateway.backends.slurm.launcher_rules, gateway.backends.pbs.launcher_rules;"
         " print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names - {'__main__', 'gateway'})"
     )
@@ -668,5 +684,6 @@ def test_the_program_needs_nothing_but_the_standard_library():
     assert done.stdout.split() == []
 
 
+@only_the_program
 def test_the_real_user_decides_who_is_root():
     assert launcher.is_root() is (0 in (os.getuid(), os.geteuid()))
