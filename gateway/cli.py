@@ -21,6 +21,7 @@ from gateway.config.load import OVERRIDE
 from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
+from gateway.store.admin.commands import db
 from gateway.web.admin.commands import tokens
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -121,6 +122,7 @@ def generate_config(output: Path, force: bool) -> None:
     click.echo(f"Written: {output}")
 
 
+cli.add_command(db)
 cli.add_command(tokens)
 
 
