@@ -191,14 +191,23 @@ def _seal_all(connection: sa.Connection, seals: Seals) -> None:
     for table in METADATA.sorted_tables:
         if table is INFO:
             continue
-        names = [column.name for column in table.columns if column.primary_key]
-        update = table.update().where(*(table.c[name] == sa.bindparam(f"old_{name}") for name in names))
-        for values in list(rows(connection, table.name)):
+        keys = [column.name for column in table.columns if column.primary_key]
+        others = [column.name for column in table.columns if not column.primary_key]
+        update = (
+            table.update()
+            .where(*(table.c[name] == sa.bindparam(f"row_{name}") for name in keys))
+            .values({name: sa.bindparam(f"new_{name}") for name in others})
+        )
+        changes = []
+        for values in rows(connection, table.name):
             if table is CLUSTERS:
                 values["secrets"] = seals.cipher.encrypt(seals.secrets(values))
             new = seals.sealed(table, values)
-            old = {f"old_{name}": values[name] for name in names}
-            connection.execute(update.values({column: new[column] for column in new if column not in names}), old)
+            changes.append(
+                {**{f"row_{name}": values[name] for name in keys}, **{f"new_{name}": new[name] for name in others}}
+            )
+        if changes:
+            connection.execute(update, changes)
     connection.execute(INFO.update().values(schema_version=SCHEMA_VERSION, key_check=_new_key_check(seals.cipher)))
 
 
