@@ -22,6 +22,7 @@ from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
 from gateway.store.admin.commands import db
+from gateway.web.admin.cluster_commands import clusters, sessions
 from gateway.web.admin.commands import tokens
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,8 +123,8 @@ def generate_config(output: Path, force: bool) -> None:
     click.echo(f"Written: {output}")
 
 
-cli.add_command(db)
-cli.add_command(tokens)
+for group in (clusters, db, sessions, tokens):
+    cli.add_command(group)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -152,6 +152,10 @@ class Conflict(GatewayError):
     status = 409
 
 
+class NotShared(Conflict):
+    """The cluster is shared with the user, but not for this; the published client would not show the text of a 403."""
+
+
 class ClusterFailed(Conflict):
     """The cluster waited for has failed; the text is the reason."""
 

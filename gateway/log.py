@@ -2,10 +2,11 @@
 
 The standard library's loggers (hypercorn's, quart's, SQLAlchemy's, and those of a
 site's own classes) end in the same lines. Text from outside may stand in any value, so control characters are
-escaped before a terminal or a log file sees them.
+escaped before a terminal or a log file sees them, and what opens a dashboard or a cluster to its reader is masked.
 """
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
@@ -36,6 +37,24 @@ def escape_controls(_logger: object, _method: str, event: MutableMapping[str, An
     return event
 
 
+#: A dashboard's link, whole or cut off, up to its MAC, and the MAC.
+_LINK = re.compile(r"((?:~|%7[Ee])[0-9]{6,12}(?:\.|%2[Ee]))[A-Za-z0-9_-]+")
+
+
+def mask_links(_logger: object, _method: str, line: Any) -> str:
+    """A processor of rendered lines: no log opens a dashboard to its readers, wherever in a line the link stands."""
+    return _LINK.sub(r"\1***", line)
+
+
+#: The name of somebody's own route to a cluster (clusters/sharing.py), up to what makes it theirs, and that.
+_ROUTE_NAME = re.compile(r"\b([0-9a-f]{32}-)[a-z2-7]{18}\b", re.IGNORECASE)
+
+
+def mask_route_names(_logger: object, _method: str, line: Any) -> str:
+    """A processor of rendered lines: by no log its readers come into a cluster, wherever in a line the name stands."""
+    return _ROUTE_NAME.sub(r"\1***", line)
+
+
 class SiteLog:
     """`self.log` of a site's own authenticators and backends: a logger of the standard library, named as the class."""
 
@@ -64,6 +83,8 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
                 structlog.processors.format_exc_info,
                 escape_controls,
                 renderer,
+                mask_links,
+                mask_route_names,
             ],
         )
     )

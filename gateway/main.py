@@ -34,6 +34,7 @@ from gateway.clusters.reasons import not_running
 from gateway.clusters.rules import Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
+from gateway.clusters.sharing import leads_nowhere
 from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.load import Config
 from gateway.errors import GatewayError, StartError
@@ -41,6 +42,7 @@ from gateway.process.gc_pauses import spare_survivors
 from gateway.process.systemd import notify
 from gateway.proxy.certificate import ReloadingContext, reloading_context
 from gateway.proxy.dashboard.app import Dashboard
+from gateway.proxy.dashboard.guard import Guard
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell
@@ -55,6 +57,7 @@ from gateway.store.writer import Store, open_store
 from gateway.supervise import describe
 from gateway.web.admin.server import AdminSocket, open_admin_socket
 from gateway.web.api import BODY_LIMIT, create_api
+from gateway.web.dashboards import open_guard
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
 from gateway.web.request_origin import HostNames
@@ -181,13 +184,21 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     config, ports = inside.config, inside.ports
     chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix, config.gateway)
+    guard = open_guard(config.proxy, inside.manager, chain, inside.store)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
-    reads = Reads(inside.manager, inside.store, partial(_traffic, relaying))
+    reads = Reads(inside.manager, inside.store, partial(_traffic, relaying), guard.route)
     states = LoginStates(inside.store.derive_keys(LoginStates.PURPOSE))
-    api = create_api(inside.manager, chain, reads, states=states, prefix=config.proxy.prefix)
+    api = create_api(
+        inside.manager,
+        chain,
+        reads,
+        states=states,
+        prefix=config.proxy.prefix,
+        dashboard_host=config.proxy.dashboard_host,
+    )
     # For authenticators: under which URLs the gateway knows itself.
     api.config["OWN_URLS"] = own_origins(_host_names(config), ports.numbers, https=inside.context is not None)
-    public, private = _http_servers(inside, api, FastReads(reads, chain), chain)
+    public, private = _http_servers(inside, api, FastReads(reads, chain), chain, guard)
     serve_listeners = partial(
         serve_public,
         routes=inside.routes,
@@ -223,7 +234,9 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -> tuple[HttpServer, HttpServer]:
+def _http_servers(
+    inside: _Inside, api: Quart, reads: FastReads, chain: Chain, guard: Guard
+) -> tuple[HttpServer, HttpServer]:
     """Those of the public port and of the private one, which has no dashboards."""
     config, manager, dialer, options = inside.config, inside.manager, inside.dialer, inside.config.proxy
     budget = MemoryBudget(options.memory_budget)
@@ -236,7 +249,8 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
     )
     routers = (
         router_of(
-            dashboards=Dashboard(inside.routes, options=options, dialer=dialer, budget=budget),
+            dashboards=Dashboard(inside.routes, guard=guard, options=options, dialer=dialer, budget=budget),
+            is_dashboards=guard.is_own_host,
             prefix=options.prefix,
             secure=inside.context is not None,
         ),
@@ -256,11 +270,12 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
 
 
 def _farewell(manager: Manager, name: str) -> Farewell | None:
-    """What clients of a cluster that has ended, or is about to, are told instead of being connected."""
-    record = manager.find(name).record if manager.knows(name) else None
-    if record is None or is_active(record.status):
+    """What clients are told instead of being connected: that the cluster ends, or that its name is no way in."""
+    if not manager.knows(name):
         return None
-    return Farewell(not_running(record), record.tls_cert, record.tls_key)
+    record = manager.find(name).record
+    words = leads_nowhere(name, record) if is_active(record.status) else not_running(record)
+    return Farewell(words, record.tls_cert, record.tls_key) if words else None
 
 
 def _traffic(relaying: Sequence[PublicPort], name: str) -> Traffic:

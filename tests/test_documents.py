@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 _FILE = re.compile(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.(?:py|sh|md))(?:[:`]| )")
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 _EXAMPLE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
-_ROUTE = re.compile(r"`(GET|POST|DELETE) (/[^` ]*)`")
+_ROUTE = re.compile(r"`(GET|POST|PUT|DELETE) (/[^` ]*)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -40,11 +40,11 @@ PURE = {
     "backends.pbs": "arguments dialect follow_up ids launcher_rules options qstat refusals submission",
     "backends.local": "jobs",
     "clusters": """actions canceller demand explanations heartbeat heartbeat_body job_specs lifecycle machine news
-        patience quota reasons records rows rules silence submitter timing""",
+        patience quota reasons records rows rules sharing silence submitter timing""",
     "web": "fast_parser http2_frames next_page request_origin",
     "web.admin": "place tables",
     "proxy": "admission client_hello comm_messages destinations proxy_protocol routes",
-    "proxy.dashboard": "headers pages",
+    "proxy.dashboard": "access headers hosts links pages paths",
     "proxy.relay": "turn_policy",
 }
 

@@ -28,13 +28,11 @@ from gateway.config.fields import configurable, setting
 from gateway.config.structure import shown
 from gateway.errors import NoAccount, Unauthorized
 from gateway.log import RateLimitedLog, SiteLog
-from gateway.models import User
+from gateway.models import USER_NAME, User
 
 if TYPE_CHECKING:
     from quart import Quart, Request, Response
 
-#: As POSIX and LDAP accounts are called. No leading dash (an option), no leading dot (`..`).
-_USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}")
 #: What RFC 6265 section 4.1.1 calls a token.
 _COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 
@@ -147,7 +145,7 @@ class Authenticator:
 
     @property
     def login_label(self) -> str:
-        """How one logs in, as the button on the page /login says it after "Log in"."""
+        """How one logs in, as the button on the page /login says it after "Log in"; may be empty."""
         return f"with {self.name}"
 
     @property
@@ -247,4 +245,4 @@ def method_of(authenticator: Authenticator) -> str:
 
 def is_account_name(name: str) -> bool:
     """Whether an account may be called so."""
-    return _USER_NAME.fullmatch(name) is not None
+    return USER_NAME.fullmatch(name) is not None

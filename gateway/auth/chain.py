@@ -123,7 +123,7 @@ class Chain:
             if not (identity.may_change or any_scope or request.method in _READING):
                 raise Forbidden("This personal token may only read (its scope is read): a change needs another one")
             return identity
-        known = self._by_cookie(request.headers.get("Cookie", ""))
+        known = self._by_cookie("; ".join(request.headers.getlist("Cookie")))  # HTTP/2 may split it
         if known is not None:
             return known
         attempt = Attempt.by_header(authorization, self._owner_of(request.remote_addr or ""))
@@ -149,7 +149,7 @@ class Chain:
                 continue
             method = method_of(authenticator)
             cookie = self.sessions.cookie(user, secure=request.scheme == "https", method=method)
-            return Identity(user, authenticator, context, cookie, method)
+            return Identity(admitted(user, authenticator), authenticator, context, cookie, method)
         assert refusal is not None
         if attempt.method:
             self._attempts.has_failed(attempt, refusal)
@@ -198,11 +198,12 @@ class Chain:
             groups = user.groups if authenticator.brings_groups else self._groups.known(name)
             if groups is None:
                 return None
-            user = admitted(User(name, groups | user.groups, user.admin), authenticator)
+            user = User(name, groups | user.groups, user.admin)
+            identified = admitted(user, authenticator)
         except (Unauthorized, Forbidden):
             return None
         method = method_of(authenticator)
-        return Identity(user, None, None, self.sessions.cookie(user, secure=secure, method=method), method)
+        return Identity(identified, None, None, self.sessions.cookie(user, secure=secure, method=method), method)
 
     def _by_token_at_once(self, shown: Presented) -> Identity | None:
         try:
@@ -252,7 +253,7 @@ class Chain:
         max_age = authenticator.login_max_age
         method = method_of(authenticator)
         cookie = self.sessions.cookie(user, secure=secure, method=method, max_age=max_age)
-        return Identity(user, authenticator, context, cookie, method)
+        return Identity(admitted(user, authenticator), authenticator, context, cookie, method)
 
     async def end_session(self, cookies: str) -> None:
         """End the session in a Cookie header, if there is one. Raises `StoreError`."""
@@ -273,7 +274,11 @@ class Chain:
             raise
 
     async def _admitted(self, authenticator: Authenticator, user: object) -> User:
-        """A user under the name of their account, with their groups. Raises `NoAccount`, `Forbidden`, TypeError."""
+        """A user under the name of their account, with their groups. Raises `NoAccount`, `Forbidden`, TypeError.
+
+        Of the rules' administrators it is not one yet: sessions keep what the authenticator has said, and the rules of
+        the day apply to it (`user_of_session`).
+        """
         if not isinstance(user, User):
             kind = type(user).__name__
             raise TypeError(f"{type(authenticator).__name__}.authenticate() returned a {kind}, not a User")
@@ -285,11 +290,13 @@ class Chain:
             except TryAgainLater:
                 if names_groups(authenticator):
                     raise
+        known = User(name, groups, user.admin)
         try:
-            return admitted(User(name, groups, user.admin), authenticator)
+            admitted(known, authenticator)
         except Forbidden:
             self._log.warning("a user is not allowed to use the gateway", user=name, method=authenticator.name)
             raise
+        return known
 
     def _for_scheme(self, scheme: str) -> list[Authenticator]:
         return [one for one in self.authenticators if not one.reads or scheme in one.reads]

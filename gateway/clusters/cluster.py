@@ -13,7 +13,7 @@ Cancelling the whole tree from outside ends our watching and leaves jobs alone:
 the next start of the gateway takes them back.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ from gateway.clusters.records import Write
 from gateway.clusters.rows import Row
 from gateway.clusters.scheduler_client import tell_scheduler
 from gateway.clusters.services import Services
+from gateway.clusters.sharing import SharingChange, routes_to
 from gateway.clusters.silence import Answer, Silence
 from gateway.config.cluster import ClusterConfig
 from gateway.errors import AnswerLost, ClusterFailed, Conflict, JobError, TryAgainLater
@@ -72,7 +73,7 @@ class Cluster:
         self._log = _log.bind(cluster=record.name, user=record.username)
         self.events = Events(self._log)
         self.changes = ChangeNotifier()
-        self._route: tuple[str, str] | None = None
+        self._ways: Mapping[str, tuple[str, str]] = {}
         self._services = services
         self._watch = services.driver.watch(self.ref)
         room, polling = partial(services.driver.max_group_size, self.ref), lambda: self._watch.polling
@@ -136,6 +137,16 @@ class Cluster:
         await self._tell_scheduler({"op": "adapt", "minimum": minimum, "maximum": maximum, "active": active})
         self._machine.adapt()
         return message
+
+    async def share(self, change: Callable[[ClusterRecord], SharingChange]) -> None:
+        """Change who else may come in, as `change` makes it of the record; returns when that is durable.
+
+        Raises what `change` raises, `Conflict` when the cluster does not run any more, and `TryAgainLater`.
+        """
+        if not self._machine.active:
+            raise Conflict(not_running(self._machine.records.cluster))
+        self._feed(self._machine.share, change(self._machine.records.cluster))
+        await self._wait_durable()
 
     async def stop(self, why: str = BY_USER) -> None:
         """Ask for the end of the cluster; returns when that wish is durable. No-op when it ends already.
@@ -268,14 +279,18 @@ class Cluster:
             children.start_soon(self._clean)
         for sentence in actions.tell:
             self.events.record_event(sentence)
-        if actions.route is not None and actions.route != self._route:
-            self._services.routes.add(self.name, *actions.route)
-        elif actions.route is None and self._route is not None:
-            self._services.routes.remove(self.name)
-        self._route = actions.route
+        self._lead(routes_to(self.record, *actions.route) if actions.route else {})
         if questions.poll:
             self.poll_now()
         self._watch.awaits_answer = questions.settle
+
+    def _lead(self, ways: Mapping[str, tuple[str, str]]) -> None:
+        """Open, move and end routes, so that there are these."""
+        for name in self._ways.keys() - ways.keys():
+            self._services.routes.remove(name)
+        for name, addresses in ways.items() - self._ways.items():
+            self._services.routes.add(name, *addresses, cluster=self.name)
+        self._ways = ways
 
     async def _attempt(self, action: Callable[[], Awaitable[None]], failed: Callable[[float], None]) -> None:
         """Perform an action; one that fails for want of the gateway itself is answered by `failed`."""

@@ -30,6 +30,7 @@ from gateway.clusters.reasons import BY_USER, failed
 from gateway.clusters.records import Records
 from gateway.clusters.rows import Clock, Row, Table, deadline
 from gateway.clusters.rules import Rules
+from gateway.clusters.sharing import SharingChange
 from gateway.clusters.silence import Answer, Silence
 from gateway.clusters.submitter import Room, Submitter
 from gateway.clusters.timing import Moment
@@ -103,6 +104,11 @@ class Machine:
         """From now on the scheduler decides how many workers there are."""
         self._demand = self._demand.adaptive()
 
+    def share(self, change: SharingChange) -> None:
+        """Somebody changes who else may come in, or is let in."""
+        if self.records.change(**change.fields):
+            self._tell.append(change.told)
+
     def stop(self, why: str) -> None:
         """Somebody ends the cluster; `why` is one of reasons.py, for whoever asks later."""
         self._end("Stopping" if why == BY_USER else f"Stopping: {why}", stopped=why)
@@ -148,6 +154,7 @@ class Machine:
         if not self.active:
             return False
         news, self._heard_of = not self._heard_of, True
+        self._patience.note_silence(scheduler, now)
         if scheduler is not None:
             news |= scheduler.on_heartbeat(now)
         before, self._demand = self._demand, self._demand.confirmed(heartbeat.count, now)
@@ -301,8 +308,9 @@ class Machine:
         Before the first heartbeat after a restart nobody knows who is connected: none is given up, lost, or too many.
         """
         states = {}
+        self._patience.note_silence(self.rows.scheduler, moment.now)
+        deaf, requeue = self._patience.deaf_to_workers, self._config.jobs_may_run_again
         for row in self.rows.workers:
-            deaf, requeue = self._patience.deaf_at, self._config.jobs_may_run_again
             when, clock = deadline(row, self._rules, requeue=requeue, deaf=deaf)
             due = moment.due(when)
             if due and self._heard_of:

@@ -67,6 +67,9 @@ def check_backend(resolution: Resolution, backend: DBBackendBase, cluster_config
             resolution.refuse(type(backend), "cluster_config_class", reason)
         if reason := _unusable(backend.cluster_options, cluster_config):
             resolution.refuse(type(backend), "cluster_options", reason)
+        if reason := backend.refuses_sharing(cluster_config.share_view, cluster_config.share_use):
+            option = "share_use" if cluster_config.share_use else "share_view"
+            resolution.refuse(type(cluster_config), option, f"is of no use: {reason}")
     for option, reason in backend.find_mistakes():
         resolution.refuse(type(backend), option, reason)
 

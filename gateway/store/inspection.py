@@ -9,7 +9,8 @@ from attrs import evolve, frozen
 
 from gateway.errors import StartError
 from gateway.store.keys import Keys
-from gateway.store.schema import SCHEMA_VERSION, check_rows, differences, find, rows
+from gateway.store.rows import rows
+from gateway.store.schema import SCHEMA_VERSION, check_believed, differences, find
 from gateway.store.seals import Seals, Values
 from gateway.store.tables import CLUSTERS, DOCUMENTS, SUBMISSIONS, Tables
 
@@ -73,7 +74,7 @@ def _steps(schema: int) -> tuple[str, ...]:
 
 def _problems_of_older(connection: sa.Connection, seals: Seals, schema: int) -> tuple[str, ...]:
     try:
-        check_rows(connection, seals, schema)
+        check_believed(connection, seals, schema)
     except StartError as error:
         return (str(error),)
     return ()

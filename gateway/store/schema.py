@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.errors import StartError
 from gateway.store.errors import reason
 from gateway.store.keys import ENVIRONMENT_VARIABLE, OPTION, Cipher
+from gateway.store.rows import check_rows, seal_rows
 from gateway.store.seals import Seals
 from gateway.store.tables import CLUSTERS, INFO, METADATA, SUBMISSIONS
 
@@ -141,28 +142,15 @@ def refuse_differences(connection: sa.Connection) -> None:
         )
 
 
-def rows(connection: sa.Connection, table: str) -> Iterator[dict[str, Any]]:
-    """All rows of a table, whichever schema it is of: the values in the order of its columns."""
-    for row in connection.execute(sa.text(f"SELECT * FROM {table}")):  # noqa: S608 - a name of ours
-        yield row._asdict()
-
-
-def check_rows(connection: sa.Connection, seals: Seals, schema: int) -> None:
+def check_believed(connection: sa.Connection, seals: Seals, schema: int) -> None:
     """See that what is stored was written by whoever had a key. Raises `StartError`."""
-    for table in _tables_there(connection):
-        if table == INFO.name:
-            continue
-        for row in rows(connection, table):
-            if schema > 1 or table not in _UNSEALED:
-                seals.check(table, row)
-            if table == CLUSTERS.name:
-                seals.secrets(row)
+    check_rows(connection, seals, _tables_there(connection), without_seals=_UNSEALED if schema == 1 else ())
 
 
 def renew(connection: sa.Connection, seals: Seals) -> None:
     """Encrypt and seal all rows anew, with the first key. Raises `StartError` for those that are not believed."""
-    check_rows(connection, seals, SCHEMA_VERSION)
-    _seal_all(connection, seals)
+    check_believed(connection, seals, SCHEMA_VERSION)
+    _seal(connection, seals)
 
 
 def _make(connection: sa.Connection, cipher: Cipher) -> None:
@@ -176,7 +164,7 @@ def _upgrade(connection: sa.Connection, seals: Seals, schema: int, steps: Sequen
 
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-    check_rows(connection, seals, schema)
+    check_believed(connection, seals, schema)
     take(connection, steps_from(schema, STEPS if steps is None else steps))
     refuse_differences(connection)
     if connection.dialect.name == "sqlite" and (torn := connection.exec_driver_sql("PRAGMA foreign_key_check").all()):
@@ -184,31 +172,13 @@ def _upgrade(connection: sa.Connection, seals: Seals, schema: int, steps: Sequen
             f"The database cannot be upgraded from schema {schema} to {SCHEMA_VERSION}, and is as it was: a row of "
             f"{torn[0][0]} belongs to nothing. Restore a backup, or delete the row."
         )
-    _seal_all(connection, seals)
+    _seal(connection, seals)
 
 
-def _seal_all(connection: sa.Connection, seals: Seals) -> None:
-    for table in METADATA.sorted_tables:
-        if table is INFO:
-            continue
-        keys = [column.name for column in table.columns if column.primary_key]
-        others = [column.name for column in table.columns if not column.primary_key]
-        update = (
-            table.update()
-            .where(*(table.c[name] == sa.bindparam(f"row_{name}") for name in keys))
-            .values({name: sa.bindparam(f"new_{name}") for name in others})
-        )
-        changes = []
-        for values in rows(connection, table.name):
-            if table is CLUSTERS:
-                values["secrets"] = seals.cipher.encrypt(seals.secrets(values))
-            new = seals.sealed(table, values)
-            changes.append(
-                {**{f"row_{name}": values[name] for name in keys}, **{f"new_{name}": new[name] for name in others}}
-            )
-        if changes:
-            connection.execute(update, changes)
-    connection.execute(INFO.update().values(schema_version=SCHEMA_VERSION, key_check=_new_key_check(seals.cipher)))
+def _seal(connection: sa.Connection, seals: Seals) -> None:
+    seal_rows(connection, seals)
+    values = {"schema_version": SCHEMA_VERSION, "key_check": _new_key_check(seals.cipher)}
+    connection.execute(INFO.update().values(values))
 
 
 @contextmanager

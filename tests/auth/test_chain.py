@@ -134,6 +134,23 @@ async def test_rules_hold_by_every_way_in(autojump_clock: MockClock) -> None:
     assert stricter.user_by_cookie(cookie) is None
 
 
+async def test_whoever_is_no_administrator_any_more_is_none_by_an_old_session_either(autojump_clock: MockClock) -> None:
+    chain = chain_of(simple(admin_users={"ann"}), Tickets(admin_groups={"from-tickets"}))
+    request = a_request(basic("ann", "p"))
+    way = chain.authenticators[0]
+    identities = [
+        await chain.identify(request),
+        chain.identify_by_headers("", basic("ann", "p"), "", secure=False),
+        await chain.log_in(way, "", "ann", lambda: way.check_password("ann", "p"), secure=False),
+        await chain.identify(a_request("Negotiate ticket-of-bob")),
+    ]
+    cookies = [cookie_pair(identity.new_cookie) for identity in identities if identity]
+    assert [identity.user.admin for identity in identities if identity] == [True] * 4
+    assert [user.admin for user in map(chain.user_by_cookie, cookies) if user] == [True] * 4
+    after = chain_of(simple(), Tickets(), sessions=chain.sessions)
+    assert [user.admin for user in map(after.user_by_cookie, cookies) if user] == [False] * 4
+
+
 async def test_groups_are_those_of_the_account_unless_the_authenticator_has_them() -> None:
     chain = chain_of(Tickets(), simple(), groups=Groups())
     assert (await chain.identify(a_request(basic("ann", "p")))).user.groups == {"staff"}

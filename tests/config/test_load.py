@@ -675,3 +675,33 @@ def test_groups_that_do_not_exist_are_a_mistake(mistakes: Mistakes) -> None:
     (line,) = mistakes(PASSWORD + LOCAL + "c.LocalBackend.allowed_groups = ['root', 'no-such-group']\n")
     assert line.startswith("config.py:3: c.LocalBackend.allowed_groups = ")
     assert line.endswith("has the group 'no-such-group', which does not exist on this machine")
+
+
+# Sharing
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (
+            "c.ClusterConfig.share_view = ['@support']",
+            "config.py:1: c.ClusterConfig.share_view = ['@support']: is of no use: clusters cannot be shared here,"
+            " unless c.Backend.sharing allows it",
+        ),
+        (
+            "c.ClusterConfig.share_use = 'bob'\nc.Backend.sharing = 'view'",
+            "config.py:1: c.ClusterConfig.share_use = 'bob': is of no use: clusters can only be shared for"
+            " viewing here, unless c.Backend.sharing allows use",
+        ),
+    ],
+)
+def test_shares_that_the_site_does_not_allow_are_a_mistake(mistakes: Mistakes, text: str, mistake: str) -> None:
+    (found,) = mistakes(text)
+    assert found.startswith(mistake)
+
+
+@pytest.mark.parametrize("text", ["view = ['@support']", "use = '@support, bob'"])
+def test_shares_that_the_site_allows(config: Load, text: str) -> None:
+    which = text.split()[0]
+    loaded = config(f"c.Backend.sharing = {which!r}\nc.ClusterConfig.share_{text}")
+    assert getattr(loaded.cluster_config, f"share_{which}")[0] == "@support"

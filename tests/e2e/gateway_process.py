@@ -207,7 +207,7 @@ def open_gateway(
 _SECRETS = re.compile(
     r"""(?ix) (?:basic|negotiate|bearer|jupyterhub|munge|token)\s+(?=[^\s'"]*[0-9A-Z])[A-Za-z0-9+/=_.:~-]{20,}
     | \bdgt_\w+_\w+ | \beyJ[\w-]{10,}\.[\w-]{10,}\. | -----BEGIN | \bMUNGE:\w{10,} | \bgAAAAA[\w-]{20,}
-    | /~\d+\.[\w-]{16,} | (?:password|secret|code)=[^\s*'"&]{6,}"""
+    | /~\d+\.[\w-]{16,} | \b[0-9a-f]{32}-[a-z2-7]{18}\b | (?:password|secret|code)=[^\s*'"&]{6,}"""
 )
 
 

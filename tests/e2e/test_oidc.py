@@ -16,8 +16,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.e2e.gateway_process import open_gateway, secrets_in
-from tests.proxy.dashboard.test_browser import browser
-from tests.proxy.dashboard.test_browser import pytestmark as needs_browser
+from tests.support.chromium import NEEDS_CHROMIUM as needs_browser
+from tests.support.chromium import browser
 from tests.support.oidc_provider import Visitor, missing, oidc_provider
 from tests.support.tokens import encoded, signed
 

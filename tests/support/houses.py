@@ -59,6 +59,17 @@ class NoGroups(UnixGroups):
         return frozenset()
 
 
+class FixedGroups(NoGroups):
+    """A system on which these users are in these groups."""
+
+    def __init__(self, **groups):
+        super().__init__()
+        self.groups = groups
+
+    def known(self, name):
+        return frozenset(self.groups.get(name, ()))
+
+
 def chain_of(*authenticators, prefix="", store=None, sessions=None, **parts):
     """These authenticators, with sessions and personal tokens that are kept in a store."""
     store, first = store or FakeStore(), authenticators[0]
@@ -197,6 +208,7 @@ async def open_house(
     prefix="",
     secure=False,
     hosts=None,
+    groups=None,
     tokens=None,
     **backend_options,
 ):
@@ -207,7 +219,8 @@ async def open_house(
     services = Services(driver=driver, store=store, routes=routes, rules=rules)
     authenticator = authenticator or SimpleAuthenticator()
     authenticators = authenticator if isinstance(authenticator, tuple) else (authenticator,)
-    chain = chain_of(*authenticators, prefix=prefix, store=store, **({} if tokens is None else {"tokens": tokens}))
+    more = {} if tokens is None else {"tokens": tokens}
+    chain = chain_of(*authenticators, prefix=prefix, store=store, groups=groups or NoGroups(), **more)
     async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
         reads = Reads(manager, store)
         states = LoginStates(store.derive_keys(b"states"))
