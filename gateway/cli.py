@@ -15,42 +15,20 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 import structlog
-from attrs import field, frozen
 
 from gateway import __version__, log
-from gateway.config.load import OVERRIDE, Config, load
+from gateway.config.chosen import DEFAULT_FILE, Chosen
+from gateway.config.load import OVERRIDE
 from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
 from gateway.process.unit_command import systemd_unit
+from gateway.store.admin.commands import db
 from gateway.web.admin.cluster_commands import clusters, sessions
 from gateway.web.admin.commands import tokens
 
-DEFAULT_FILE = Path("dask_gateway_config.py")
 F = TypeVar("F", bound=Callable[..., Any])
 _log = structlog.get_logger()
-
-
-@frozen
-class Chosen:
-    """What the command line says of the configuration."""
-
-    file: Path | None = None
-    overrides: tuple[str, ...] = field(default=(), repr=False)
-
-    def and_then(self, file: Path | None, log_level: str | None) -> "Chosen":
-        """With the options of a subcommand added; they win."""
-        level = () if log_level is None else (f"--DaskGateway.log_level={log_level.upper()}",)
-        return Chosen(file or self.file, (*self.overrides, *level))
-
-    @property
-    def path(self) -> Path | None:
-        """The file to read: the one named, or the default one if it is there."""
-        return self.file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
-
-    def load(self) -> Config:
-        """The configuration. Raises ConfigError."""
-        return load(self.path, self.overrides)
 
 
 def _log_level(default: str | None = None) -> Callable[[F], F]:
@@ -147,7 +125,7 @@ def generate_config(output: Path, force: bool) -> None:
     click.echo(f"Written: {output}")
 
 
-for command in (clusters, sessions, systemd_unit, tokens):
+for command in (clusters, db, sessions, systemd_unit, tokens):
     cli.add_command(command)
 
 

@@ -1,7 +1,9 @@
 """The whole server in this process, on a fake batch system: what it opens, what it says, and how it ends."""
 
+import shutil
 import signal
 import socket
+import sys
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -68,10 +70,7 @@ async def test_a_cluster_from_start_to_stop(configure):
         (spec,) = await driver.wait_submissions(1)
         assert spec.environment["DASK_GATEWAY_API_URL"] == url
         assert spec.cluster.name == orjson.loads(body)["name"]
-        token = [("Authorization", f"token {spec.secrets['DASK_GATEWAY_API_TOKEN']}")]
-        beat = f"{url}/v1/clusters/{spec.cluster.name}/heartbeat"
-        async with httpcore.AsyncConnectionPool() as pool:
-            assert (await pool.request("POST", beat, headers=token, content=orjson.dumps(heartbeat()))).status == 200
+        assert await beat(ports, spec) == 200
     assert driver.living == []  # an in-memory database forgets, so the clusters were stopped
     with pytest.raises(OSError):
         await trio.open_tcp_stream(*parts(ports.name))
@@ -93,6 +92,41 @@ async def test_jobs_go_on_where_the_configuration_wants_that(configure, tmp_path
             _, _, body = await request(f"http://{ports.name}/api/v1/clusters/")
             assert len(orjson.loads(body)) == 1
     assert len(driver.submissions) == len(driver.living) == 1
+
+
+async def test_a_backup_that_is_restored_has_the_clusters_back(configure, tmp_path):
+    folder, backups = tmp_path / "state", tmp_path / "backups"
+    folder.mkdir(0o700)
+    backups.mkdir(0o700)
+    config = configure(f"c.DBBackendBase.db_url = 'sqlite:///{folder}/db.sqlite'")
+    driver = config.backend.driver
+    async with open_server(config) as ports:
+        await request(f"http://{ports.name}/api/v1/clusters/", "POST", body=b"{}")
+        (spec,) = await driver.wait_submissions(1)
+        assert await beat(ports, spec) == 200
+        command = [sys.executable, "-m", "gateway", "db", "-f", tmp_path / "config.py", "backup", backups / "daily"]
+        await trio.run_process(command, cwd=Path(__file__).parents[1], capture_stdout=True)
+    # As docs/operations.md has it.
+    (folder / "old").mkdir()
+    for file in folder.glob("db.sqlite*"):
+        file.rename(folder / "old" / file.name)
+    shutil.copy(backups / "daily", folder / "db.sqlite")
+    shutil.copy(backups / "daily.key", folder / "db.sqlite.key")
+    async with open_server(config) as ports:
+        _, _, body = await request(f"http://{ports.name}/api/v1/clusters/")
+        assert [(name, about["status"]) for name, about in orjson.loads(body).items()] == [
+            (spec.cluster.name, "RUNNING")
+        ]
+        assert await beat(ports, spec) == 200
+    assert len(driver.submissions) == len(driver.living) == 1
+
+
+async def beat(ports, spec):
+    """The status of the answer to a heartbeat of this cluster."""
+    url = f"http://{ports.name}/api/v1/clusters/{spec.cluster.name}/heartbeat"
+    token = [("Authorization", f"token {spec.secrets['DASK_GATEWAY_API_TOKEN']}")]
+    async with httpcore.AsyncConnectionPool() as pool:
+        return (await pool.request("POST", url, headers=token, content=orjson.dumps(heartbeat()))).status
 
 
 async def test_systemd_is_told(configure, tmp_path, monkeypatch):
@@ -135,7 +169,7 @@ async def test_a_second_gateway_on_the_same_database(configure, tmp_path):
     async with open_server(config):
         with pytest.raises(ExceptionGroup) as caught:
             await serve(config, wait_stop=trio.sleep_forever)
-        assert caught.group_contains(StartError, match="nother gateway")
+        assert caught.group_contains(StartError, match="Another process uses the database")
 
 
 def test_an_error_of_ours_has_a_traceback_and_a_code(configure):
@@ -172,7 +206,7 @@ def test_the_second_process_on_a_database_ends_with_a_sentence(tmp_path, monkeyp
     line = f"c.DBBackendBase.db_url = 'sqlite:///{tmp_path}/db.sqlite'"
     with open_gateway(tmp_path / "gateway", line, base=fake_backend()), capture_logs() as logs:
         assert run(configure(line)) == 1
-    assert "nother gateway" in said(logs)
+    assert "(the gateway, process " in said(logs)
 
 
 # ---- ports

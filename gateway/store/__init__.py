@@ -2,5 +2,5 @@
 
 writer.py is what others use: it commits in groups, in a thread of its own.
 
-May import: no other room.
+May import: store.migrations.
 """

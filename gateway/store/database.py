@@ -5,19 +5,30 @@ that fails is undone alone. What fails with the whole transaction (a full disk,
 a lost connection) fails for all of the group.
 """
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
 from typing import Self, TypeVar
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.errors import StartError
 from gateway.models import Document
-from gateway.store.engines import open_engine
+from gateway.store.copies import keep_copy
+from gateway.store.engines import Opened, open_engine
 from gateway.store.errors import StoreUnavailable, reason, unwritable, write_error
-from gateway.store.keys import Cipher
+from gateway.store.holders import GATEWAY
+from gateway.store.inspection import Findings, inspect
+from gateway.store.keys import Keys
+from gateway.store.schema import SCHEMA_VERSION, Preparation, prepare, renew
+from gateway.store.seals import Seals
 from gateway.store.tables import StoredCluster, Tables
+
+_log = structlog.get_logger()
 
 Change = Callable[[sa.Connection], None]
 T = TypeVar("T")
@@ -26,35 +37,80 @@ T = TypeVar("T")
 class Database:
     """An open database. `Database.open` makes one; close it with `close`."""
 
-    def __init__(self, engine: sa.Engine, tables: Tables, cipher: Cipher, cleanup: ExitStack) -> None:
-        self.tables = tables
-        self.cipher = cipher
-        self._engine = engine
+    def __init__(self, opened: Opened, preparation: Preparation, cleanup: ExitStack) -> None:
+        self.keys = opened.keys
+        self.file = opened.file
+        #: What had to be done with it at first.
+        self.preparation = preparation
+        self._engine = opened.engine
         self._cleanup = cleanup
+        self._use(opened.keys)
+
+    def _use(self, keys: Keys) -> None:
+        self.keys = keys
+        self.cipher = keys.cipher()
+        self.tables = Tables(Seals(self.cipher))
 
     @classmethod
-    def open(cls, url: str, *, keys: Sequence[str], environment: Mapping[str, str], debug: bool) -> Self:
-        """Open the database, make or check its tables. Raises `StartError`.
+    def open(
+        cls,
+        url: str,
+        *,
+        keys: Sequence[str],
+        environment: Mapping[str, str],
+        debug: bool = False,
+        holder: str = GATEWAY,
+    ) -> Self:
+        """Open the database, make or check its tables, or bring them to today's schema. Raises `StartError`.
 
         `keys` and `environment` are where encryption keys may come from
-        (keys.py); `debug` prints every statement, without parameters.
+        (keys.py); `debug` prints every statement, without parameters; `holder`
+        is what others are told who want to open it meanwhile.
         """
         with ExitStack() as cleanup:
-            engine, cipher = open_engine(url, keys=keys, environment=environment, debug=debug, cleanup=cleanup)
-            name = engine.url.set(query={}).render_as_string(hide_password=True)  # a query may hold a password too
-            tables = Tables(cipher)
+            opened = open_engine(url, keys=keys, environment=environment, debug=debug, holder=holder, cleanup=cleanup)
+            # A query may hold a password too.
+            name = str(opened.file or opened.engine.url.set(query={}).render_as_string(hide_password=True))
             try:
-                with engine.begin() as connection:
-                    tables.prepare(connection)
+                done = prepare(opened.engine, Seals(opened.keys.cipher()), partial(_keep_copy, opened.file))
             except SQLAlchemyError as error:
                 raise StartError(f"The database {name} cannot be used: {reason(error)}.") from error
             except StoreUnavailable as error:
                 raise StartError(f"The database {name} cannot be used. {error}") from error
-            return cls(engine, tables, cipher, cleanup.pop_all())
+            _tell(name, done)
+            return cls(opened, done, cleanup.pop_all())
 
     def close(self) -> None:
         """Close the connection, and give up the lock after it."""
         self._cleanup.close()
+
+    def renew(self, keys: Keys) -> None:
+        """Encrypt and seal everything anew with the first of these keys, and use them from now on.
+
+        Raises `StoreUnavailable`, or `StartError` for rows that are not believed.
+        """
+        try:
+            with self._engine.begin() as connection:
+                renew(connection, Seals(keys.cipher()))
+        except SQLAlchemyError as error:
+            raise unwritable(error) from error
+        self._use(keys)
+
+    def rewrite(self) -> None:
+        """Leave nothing in an SQLite file of what was deleted or replaced. Raises `StoreUnavailable`."""
+        if self.file is None:
+            return
+        try:
+            with closing(self._engine.raw_connection()) as connection:
+                cursor = connection.cursor()
+                cursor.execute("VACUUM")  # between transactions
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"The database cannot be written anew: {error}.") from error
+
+    def inspect(self, keys: Keys) -> Findings:
+        """All that can be said of it with these keys. Raises `StoreUnavailable`."""
+        return self._read(partial(inspect, keys=keys))
 
     def load(self) -> list[StoredCluster]:
         """All that is stored. Raises `StoreUnavailable` or `StartError`."""
@@ -83,6 +139,19 @@ class Database:
                 return [_attempt(connection, change) for change in changes]
         except SQLAlchemyError as error:
             raise unwritable(error) from error
+
+
+def _keep_copy(file: Path | None, schema: int) -> Path | None:
+    """Keep an SQLite database as it is before it is upgraded; others are backed up by those who run their servers."""
+    return None if file is None else keep_copy(file, schema)
+
+
+def _tell(name: str, done: Preparation) -> None:
+    if done.upgraded_from is not None:
+        copy = "none" if done.copy is None else str(done.copy)
+        _log.info("database upgraded", database=name, before=done.upgraded_from, now=SCHEMA_VERSION, copy=copy)
+    if done.renewed:
+        _log.info("database encrypted and sealed anew with the first key", database=name)
 
 
 def _attempt(connection: sa.Connection, change: Change) -> Exception | None:

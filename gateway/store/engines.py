@@ -1,17 +1,10 @@
 """How a database is opened, and kept from being opened twice.
 
-One connection does everything, and whoever holds it is the only gateway on
+One connection does everything, and whoever holds it is the only one to change
 this database:
-- SQLite: the process holds an `flock` on `<database>.lock`, which the kernel
-  drops when the process dies, however it dies. (A lock on the database file
-  itself would not do: closing any other descriptor of that file would drop
-  SQLite's own locks, https://www.sqlite.org/howtocorrupt.html section 2.2.)
+- SQLite: the process holds a lock on a file beside it (files.py).
 - PostgreSQL: the session holds an advisory lock, which the server drops with
   the session. A connection that was lost and made anew must get it again.
-
-An SQLite database is files, some of which are opened by their names alone. So
-they must be in a folder where nobody but the gateway's user and root can put
-files; and what is found there must be that user's own.
 
 SQLite runs in WAL mode with synchronous=FULL: a commit has reached the disk.
 The `sqlite3` module would open and close transactions by its own rules, which
@@ -20,63 +13,74 @@ breaks savepoints; so it is told not to, and BEGIN is sent from here
 isolation / Savepoints / Transactional DDL").
 """
 
-import fcntl
-import os
-import stat
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-import structlog
+from attrs import frozen
 from sqlalchemy.exc import ArgumentError
 
 from gateway.errors import StartError
 from gateway.store.errors import StoreUnavailable
-from gateway.store.keys import Cipher, new_cipher, open_cipher
-from gateway.trusted_files import unsafe
+from gateway.store.files import check_folder, close_to_others, key_file_of, lock
+from gateway.store.holders import described, in_use
+from gateway.store.keys import Keys, find_keys, new_keys
 
-_log = structlog.get_logger()
-
-#: Seconds that SQLite waits for another process (a backup, the sqlite3 shell) to finish its write.
-_BUSY_TIMEOUT = 5.0
+#: Seconds that SQLite waits for another process (the sqlite3 shell) to finish its write.
+BUSY_TIMEOUT = 5.0
 #: "dask" and "gate" in ASCII: the advisory lock of this application.
 _ADVISORY_LOCK = 0x6461736B_67617465
+#: Who has it, as far as the server tells.
+_HOLDERS = f"""SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = {_ADVISORY_LOCK >> 32} AND objid = {_ADVISORY_LOCK & 0xFFFFFFFF} AND granted"""  # noqa: S608
 #: So that a server that vanished without a word is noticed: seconds, and milliseconds
 #: (https://www.postgresql.org/docs/current/libpq-connect.html).
-_POSTGRESQL_DEFAULTS = {
-    "connect_timeout": "10",
-    "tcp_user_timeout": "30000",
-    "application_name": "dask-gateway-server",
-}
+_POSTGRESQL_DEFAULTS = {"connect_timeout": "10", "tcp_user_timeout": "30000"}
+
+
+@frozen
+class Opened:
+    """An engine with a single connection to come, and the keys for what is secret in the database."""
+
+    engine: sa.Engine
+    keys: Keys
+    #: The file of an SQLite database.
+    file: Path | None = None
 
 
 def open_engine(
-    url: str, *, keys: Sequence[str], environment: Mapping[str, str], debug: bool, cleanup: ExitStack
-) -> tuple[sa.Engine, Cipher]:
-    """An engine with a single connection to come, and the cipher for what is secret in the database.
+    url: str, *, keys: Sequence[str], environment: Mapping[str, str], debug: bool, holder: str, cleanup: ExitStack
+) -> Opened:
+    """Open a database to change it; `holder` is what others are told of this process.
 
     What has to be closed, in the end, is left in `cleanup`. Raises `StartError`;
-    whoever connects may see `StoreUnavailable` when another gateway has the lock.
+    whoever connects may see `StoreUnavailable` when somebody else has the lock.
     """
-    parsed = _parse(url)
+    parsed = parse(url)
     if parsed.get_backend_name() == "postgresql":
-        cipher = open_cipher(keys, environment, None, new=False)
-        engine = _postgresql_engine(parsed, debug)
-    elif parsed.database in {None, "", ":memory:"}:
-        cipher = new_cipher()
-        engine = _sqlite_engine(parsed, debug)
+        found = find_keys(keys, environment, None, new=False)
+        opened = Opened(postgresql_engine(parsed, holder=holder, debug=debug), found)
+    elif in_memory(parsed):
+        opened = Opened(_sqlite_engine(parsed, debug), new_keys())
     else:
-        _check_folder(str(parsed.database))
+        check_folder(str(parsed.database))
         path = Path(str(parsed.database)).resolve()  # one lock, whatever links lead to the file
-        cipher = _open_files(path, keys, environment, cleanup)
-        engine = _sqlite_engine(parsed.set(database=str(path)), debug)
-    cleanup.callback(engine.dispose)
-    return engine, cipher
+        found = _open_files(path, keys, environment, holder, cleanup)
+        opened = Opened(_sqlite_engine(parsed.set(database=str(path)), debug), found, path)
+    cleanup.callback(opened.engine.dispose)
+    return opened
 
 
-def _parse(url: str) -> sa.URL:
+def in_memory(url: sa.URL) -> bool:
+    """Whether an SQLite database is none of any file."""
+    return url.database in {None, "", ":memory:"}
+
+
+def parse(url: str) -> sa.URL:
+    """The URL with the driver and the parameters that are used here. Raises `StartError`."""
     try:
         parsed = sa.make_url(url)
         backend = parsed.get_backend_name()
@@ -91,74 +95,18 @@ def _parse(url: str) -> sa.URL:
     raise StartError(f"DBBackendBase.db_url: {backend} is not supported, only sqlite and postgresql are.")
 
 
-def _open_files(path: Path, keys: Sequence[str], environment: Mapping[str, str], cleanup: ExitStack) -> Cipher:
-    """Lock an SQLite database and open its keys; make its files readable for their owner alone."""
+def _open_files(
+    path: Path, keys: Sequence[str], environment: Mapping[str, str], holder: str, cleanup: ExitStack
+) -> Keys:
+    """Lock an SQLite database and find its keys; make its files readable for their owner alone."""
     try:
-        _lock(path, cleanup)
+        lock(path, holder, cleanup)
         new = not path.exists() or path.stat().st_size == 0
-        cipher = open_cipher(keys, environment, path.with_name(path.name + ".key"), new=new)
-        # SQLite gives the write-ahead log the mode of the database. Before SQLite opens it: see above.
-        descriptor = _open_own(path)
-        try:
-            os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
+        found = find_keys(keys, environment, key_file_of(path), new=new)
+        close_to_others(path)
     except OSError as error:
         raise StartError(f"Cannot open the database {path}: {error.strerror}.") from error
-    return cipher
-
-
-def _check_folder(path: str) -> None:
-    """See that nobody else can put files beside the database, or in its place. Raises `StartError`.
-
-    SQLite opens files beside it by their names, and who can replace them has the gateway read and write others.
-    """
-    absolute = os.path.abspath(path)
-    folder = os.path.dirname(absolute)
-    if not os.path.isdir(folder):
-        return  # which opening the database tells better
-    owners = (0, os.geteuid())
-    lenient = os.geteuid() != 0  # the group of a service's account is often its own
-    # Both where the name is and where links lead. A database that others may write to is closed to them below.
-    for place in {folder, os.path.dirname(os.path.realpath(absolute))}:
-        why = unsafe(place, folder=True, owners=owners, group_may_write=lenient)
-        if not why and os.path.islink(absolute) and os.path.exists(absolute):
-            why = unsafe(absolute, owners=owners, group_may_write=lenient)  # links on the way
-        if why:
-            raise StartError(
-                f"The database {absolute} is not safe: {why}. Keep it in a folder of the gateway's user that nobody"
-                " else can write to (chown it, chmod 700), or set DBBackendBase.db_url to one in such a folder."
-            )
-        if why := unsafe(place, folder=True, owners=owners):
-            _log.warning("others might replace the database: take the group's right to write", folder=place, why=why)
-
-
-def _open_own(path: Path) -> int:
-    """A descriptor of a file that is there and ours alone, or that is made: no link, no device, of one name only."""
-    descriptor = os.open(
-        path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600
-    )
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1:
-        return descriptor
-    os.close(descriptor)
-    raise StartError(
-        f"The file {path} is not a plain file of the gateway's user alone (it belongs to user id {status.st_uid}, and"
-        f" has {status.st_nlink} names): see who has put it there, then chown or remove it."
-    )
-
-
-def _lock(path: Path, cleanup: ExitStack) -> None:
-    descriptor = _open_own(path.with_name(path.name + ".lock"))
-    file = cleanup.enter_context(open(descriptor, "r+"))  # noqa: SIM115 - the stack closes it
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = file.read(20).strip() or "unknown"
-        raise StartError(f"Another gateway (process {owner}) uses the database {path}.") from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    return found
 
 
 def _sqlite_engine(url: sa.URL, debug: bool) -> sa.Engine:
@@ -167,7 +115,7 @@ def _sqlite_engine(url: sa.URL, debug: bool) -> sa.Engine:
         echo=debug,
         hide_parameters=True,
         poolclass=sa.StaticPool,  # one connection, in memory too; threads take turns
-        connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT},
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT},
     )
 
     @sa.event.listens_for(engine, "connect")
@@ -185,26 +133,31 @@ def _sqlite_engine(url: sa.URL, debug: bool) -> sa.Engine:
     return engine
 
 
-def _postgresql_engine(url: sa.URL, debug: bool) -> sa.Engine:
+def postgresql_engine(url: sa.URL, *, holder: str, debug: bool, locks: bool = True) -> sa.Engine:
+    """An engine with a single connection, which holds the lock unless it only reads. Raises `StartError`."""
+    named = url.set(query={"application_name": f"dask-gateway-server, {described(holder)}"[:63], **url.query})
     try:
         engine = sa.create_engine(
-            url, echo=debug, hide_parameters=True, pool_size=1, max_overflow=0, pool_pre_ping=True
+            named, echo=debug, hide_parameters=True, pool_size=1, max_overflow=0, pool_pre_ping=True
         )
     except ImportError as error:
         raise StartError(
             "A PostgreSQL database needs the package psycopg: pip install 'dask-gateway-trio[postgresql]'."
         ) from error
-
-    @sa.event.listens_for(engine, "connect")
-    def prepare(connection: Any, record: object) -> None:
-        (owner,) = connection.execute(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})").fetchone()
-        if not owner:
-            connection.close()
-            raise StoreUnavailable("Another gateway uses this database.")
-        # A commit that was reported must survive a crash of the server.
-        connection.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-        )
-        connection.commit()
-
+    if locks:
+        sa.event.listen(engine, "connect", _lock_session)
     return engine
+
+
+def _lock_session(connection: Any, record: object) -> None:
+    (is_ours,) = connection.execute(f"SELECT pg_try_advisory_lock({_ADVISORY_LOCK})").fetchone()
+    if not is_ours:
+        holders = connection.execute(_HOLDERS).fetchall()
+        database = connection.info.dbname
+        connection.close()
+        raise StoreUnavailable(in_use(database, "; ".join(name for (name,) in holders)))
+    # A commit that was reported must survive a crash of the server.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    connection.commit()

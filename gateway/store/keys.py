@@ -5,7 +5,8 @@ makes one). They come from `DBBackendBase.db_encrypt_keys`, else from the
 environment variable `DASK_GATEWAY_ENCRYPT_KEYS` (separated by `;`), else from
 a key file beside an SQLite database, which is made at the database's first
 start. The first key encrypts, all of them decrypt: so a key is replaced by
-putting a new one in front, restarting, and then removing the old one.
+putting a new one in front, restarting, and then removing the old one, which
+rotation.py does with those in a key file.
 
 The same keys seal whole rows: a seal is a MAC over all that a row says, its
 name and table included, so that whoever can write to the database, but has no
@@ -15,14 +16,14 @@ key, can neither change what a row says nor put it in the place of another.
 import base64
 import binascii
 import hmac
-import os
-import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from attrs import evolve, field, frozen
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from gateway.errors import StartError
+from gateway.store.key_file import read_key_file, write_key_file
 
 ENVIRONMENT_VARIABLE = "DASK_GATEWAY_ENCRYPT_KEYS"
 OPTION = "DBBackendBase.db_encrypt_keys"
@@ -78,26 +79,63 @@ def _mac(key: bytes, parts: Sequence[bytes]) -> bytes:
     return mac.digest()
 
 
-def open_cipher(keys: Sequence[str], environment: Mapping[str, str], key_file: Path | None, *, new: bool) -> Cipher:
-    """The cipher for a database.
+@frozen
+class Keys:
+    """Keys in the alphabet of Fernet, the first of which encrypts, and where they come from."""
+
+    values: tuple[bytes, ...] = field(repr=False)
+    #: For people: the option, the environment variable, or the key file.
+    source: str
+    #: The key file, if they come from one.
+    file: Path | None = None
+
+    def cipher(self) -> Cipher:
+        """The cipher that these keys make."""
+        return Cipher(self.values)
+
+    def first(self) -> "Keys":
+        """The first one alone."""
+        return evolve(self, values=self.values[:1])
+
+
+def find_keys(keys: Sequence[str], environment: Mapping[str, str], key_file: Path | None, *, new: bool) -> Keys:
+    """The keys of a database.
 
     `keys` are the configured ones; `key_file` is where an SQLite database
     keeps its own, None for another database. `new` says that the database is
     yet to be made, and only then a key file is. Raises `StartError`.
     """
     if keys:
-        return _cipher(keys, OPTION)
+        return as_keys(keys, OPTION)
     from_environment = [key for key in environment.get(ENVIRONMENT_VARIABLE, "").split(";") if key.strip()]
     if from_environment:
-        return _cipher(from_environment, ENVIRONMENT_VARIABLE)
+        return as_keys(from_environment, f"the environment variable {ENVIRONMENT_VARIABLE}")
     if key_file is None:
         raise StartError(
             f"A database that is not a file of the gateway's own needs an encryption key: set {OPTION} or the "
             f"environment variable {ENVIRONMENT_VARIABLE} ({_HOW_TO_MAKE})."
         )
     if new and not key_file.exists():
-        _make_key_file(key_file)
-    return _cipher([_read_key_file(key_file)], f"the key file {key_file}")
+        write_key_file(key_file, [new_key()])
+    return keys_of_file(key_file)
+
+
+def keys_of_file(path: Path) -> Keys:
+    """The keys in a key file. Raises `StartError`."""
+    try:
+        lines = read_key_file(path)
+    except FileNotFoundError as error:
+        raise StartError(
+            f"The key file {path} is missing, and without it the database cannot be read: restore it, or set {OPTION} "
+            f"or the environment variable {ENVIRONMENT_VARIABLE} to the key. To start anew and forget all clusters, "
+            "move the database away."
+        ) from error
+    return as_keys(lines, f"the key file {path}", file=path)
+
+
+def as_keys(keys: Sequence[str], source: str, *, file: Path | None = None) -> Keys:
+    """These keys, in whichever alphabet. Raises `StartError` for those that are none."""
+    return Keys(tuple(_normalize(key, index, source) for index, key in enumerate(keys, 1)), source, file)
 
 
 def new_key() -> str:
@@ -105,13 +143,9 @@ def new_key() -> str:
     return Fernet.generate_key().decode()
 
 
-def new_cipher() -> Cipher:
-    """A cipher with a fresh key, for a database that nobody will read again."""
-    return Cipher([new_key().encode()])
-
-
-def _cipher(keys: Sequence[str], source: str) -> Cipher:
-    return Cipher([_normalize(key, index, source) for index, key in enumerate(keys, 1)])
+def new_keys() -> Keys:
+    """A fresh key, for a database that nobody will read again."""
+    return as_keys([new_key()], "this process")
 
 
 def _normalize(key: str, index: int, source: str) -> bytes:
@@ -122,46 +156,3 @@ def _normalize(key: str, index: int, source: str) -> bytes:
     if len(raw) != 32:  # the key itself is not shown: it may be almost right
         raise StartError(f"Key number {index} of {source} cannot be used: {_HOW_TO_MAKE}.")
     return base64.urlsafe_b64encode(raw)
-
-
-def _read_key_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read(1024)
-    except FileNotFoundError as error:
-        raise StartError(
-            f"The key file {path} is missing, and without it the database cannot be read: restore it, or set {OPTION} "
-            "to the key. To start anew and forget all clusters, move the database away."
-        ) from error
-    except OSError as error:
-        raise StartError(f"Cannot read the key file {path}: {error.strerror}.") from error
-    if status.st_uid != os.geteuid():
-        raise StartError(
-            f"The key file {path} belongs to user id {status.st_uid}, not to the gateway's user: chown it."
-        )
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        raise StartError(
-            f"The key file {path} can be used by others than its owner (mode {stat.S_IMODE(status.st_mode):04o}): "
-            "chmod it to 600. If somebody may have read it, replace the key."
-        )
-    return content.decode("ascii", "replace")
-
-
-def _make_key_file(path: Path) -> None:
-    draft = path.with_name(path.name + ".new")
-    try:
-        draft.unlink(missing_ok=True)  # of a start that was interrupted
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(new_key().encode() + b"\n")
-            file.flush()
-            os.fsync(descriptor)
-        draft.rename(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise StartError(f"Cannot make the key file {path}: {error.strerror}.") from error

@@ -13,6 +13,7 @@ from gateway.errors import StartError
 from gateway.models import JobId
 from gateway.store.database import Database
 from gateway.store.errors import StoreUnavailable
+from gateway.store.schema import SCHEMA_VERSION
 from tests.support.store_records import a_cluster, a_submission
 from tests.support.users import is_root
 
@@ -125,7 +126,7 @@ def test_a_row_of_another_gateway_s_database_is_not_believed(path, tmp_path):
         load(path)
 
 
-@pytest.mark.parametrize("version", ["1", "0", "-1", "'2'", "'x'", "1e300", "x'00'"])
+@pytest.mark.parametrize("version", ["2", "1", "0", "-1", f"'{SCHEMA_VERSION}'", "'x'", "1e300", "x'00'"])
 @pytest.mark.parametrize("seals", [True, False])
 def test_a_database_cannot_be_said_to_be_of_a_time_without_seals(path, version, seals):
     attack(path, f"UPDATE dask_gateway SET schema_version = {version}")
@@ -133,26 +134,44 @@ def test_a_database_cannot_be_said_to_be_of_a_time_without_seals(path, version, 
     if not seals:
         for table in ("clusters", "submissions"):
             attack(path, f"ALTER TABLE dask_gateway_{table} DROP COLUMN seal")
-    if version == "'2'":  # which SQLite makes a number of
-        expected = "not as the gateway has written it" if seals else "no such column"
+    if version == f"'{SCHEMA_VERSION}'":  # which SQLite makes a number of
+        expected = "not as the gateway has written it" if seals else "has no column seal"
     else:
         expected = "somebody has changed it"
     with pytest.raises((StartError, StoreUnavailable), match=expected):
         load(path)
 
 
-def test_tables_made_anew_are_none_of_ours(path):
+@pytest.mark.parametrize(
+    ("forgets", "expected"), [(True, "missing or empty, which says what they are"), (False, "is not as the gateway")]
+)
+def test_tables_made_anew_are_none_of_ours(path, forgets, expected):
     document = """'{"name": "one", "username": "root"}'"""
     attack(
         path,
-        "DELETE FROM dask_gateway",
-        "DROP TABLE dask_gateway_submissions",
+        "DELETE FROM dask_gateway" if forgets else "",
+        "DELETE FROM dask_gateway_submissions",
         "DROP TABLE dask_gateway_clusters",
         "CREATE TABLE dask_gateway_clusters (name TEXT PRIMARY KEY, document TEXT, secrets BLOB, seal BLOB)",
         f"INSERT INTO dask_gateway_clusters VALUES ('one', {document}, x'00', zeroblob(32))",
     )
-    with pytest.raises(StartError, match="is not as the gateway has written it"):
+    with pytest.raises(StartError, match=expected):
         load(path)
+
+
+def test_what_is_planted_in_a_database_without_seals_gets_none(tmp_path):
+    path = tmp_path / "old.sqlite"
+    path.touch(0o600)
+    attack(
+        path,
+        (Path(__file__).parents[1] / "data" / "store" / "schema-1.sql").read_text(),
+        "CREATE TABLE dask_gateway_documents (kind TEXT, name TEXT, document TEXT, seal BLOB)",
+        """INSERT INTO dask_gateway_documents VALUES ('token', 'a1', '{"user": "root"}', x'00')""",
+    )
+    keys = ("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",)
+    for _ in range(2):
+        with pytest.raises(StartError, match="token a1 in the database is not as the gateway has written it"):
+            Database.open(f"sqlite:///{path}", keys=keys, environment={}, debug=False)
 
 
 def test_a_rewritten_row_is_not_sealed_when_keys_are_replaced(path):

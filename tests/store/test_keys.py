@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import InvalidToken
 
 from gateway.errors import StartError
-from gateway.store.keys import ENVIRONMENT_VARIABLE, Cipher, new_cipher, open_cipher
+from gateway.store.keys import ENVIRONMENT_VARIABLE, Cipher, find_keys, new_keys
 
 RAW = bytes([0xFB, 0xFF, *range(30)])  # its base64 has characters in which the alphabets differ
 STANDARD = base64.b64encode(RAW).decode()
@@ -18,7 +18,8 @@ OTHER = base64.b64encode(bytes(32)).decode()
 
 
 def opened(keys: list[str], *, environment: str = "", key_file: Path | None = None, new: bool = False) -> Cipher:
-    return open_cipher(keys, {ENVIRONMENT_VARIABLE: environment} if environment else {}, key_file, new=new)
+    found = find_keys(keys, {ENVIRONMENT_VARIABLE: environment} if environment else {}, key_file, new=new)
+    return found.cipher()
 
 
 def test_both_alphabets_are_the_same_key() -> None:
@@ -117,4 +118,4 @@ def test_key_file_where_none_can_be_made(tmp_path: Path) -> None:
 
 def test_fresh_ciphers_differ() -> None:
     with pytest.raises(InvalidToken):
-        new_cipher().decrypt(new_cipher().encrypt(b"x"))
+        new_keys().cipher().decrypt(new_keys().cipher().encrypt(b"x"))

@@ -28,11 +28,26 @@ class Postgres:
     def __init__(self, socket_directory: Path, user: str) -> None:
         self._parameters = {"host": str(socket_directory), "user": user}
         self._numbers = itertools.count()
+        self._emptied: str | None = None
 
     def new_database(self) -> str:
         """Make a database and return its URL."""
         name = f"test{next(self._numbers)}"
         self.execute("postgres", f"CREATE DATABASE {name}")
+        return self._url(name)
+
+    def emptied_database(self) -> str:
+        """The URL of a database that is the same each time, and empty: made much faster than a new one."""
+        if self._emptied is None:
+            self._emptied = self.new_database()
+        name = self._emptied.partition("@/")[2].partition("?")[0]
+        others = f"datname = '{name}' AND pid <> pg_backend_pid()"
+        self.execute(name, f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE {others}")
+        self.execute(name, "DROP SCHEMA public CASCADE")
+        self.execute(name, "CREATE SCHEMA public")
+        return self._emptied
+
+    def _url(self, name: str) -> str:
         return f"postgresql://{self._parameters['user']}@/{name}?host={self._parameters['host']}"
 
     def execute(self, database: str, statement: str) -> list[tuple[Any, ...]]:

@@ -8,20 +8,12 @@ import sys
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Protocol
 
 import click
 
+from gateway.config.chosen import Chosen
 from gateway.web.admin.client import AdminClient
 from gateway.web.admin.place import USUAL, socket_path
-
-
-class Chosen(Protocol):
-    """What the command line says of the configuration (cli.py)."""
-
-    def and_then(self, file: Path | None, log_level: str | None) -> "Chosen": ...
-
-    def load(self) -> Any: ...
 
 
 def admin_client(chosen: Chosen, file: Path | None, path: str | None) -> AdminClient:
