@@ -38,7 +38,7 @@ PURE = {
     "backends.pbs": "arguments dialect follow_up ids launcher_rules options qstat refusals submission",
     "backends.local": "jobs",
     "clusters": """actions canceller demand explanations heartbeat heartbeat_body job_specs lifecycle machine news
-        patience quota reasons records rows rules silence submitter timing""",
+        patience quota reasons records rows rules silence submitter timing workers""",
     "web": "fast_parser http2_frames next_page request_origin",
     "proxy": "admission client_hello comm_messages destinations proxy_protocol routes",
     "proxy.dashboard": "headers pages",
