@@ -4,57 +4,44 @@
 
 What is to be done is decided by machine.py; *act* does it, one decision at a
 time. It writes the record first, so nothing is done or shown that is not
-durable, and hands what takes time to children. They, the watch over the jobs
-and the API feed the machine with events (`_tell`), and wake *act*. A child
-that fails is run again; one that fails too often fails the cluster with the
-reason, and nothing else.
+durable, and hands what takes time to children (errands.py). They, the watch
+over the jobs and the API feed the machine with events, and wake *act*. Its two
+tasks are run again when they fail; one that fails too often fails the cluster
+with the reason, and nothing else.
 
 Cancelling the whole tree from outside ends our watching and leaves jobs alone:
 the next start of the gateway takes them back.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
 import structlog
 import trio
-from attrs import evolve
 
 from gateway.backends.base import ClusterRef
-from gateway.clusters.actions import Actions, Cancel, Submit
+from gateway.clusters.actions import Actions
 from gateway.clusters.changes import ChangeNotifier
 from gateway.clusters.demand import limited_count, limited_range
-from gateway.clusters.events import Events, time_ms
+from gateway.clusters.errands import Errands
+from gateway.clusters.events import Events
 from gateway.clusters.heartbeat import Heartbeat
-from gateway.clusters.job_specs import job_spec
 from gateway.clusters.lifecycle import is_ended
 from gateway.clusters.machine import Machine
 from gateway.clusters.reasons import BY_USER, by_scheduler, cannot_start, not_running
 from gateway.clusters.records import Write
-from gateway.clusters.rows import Row
 from gateway.clusters.scheduler_client import tell_scheduler
 from gateway.clusters.services import Services
-from gateway.clusters.silence import Answer, Silence
 from gateway.config.cluster import ClusterConfig
-from gateway.errors import AnswerLost, ClusterFailed, Conflict, JobError, TryAgainLater
+from gateway.errors import ClusterFailed, Conflict, TryAgainLater
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord
 from gateway.supervise import FOR_EVER, describe, supervise
-from gateway.user_text import redact
 
 _log = structlog.get_logger()
 
 #: Seconds that an API request waits for the store before it is told to try again.
 RECORD_DEADLINE = 20.0
-
-#: Seconds after which a submission's answer counts as lost, even when the driver does not say so.
-SUBMIT_DEADLINE = 90.0
-
-#: Seconds that the batch system has to say why a job ended.
-EXPLAIN_DEADLINE = 15.0
-
-#: What is believed of an action that failed for want of the gateway itself: it may have been done.
-_OUR_ERROR = AnswerLost("an error inside the gateway")
 
 
 class Cluster:
@@ -79,6 +66,7 @@ class Cluster:
         self._machine = Machine(
             record, submissions, trio.current_time(), rules=services.rules, config=config, room=room, polling=polling
         )
+        self._errands = Errands(self.ref, self._machine, services, self._log, self._feed)
         self.rows = self._machine.rows
         """Its jobs that have not ended."""
 
@@ -251,21 +239,8 @@ class Cluster:
 
     def _perform(self, actions: Actions, children: trio.Nursery) -> None:
         """Start what takes time, and do what does not."""
-        machine, questions = self._machine, actions.questions
-
-        def start(action: Callable[[], Awaitable[None]], failed: Callable[[float], None]) -> None:
-            children.start_soon(self._attempt, action, failed)
-
-        if (submit := actions.submit) is not None:
-            start(partial(self._submit, submit), partial(machine.submitter.failed, submit, _OUR_ERROR))
-        for cancel in actions.cancel:
-            start(partial(self._cancel, cancel), partial(machine.cancelled, cancel, _OUR_ERROR))
-        for row in actions.explain:
-            start(partial(self._explain, row), partial(machine.explained, row, "no reason is known"))
-        if (ask := questions.ask) is not None:
-            start(partial(self._ask, ask), partial(machine.asked, ask, Answer.NOT_ASKED, str(_OUR_ERROR)))
-        if actions.clean:
-            children.start_soon(self._clean)
+        for errand in self._errands.of(actions):
+            children.start_soon(errand)
         for sentence in actions.tell:
             self.events.record_event(sentence)
         if actions.route is not None and actions.route != self._route:
@@ -273,63 +248,6 @@ class Cluster:
         elif actions.route is None and self._route is not None:
             self._services.routes.remove(self.name)
         self._route = actions.route
-        if questions.poll:
+        if actions.questions.poll:
             self.poll_now()
-        self._watch.awaits_answer = questions.settle
-
-    async def _attempt(self, action: Callable[[], Awaitable[None]], failed: Callable[[float], None]) -> None:
-        """Perform an action; one that fails for want of the gateway itself is answered by `failed`."""
-        try:
-            await action()
-        except* Exception as group:  # noqa: BLE001 (a boundary: what goes wrong in one action ends no other)
-            self._log.error("an action has failed", exc_info=group)
-            self._machine.broken(describe(group), trio.current_time())
-            self._feed(failed, trio.current_time())
-
-    # ---- actions that take time ----
-
-    async def _submit(self, action: Submit) -> None:
-        intent, services, submitter = action.intent, self._services, self._machine.submitter
-        try:
-            # A cancellation after the jobs were submitted would lose their ids, so that step is completed first.
-            with trio.fail_after(SUBMIT_DEADLINE, shield=not action.look):
-                if action.look:
-                    jobs = await services.driver.find(self.ref, intent.role, intent.group, intent.count)
-                else:
-                    jobs = await services.driver.submit(job_spec(self.ref, self.record, intent, services.rules))
-                if jobs:
-                    save = partial(services.store.save, evolve(intent, jobs=jobs))
-                    await supervise("recording a submission", save, **FOR_EVER)
-        except (JobError, trio.TooSlowError) as error:
-            late = AnswerLost(f"none came within {SUBMIT_DEADLINE:g} seconds")
-            self._feed(submitter.failed, action, error if isinstance(error, JobError) else late, trio.current_time())
-        else:
-            self._feed(submitter.submitted, action, jobs, trio.current_time())
-
-    async def _cancel(self, cancel: Cancel) -> None:
-        failure: JobError | None = None
-        try:
-            await self._services.driver.cancel(self.ref, [row.job for row in cancel.rows if row.job is not None])
-        except JobError as error:
-            failure = error
-        self._feed(self._machine.cancelled, cancel, failure, trio.current_time())
-
-    async def _explain(self, row: Row) -> None:
-        assert row.job is not None
-        text = "the batch system did not say why in time"
-        with trio.move_on_after(EXPLAIN_DEADLINE):
-            text = await self._services.driver.explain(self.ref, row.job, row.name) or "no reason is known"
-        # A driver keeps out the secrets of what it has submitted; of clusters that were taken back it knows none.
-        self._feed(self._machine.explained, row, redact(text, self.record.secrets), trio.current_time())
-
-    async def _ask(self, silence: Silence) -> None:
-        asked = await self._services.ask(self.record.api_address, self.record.token)
-        self._machine.deaf(self._services.hearing.deaf_at, self._services.hearing.reason)
-        self._feed(self._machine.asked, silence, asked.answer, asked.words, trio.current_time())
-
-    async def _clean(self) -> None:
-        try:
-            await self._services.driver.clean(self.ref, keep_logs=bool(self.record.reason))
-        except Exception:  # noqa: BLE001 (what jobs have left behind never keeps a cluster from ending)
-            self._log.exception("cannot clean up after a cluster")
-        self._feed(self._machine.cleaned, time_ms())
+        self._watch.awaits_answer = actions.questions.settle
