@@ -26,6 +26,7 @@ from gateway.auth.chain import Chain
 from gateway.auth.login_state import LoginStates
 from gateway.auth.setup import open_chain, prepared
 from gateway.clusters.hearing import Hearing, noting_stalls
+from gateway.clusters.ledger import Ledger
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
 from gateway.clusters.reasons import not_running
@@ -128,11 +129,12 @@ async def serve(
         driver = await stack.enter_async_context(backend.open_driver())
         routes, hearing = Routes(), Hearing()
         stack.enter_context(noting_stalls(hearing))
-        rules = _rules(config, backend, ports)
-        services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing)
+        rules, ledger = _rules(config, backend, ports), Ledger(config.limits)
+        services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing, ledger=ledger)
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
         stack.enter_context(routes.on_refused(manager.ask_about))
+        stack.enter_context(routes.on_client(manager.client))
         inside = _Inside(
             config=config,
             context=context,

@@ -97,6 +97,8 @@ class ClusterRecord:
     workers last wanted, `groups` the number of worker groups ever submitted
     (their names are never used twice). `reason` says why a cluster failed, and is
     empty for one that did not; `stopped` says why one that did not fail was stopped.
+    `owner_groups` are those of its user when it was made. `running_since` is when its
+    scheduler first reported.
     """
 
     name: str
@@ -114,7 +116,9 @@ class ClusterRecord:
     scheduler_address: str = ""
     dashboard_address: str = ""
     api_address: str = ""
+    owner_groups: tuple[str, ...] = ()
     start_time: int
+    running_since: int | None = None
     stop_time: int | None = None
 
     @property

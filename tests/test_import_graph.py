@@ -29,7 +29,7 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 PURE = {
     "": "addresses backoff errors models user_text",
     "auth": "access basic failures hub_models known_tokens oauth secret_compare",
-    "config": """backend carried carry cluster compat fields option_fields original_classes proxy registry server
+    "config": """backend carried carry cluster compat fields limits option_fields original_classes proxy registry server
         site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
     "backends.batch": "cancellations dialect evidence options script submit_options",
@@ -37,8 +37,8 @@ PURE = {
     "backends.slurm": "arguments dialect ids jobs launcher_rules options refusals submission",
     "backends.pbs": "arguments dialect follow_up ids launcher_rules options qstat refusals submission",
     "backends.local": "jobs",
-    "clusters": """actions canceller demand explanations heartbeat heartbeat_body job_specs lifecycle machine news
-        patience quota reasons records rows rules silence submitter timing workers""",
+    "clusters": """actions canceller demand expiry explanations heartbeat heartbeat_body job_specs ledger lifecycle
+        machine news patience quota reasons records rows rules silence submitter timing workers""",
     "web": "fast_parser http2_frames next_page request_origin",
     "proxy": "admission client_hello comm_messages destinations proxy_protocol routes",
     "proxy.dashboard": "headers pages",

@@ -25,8 +25,9 @@ from gateway.clusters.actions import Actions
 from gateway.clusters.changes import ChangeNotifier
 from gateway.clusters.demand import limited_count, limited_range
 from gateway.clusters.errands import Errands
-from gateway.clusters.events import Events
+from gateway.clusters.events import Events, time_ms
 from gateway.clusters.heartbeat import Heartbeat
+from gateway.clusters.ledger import Account
 from gateway.clusters.lifecycle import is_ended
 from gateway.clusters.machine import Machine
 from gateway.clusters.reasons import BY_USER, by_scheduler, cannot_start, not_running
@@ -53,9 +54,13 @@ class Cluster:
         config: ClusterConfig,
         services: Services,
         submissions: Collection[SubmissionRecord] = (),
+        *,
+        account: Account,
     ) -> None:
+        """`account` holds the cluster already, unless it has ended."""
         self.name = record.name
-        self.ref = ClusterRef(name=record.name, username=record.username, config=config)
+        groups = frozenset(record.owner_groups)
+        self.ref = ClusterRef(name=record.name, username=record.username, config=config, groups=groups)
         self._log = _log.bind(cluster=record.name, user=record.username)
         self.events = Events(self._log)
         self.changes = ChangeNotifier()
@@ -63,8 +68,19 @@ class Cluster:
         self._services = services
         self._watch = services.driver.watch(self.ref)
         room, polling = partial(services.driver.max_group_size, self.ref), lambda: self._watch.polling
+        self._account = account
+        account.wake = self.changes.notify
+        now = trio.current_time()
         self._machine = Machine(
-            record, submissions, trio.current_time(), rules=services.rules, config=config, room=room, polling=polling
+            record,
+            submissions,
+            now,
+            rules=services.rules,
+            config=config,
+            account=account,
+            epoch=time_ms() / 1000 - now,
+            room=room,
+            polling=polling,
         )
         self._errands = Errands(self.ref, self._machine, services, self._log, self._feed)
         self.rows = self._machine.rows
@@ -108,22 +124,24 @@ class Cluster:
 
         Raises `Conflict` when the cluster does not run or its scheduler does not listen, and `TryAgainLater`.
         """
-        count, message = limited_count(count, self.ref.config.max_workers)
+        count, message = limited_count(count, self._account.worker_limit)
         await self._tell_scheduler({"op": "scale", "count": count})
-        waiting = self._machine.scale(count, trio.current_time())
-        self.changes.notify()
-        await self._wait_durable()
-        return message or waiting
+        self._feed(self._machine.scale, count, trio.current_time())
+        await self._wait_durable()  # and what there is room for is counted
+        return " ".join(filter(None, (message, self._machine.shortfall)))
 
     async def adapt(self, minimum: int | None, maximum: int | None, active: bool) -> str:
         """Let the scheduler choose the number of workers; returns what the user should know, or an empty text.
 
         Raises `Conflict` when the cluster does not run or its scheduler does not listen.
         """
-        minimum, maximum, message = limited_range(minimum, maximum, self.ref.config.max_workers)
-        await self._tell_scheduler({"op": "adapt", "minimum": minimum, "maximum": maximum, "active": active})
+        low, high, message = limited_range(minimum, maximum, self._account.worker_limit)
+        await self._tell_scheduler({"op": "adapt", "minimum": low, "maximum": high, "active": active})
         self._machine.adapt()
-        return message
+        wanted = (low if maximum is None else high) or 0
+        missing, why = self._account.missing(wanted if active else 0)
+        lacking = f"At the moment there is no room for {missing} of these {wanted} workers: {why}" if missing else ""
+        return " ".join(filter(None, (message, lacking)))
 
     async def stop(self, why: str = BY_USER) -> None:
         """Ask for the end of the cluster; returns when that wish is durable. No-op when it ends already.
@@ -136,6 +154,10 @@ class Cluster:
     async def stop_itself(self) -> None:
         """End it because its own scheduler asks for that: it was idle for too long. Raises as `stop` does."""
         await self.stop(by_scheduler(self.ref.config.idle_timeout))
+
+    def client(self, connected: bool) -> None:
+        """A client is connected to the scheduler through the gateway, or none is any more."""
+        self._feed(self._machine.client, connected, trio.current_time())
 
     def poll_now(self) -> None:
         """Have the batch system asked about our jobs at once."""

@@ -21,7 +21,9 @@ from collections.abc import Callable, Collection
 from gateway.clusters.actions import Actions, Cancel, Questions
 from gateway.clusters.canceller import Canceller
 from gateway.clusters.demand import Demand, Plan
+from gateway.clusters.expiry import Expiry
 from gateway.clusters.heartbeat import Heartbeat
+from gateway.clusters.ledger import Account
 from gateway.clusters.lifecycle import ClusterEvent, RowState, is_active, is_ended, next_cluster_status
 from gateway.clusters.news import news_of
 from gateway.clusters.patience import JOB_ENDED, Patience
@@ -53,21 +55,25 @@ class Machine:
         *,
         rules: Rules,
         config: ClusterConfig,
+        account: Account,
+        epoch: float = 0.0,
         room: Room = lambda: None,
         polling: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin with what is on record: for a cluster of before a restart, with its `submissions`.
 
-        `room` tells how many jobs one submission may have (None: any number; 0: none may be submitted now), `polling`
-        whether a question to the batch system is open.
+        `account` holds the cluster already, and will hold its workers. `epoch` is what the time since the epoch is
+        ahead of the clock, in seconds. `room` tells how many jobs one submission may have (None: any number; 0: none
+        may be submitted now), `polling` whether a question to the batch system is open.
         """
-        self.rows = Table()
+        self._account = account
+        self.rows = Table(account.add_workers)
         submissions = () if is_ended(record.status) else submissions
         self.records = Records(record, submissions)
         self._rules = rules
         self._config = config
         self._tell: list[str] = []
-        self.submitter = Submitter(rules, self.rows, self.records, self._tell, self.failed, room)
+        self.submitter = Submitter(rules, self.rows, self.records, self._tell, self.failed, room, account)
         self._canceller = Canceller()
         self._patience = Patience(rules, self._tell, polling)
         self._workers = Workers(
@@ -80,8 +86,10 @@ class Machine:
             tell=self._tell,
             fail=self.failed,
         )
+        self._expiry = Expiry(config, now, epoch, record.running_since)
         self._heard_of = self._cleaning = False
         self._errors: list[float] = []
+        self._account.ending = not self.active
         for submission in submissions:
             state = RowState.ADOPTED
             if submission.role is Role.SCHEDULER:
@@ -95,13 +103,16 @@ class Machine:
 
     # ---- events: users, and the gateway itself ----
 
-    def scale(self, count: int, now: float) -> str:
-        """A user wants `count` workers; return why some wait or are not submitted yet, or an empty text."""
-        if not self.active:
-            return ""
-        self._workers.scale(count, now)
-        self.records.change(count=self._workers.demand.count)
-        return self.submitter.shortfall(self._workers.demand.count)
+    def scale(self, count: int, now: float) -> None:
+        """A user wants `count` workers."""
+        if self.active:
+            self._workers.scale(count, now)
+            self.records.change(count=self._workers.demand.count)
+
+    @property
+    def shortfall(self) -> str:
+        """Why workers that are wanted wait or are not submitted yet, or an empty text."""
+        return self.submitter.shortfall(self._workers.demand.count) if self.active else ""
 
     def adapt(self) -> None:
         """From now on the scheduler decides how many workers there are."""
@@ -125,6 +136,7 @@ class Machine:
     def _end(self, told: str, **why: str) -> None:
         if self.active:
             self._tell.append(told)
+            self._account.ending = True
             self.records.change(status=next_cluster_status(self.records.cluster.status, ClusterEvent.END), **why)
 
     def cleaned(self, stop_time: int) -> None:
@@ -135,10 +147,15 @@ class Machine:
             gone = ClusterEvent.FAILED_JOBS_GONE if self.records.cluster.reason else ClusterEvent.STOPPED_JOBS_GONE
             self.records.change(status=next_cluster_status(self.records.cluster.status, gone), stop_time=stop_time)
             self.records.submissions.clear()
+            self._account.close()
 
     def deaf(self, at: float, reason: str) -> None:
         """The gateway last could not hear everybody at the time `at`."""
         self._patience.deaf_at, self._patience.deaf_reason = at, reason
+
+    def client(self, connected: bool, now: float) -> None:
+        """A client is connected to the scheduler through the gateway, or none is any more."""
+        self._expiry.client(connected, now)
 
     # ---- events: the scheduler ----
 
@@ -165,6 +182,7 @@ class Machine:
             dashboard_address=heartbeat.dashboard_address,
             api_address=heartbeat.api_address,
             count=self._workers.demand.count,
+            running_since=self._expiry.reported(now),
         )
         return news
 
@@ -235,6 +253,7 @@ class Machine:
     def next(self, now: float) -> Actions:
         """Return what to do now."""
         moment, questions = Moment(now), Questions()
+        self._expire(moment)
         wanted = self._plan(moment) if self.active else Plan()
         self._fill_slot(wanted.start, moment)
         if write := self.records.write():
@@ -259,6 +278,10 @@ class Machine:
         )
         self._tell.clear()
         return actions
+
+    def _expire(self, moment: Moment) -> None:
+        if self.active and (reason := self._expiry.check(moment, self._patience.deaf_at, self._tell)):
+            self.stop(reason)
 
     def _fill_slot(self, missing: int, moment: Moment) -> None:
         if not self.active:

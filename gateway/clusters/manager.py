@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from gateway.auth.secret_compare import same_secret
+from gateway.clusters.admission import admit
 from gateway.clusters.certificate import new_cluster_certificate
 from gateway.clusters.cluster import RECORD_DEADLINE, Cluster
 from gateway.clusters.events import time_ms
@@ -98,23 +99,18 @@ class Manager:
     async def create(self, user: User, requested: object) -> Cluster:
         """A new cluster with the options that the user asked for. Returns when it is durable, before it has started.
 
-        Raises `InvalidRequest` when the options are refused or the user has too many clusters, `TryAgainLater` during a
-        shutdown.
+        Raises `InvalidRequest` when the options are refused or a limit is reached, `TryAgainLater` during a shutdown.
         """
         self._refuse_when_closed()
         options, config = await self._configure(user, requested)
-        size = stored_size(options)
-        try:
-            self._quota.ask(user.name, size)
-        except InvalidRequest as error:
-            _log.warning("a cluster was refused", user=user.name, reason=str(error))
-            raise
+        account = await admit(self._quota, self._services.ledger, user, options, config)
         try:
             record = await self._make_record(user, options, config)
         except BaseException:
-            self._quota.give_back(user.name, size)
+            account.close()
+            self._quota.give_back(user.name, stored_size(options))
             raise
-        cluster = Cluster(record, config, self._services)
+        cluster = Cluster(record, config, self._services, account=account)
         self._start(cluster)
         return cluster
 
@@ -130,6 +126,7 @@ class Manager:
             tls_key=key,
             options=options,
             config=dump(config),
+            owner_groups=tuple(sorted(user.groups)),
             start_time=time_ms(),
         )
         await self._record(record)
@@ -193,7 +190,9 @@ class Manager:
         """Take back a cluster of before a restart."""
         self._quota.add(record.username, stored_size(record.options))
         config, misfits = self._restore(record.config)
-        cluster = Cluster(record, config, self._services, submissions)
+        account = self._services.ledger.account(record.username, record.owner_groups, config)
+        (account.close if is_ended(record.status) else account.adopt)()
+        cluster = Cluster(record, config, self._services, submissions, account=account)
         if cluster.ended:
             self._add(cluster)
             return
@@ -227,6 +226,11 @@ class Manager:
         """Somebody could not reach this cluster: ask the batch system about its jobs at once."""
         if name in self._clusters:
             self._clusters[name].poll_now()
+
+    def client(self, name: str, connected: bool) -> None:
+        """A client is connected to the scheduler of this cluster through the gateway, or none is any more."""
+        if name in self._clusters:
+            self._clusters[name].client(connected)
 
     async def stop_all(self) -> None:
         """Stop every cluster and wait for the ends, within `STOP_ALL_DEADLINE`."""

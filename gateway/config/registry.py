@@ -12,6 +12,7 @@ MODULES = (
     "gateway.auth.simple",
     "gateway.auth.jupyterhub",
     "gateway.config.cluster",
+    "gateway.config.limits",
     "gateway.config.backend",
     "gateway.backends.local.backend",
     "gateway.backends.batch.options",

@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -101,6 +102,7 @@ class SchedulerConnector:
         self._dials: dict[Route, set[Dial]] = {}
         self._relays: dict[Route, set[Relay]] = {}
         self._traffic: dict[str, Traffic] = {}
+        self._clients: Counter[str] = Counter()
         self._on_closed = self._relay_closed  # one bound method for all relays
 
     def connect(self, pending: PendingConnection, route: Route) -> None:
@@ -216,6 +218,9 @@ class SchedulerConnector:
         if traffic is None:
             traffic = self._traffic[route.name] = Traffic()
         traffic.total_connections += 1
+        self._clients[route.name] += 1
+        if self._clients[route.name] == 1:
+            self._routes.client(route.name, True)
         relay.start()
 
     def _relay_closed(self, relay: Relay) -> None:
@@ -226,6 +231,10 @@ class SchedulerConnector:
             del self._relays[route]
         if traffic := self._traffic.get(route.name):
             traffic.count(relay.upstream.sock)
+        self._clients[route.name] -= 1
+        if not self._clients[route.name]:
+            del self._clients[route.name]
+            self._routes.client(route.name, False)
         self._left(guest)
 
     def end_route(self, route: Route) -> None:

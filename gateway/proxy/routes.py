@@ -5,7 +5,8 @@ The cluster side writes (`add` when a scheduler has reported its addresses,
 look-up is told by calls in either direction: `on_gone` callbacks run when
 connections to an address must end, because the route was removed or now leads
 elsewhere; `on_refused` callbacks run when nobody answered at a route's address,
-which is news to whoever watches the cluster's job.
+and `on_client` callbacks when the first client of a cluster has connected or
+the last one has left, which is news to whoever watches the cluster.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ class Routes:
         self._routes: dict[str, Route] = {}
         self._on_gone: list[Callable[[Route], None]] = []
         self._on_refused: list[Callable[[str], None]] = []
+        self._on_client: list[Callable[[str, bool], None]] = []
 
     def add(self, name: str, scheduler: str, dashboard: str = "") -> None:
         """Lead to these addresses from now on: `tls://host:port`, and `http://host:port` or an empty text.
@@ -73,6 +75,11 @@ class Routes:
         for callback in tuple(self._on_refused):
             callback(name)
 
+    def client(self, name: str, connected: bool) -> None:
+        """Tell the `on_client` callbacks whether clients are connected to this cluster's scheduler; for the proxy."""
+        for callback in tuple(self._on_client):
+            callback(name, connected)
+
     @contextmanager
     def on_gone(self, callback: Callable[[Route], None]) -> Iterator[None]:
         """While entered, `callback(route)` runs for each route that was removed or replaced. It must not raise."""
@@ -90,6 +97,18 @@ class Routes:
             yield
         finally:
             self._on_refused.remove(callback)
+
+    @contextmanager
+    def on_client(self, callback: Callable[[str, bool], None]) -> Iterator[None]:
+        """While entered, `callback(name, connected)` runs for the first client of a cluster, and after the last one.
+
+        It must not raise.
+        """
+        self._on_client.append(callback)
+        try:
+            yield
+        finally:
+            self._on_client.remove(callback)
 
     def _gone(self, route: Route | None) -> None:
         if route is not None:
