@@ -2,11 +2,14 @@
 # Debian's own interpreter is preferred because jobs of other users must be able to read it.
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 VENV ?= .venv
+comma := ,
 # What the benchmarks compare with, in a virtual environment of its own; `make bench ORIGINAL=` goes without.
 ORIGINAL ?= .original
 # A real JupyterHub with its proxy for tests, in a virtual environment of its own.
 JUPYTERHUB := .jupyterhub
 BIN := $(VENV)/bin
+# What the tests of Kerberos need is built on this machine, if it can be.
+KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
@@ -83,7 +86,7 @@ $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: setup.cfg
 	@echo "==> installing into $(VENV) (for make $*)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade pip 'setuptools>=77'
-	@$(PIP) install --editable '.[$(if $(filter demo,$*),dask,test)]'
+	@$(PIP) install --editable '.[$(if $(filter demo,$*),dask,test$(KERBEROS))]'
 	@touch $@
 
 $(ORIGINAL)/.installed:

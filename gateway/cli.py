@@ -21,6 +21,8 @@ from gateway.config.load import OVERRIDE, Config, load
 from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
+from gateway.web.admin.cluster_commands import clusters, sessions
+from gateway.web.admin.commands import tokens
 
 DEFAULT_FILE = Path("dask_gateway_config.py")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -141,6 +143,10 @@ def generate_config(output: Path, force: bool) -> None:
     except OSError as error:
         raise click.UsageError(f"cannot write {output}: {error.strerror}") from None
     click.echo(f"Written: {output}")
+
+
+for group in (clusters, sessions, tokens):
+    cli.add_command(group)
 
 
 def run(arguments: Sequence[str]) -> int:

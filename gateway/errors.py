@@ -9,8 +9,8 @@ Anything that is not a `GatewayError` is a bug and reaches users as a bare 500.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
 
 
 class GatewayError(Exception):
@@ -18,6 +18,9 @@ class GatewayError(Exception):
 
     #: The HTTP status of the answer that carries this error.
     status: ClassVar[int] = 500
+    #: What is called with the request and the answer that carries this error: whoever knows the user by now, and has
+    #: more to say to their client.
+    answer_through: Callable[[Any, Any], Any] | None = None
 
     @property
     def headers(self) -> Sequence[tuple[str, str]]:
@@ -147,6 +150,10 @@ class Conflict(GatewayError):
     """The cluster is not in a state that allows this; the published client shows the text."""
 
     status = 409
+
+
+class NotShared(Conflict):
+    """The cluster is shared with the user, but not for this; the published client would not show the text of a 403."""
 
 
 class ClusterFailed(Conflict):

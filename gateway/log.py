@@ -2,10 +2,11 @@
 
 The standard library's loggers (hypercorn's, quart's, SQLAlchemy's, and those of a
 site's own classes) end in the same lines. Text from outside may stand in any value, so control characters are
-escaped before a terminal or a log file sees them.
+escaped before a terminal or a log file sees them, and what opens a dashboard or a cluster to its reader is masked.
 """
 
 import logging
+import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
@@ -13,21 +14,45 @@ from typing import Any, TextIO
 import structlog
 import trio
 
+from gateway.user_text import mask_tokens
+
 _log = structlog.get_logger()
 
 
 def escape_controls(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: no value can move a cursor, colour a terminal or fake a line.
 
-    Only tracebacks keep their line ends.
+    Only tracebacks keep their line ends. Nor does any show a personal token.
     """
     for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
+        if not isinstance(value, str):
+            continue
+        if "dgt_" in value:  # wherever a user has put it: a path, a name
+            event[key] = value = mask_tokens(value)
+        if not value.isprintable():
             kept = "\n" if key == "exception" else ""
             event[key] = "".join(
                 c if c.isprintable() or c in kept else c.encode("unicode_escape").decode("ascii") for c in value
             )
     return event
+
+
+#: A dashboard's link, whole or cut off, up to its MAC, and the MAC.
+_LINK = re.compile(r"((?:~|%7[Ee])[0-9]{6,12}(?:\.|%2[Ee]))[A-Za-z0-9_-]+")
+
+
+def mask_links(_logger: object, _method: str, line: Any) -> str:
+    """A processor of rendered lines: no log opens a dashboard to its readers, wherever in a line the link stands."""
+    return _LINK.sub(r"\1***", line)
+
+
+#: The name of somebody's own route to a cluster (clusters/sharing.py), up to what makes it theirs, and that.
+_ROUTE_NAME = re.compile(r"\b([0-9a-f]{32}-)[a-z2-7]{18}\b", re.IGNORECASE)
+
+
+def mask_route_names(_logger: object, _method: str, line: Any) -> str:
+    """A processor of rendered lines: by no log its readers come into a cluster, wherever in a line the name stands."""
+    return _ROUTE_NAME.sub(r"\1***", line)
 
 
 class SiteLog:
@@ -58,6 +83,8 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
                 structlog.processors.format_exc_info,
                 escape_controls,
                 renderer,
+                mask_links,
+                mask_route_names,
             ],
         )
     )

@@ -8,6 +8,7 @@ dies first. After SIGTERM or SIGINT no cluster is created any more, the present
 ones are stopped where the configuration wants that, and the tree unwinds.
 """
 
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from gateway import __version__
 from gateway.addresses import Address, parse_address
 from gateway.auth.chain import Chain
 from gateway.auth.login_state import LoginStates
+from gateway.auth.origins import own_origins
 from gateway.auth.setup import open_chain, prepared
 from gateway.clusters.hearing import Hearing, noting_stalls
 from gateway.clusters.ledger import Ledger
@@ -33,6 +35,7 @@ from gateway.clusters.reasons import not_running
 from gateway.clusters.rules import Rules
 from gateway.clusters.scheduler_client import used_for_messages
 from gateway.clusters.services import Services
+from gateway.clusters.sharing import leads_nowhere
 from gateway.config.backend import DBBackendBase, encryption_keys
 from gateway.config.load import Config
 from gateway.errors import GatewayError, StartError
@@ -40,6 +43,7 @@ from gateway.process.gc_pauses import spare_survivors
 from gateway.process.systemd import notify
 from gateway.proxy.certificate import ReloadingContext, reloading_context
 from gateway.proxy.dashboard.app import Dashboard
+from gateway.proxy.dashboard.guard import Guard
 from gateway.proxy.destinations import Destinations
 from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell
@@ -52,7 +56,9 @@ from gateway.proxy.this_host import is_this_host
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store, open_store
 from gateway.supervise import describe
+from gateway.web.admin.server import AdminSocket, open_admin_socket
 from gateway.web.api import BODY_LIMIT, create_api
+from gateway.web.dashboards import open_guard
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
 from gateway.web.request_origin import HostNames
@@ -121,6 +127,7 @@ async def serve(
             schedulers=config.proxy.tcp_address if config.proxy.tcp_address != config.proxy.address else "",
             private=config.gateway.address,
         )
+        admin = stack.enter_context(open_admin_socket(config.gateway, os.environ))
         dialer = Dialer(_destinations(config, ports))
         stack.enter_context(used_for_messages(dialer))
         store = await stack.enter_async_context(
@@ -129,7 +136,7 @@ async def serve(
         driver = await stack.enter_async_context(backend.open_driver())
         routes, hearing = Routes(), Hearing()
         stack.enter_context(noting_stalls(hearing))
-        rules, ledger = _rules(config, backend, ports), Ledger(config.limits)
+        rules, ledger = _rules(config, ports), Ledger(config.limits)
         services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing, ledger=ledger)
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
@@ -144,19 +151,22 @@ async def serve(
             store=store,
             dialer=dialer,
             hearing=hearing,
+            admin=admin,
         )
         async with _edges(inside):
             task_status.started(ports)
-            _log.info(
-                "serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=context is not None
-            )
-            notify(READY="1", STATUS=f"serving at {ports.name}")
+            _announce(ports, https=context is not None)
             await wait_stop()
             notify(STOPPING="1")
             manager.close()
             if backend.stops_clusters:
                 await manager.stop_all()
     _log.info("stopped")
+
+
+def _announce(ports: Ports, *, https: bool) -> None:
+    _log.info("serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=https)
+    notify(READY="1", STATUS=f"serving at {ports.name}")
 
 
 @frozen(kw_only=True)
@@ -171,18 +181,29 @@ class _Inside:
     store: Store
     dialer: Dialer
     hearing: Hearing
+    admin: AdminSocket
 
 
 @asynccontextmanager
 async def _edges(inside: _Inside) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     config, ports = inside.config, inside.ports
-    chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix)
+    chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix, config.gateway)
+    guard = open_guard(config.proxy, inside.manager, chain, inside.store)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
-    reads = Reads(inside.manager, inside.store, partial(_traffic, relaying))
+    reads = Reads(inside.manager, inside.store, partial(_traffic, relaying), guard.route)
     states = LoginStates(inside.store.derive_keys(LoginStates.PURPOSE))
-    api = create_api(inside.manager, chain, reads, states=states, prefix=config.proxy.prefix)
-    public, private = _http_servers(inside, api, FastReads(reads, chain), chain)
+    api = create_api(
+        inside.manager,
+        chain,
+        reads,
+        states=states,
+        prefix=config.proxy.prefix,
+        dashboard_host=config.proxy.dashboard_host,
+    )
+    # For authenticators: under which URLs the gateway knows itself.
+    api.config["OWN_URLS"] = own_origins(_host_names(config), ports.numbers, https=inside.context is not None)
+    public, private = _http_servers(inside, api, FastReads(reads, chain), chain, guard)
     serve_listeners = partial(
         serve_public,
         routes=inside.routes,
@@ -192,6 +213,7 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
         missed=inside.hearing.missed,
     )
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(chain.tokens.registry.kept())
         for authenticator in config.authenticators:
             await stack.enter_async_context(prepared(authenticator, api))
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -210,13 +232,16 @@ async def _edges(inside: _Inside) -> AsyncIterator[None]:
             relaying.append(web)
         if ports.private:
             await nursery.start(partial(serve_listeners, ports.private, serve_http=private.serve, schedulers=False))
+        nursery.start_soon(inside.admin.serve, api)
         yield
         await public.drain()
         await private.drain()
         nursery.cancel_scope.cancel()
 
 
-def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -> tuple[HttpServer, HttpServer]:
+def _http_servers(
+    inside: _Inside, api: Quart, reads: FastReads, chain: Chain, guard: Guard
+) -> tuple[HttpServer, HttpServer]:
     """Those of the public port and of the private one, which has no dashboards."""
     config, manager, dialer, options = inside.config, inside.manager, inside.dialer, inside.config.proxy
     budget = MemoryBudget(options.memory_budget)
@@ -229,7 +254,8 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
     )
     routers = (
         router_of(
-            dashboards=Dashboard(inside.routes, options=options, dialer=dialer, budget=budget),
+            dashboards=Dashboard(inside.routes, guard=guard, options=options, dialer=dialer, budget=budget),
+            is_dashboards=guard.is_own_host,
             prefix=options.prefix,
             secure=inside.context is not None,
         ),
@@ -249,11 +275,12 @@ def _http_servers(inside: _Inside, api: Quart, reads: FastReads, chain: Chain) -
 
 
 def _farewell(manager: Manager, name: str) -> Farewell | None:
-    """What clients of a cluster that has ended, or is about to, are told instead of being connected."""
-    record = manager.find(name).record if manager.knows(name) else None
-    if record is None or is_active(record.status):
+    """What clients are told instead of being connected: that the cluster ends, or that its name is no way in."""
+    if not manager.knows(name):
         return None
-    return Farewell(not_running(record), record.tls_cert, record.tls_key)
+    record = manager.find(name).record
+    words = leads_nowhere(name, record) if is_active(record.status) else not_running(record)
+    return Farewell(words, record.tls_cert, record.tls_key) if words else None
 
 
 def _traffic(relaying: Sequence[PublicPort], name: str) -> Traffic:
@@ -292,7 +319,8 @@ def _host_names(config: Config) -> Iterator[str]:
             yield parse_address(listener).host
 
 
-def _rules(config: Config, backend: DBBackendBase, ports: Ports) -> Rules:
+def _rules(config: Config, ports: Ports) -> Rules:
+    backend = config.backend
     return Rules(
         options=backend,
         api_url=backend.api_url or _api_url(config, backend, ports),

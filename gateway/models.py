@@ -5,6 +5,7 @@ everything that is waited for uses `trio.current_time()` instead.
 """
 
 import enum
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NewType
 
@@ -15,6 +16,10 @@ JobId = NewType("JobId", str)
 
 MOST_WORKERS = 100_000
 """More workers than any scheduler can manage: no single number that a user sends can make us grow beyond it."""
+
+
+USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}")
+"""As POSIX and LDAP accounts are called. No leading dash (an option), no leading dot (`..`)."""
 
 
 class Role(enum.StrEnum):
@@ -88,6 +93,20 @@ class JobReport:
     overdue: bool = False
 
 
+@frozen
+class Guest:
+    """Somebody who was let into another's cluster: by which `share`, and by which routes of their own.
+
+    `share` is one of the names in `share_view` or `share_use` of the cluster. `route` is the name of the route to the
+    scheduler, which nobody else may know, `dashboard` that of the route to the dashboard, which stands in links.
+    """
+
+    user: str
+    share: str
+    route: str = field(repr=False)
+    dashboard: str = field(repr=False)
+
+
 @frozen(kw_only=True)
 class ClusterRecord:
     """All that is remembered of a cluster across restarts of the gateway.
@@ -99,6 +118,9 @@ class ClusterRecord:
     empty for one that did not; `stopped` says why one that did not fail was stopped.
     `owner_groups` are those of its user when it was made. `running_since` is when its
     scheduler first reported.
+
+    `share_view` and `share_use` are the users and "@groups" who may see it, or see and use it, `guests` those of them
+    who came. `route` is the name of the owner's route to the scheduler; empty: that of the cluster.
     """
 
     name: str
@@ -120,6 +142,10 @@ class ClusterRecord:
     start_time: int
     running_since: int | None = None
     stop_time: int | None = None
+    share_view: tuple[str, ...] = ()
+    share_use: tuple[str, ...] = ()
+    guests: tuple[Guest, ...] = ()
+    route: str = field(default="", repr=False)
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ _PATTERNS = (
     re.compile(r"(?i)(?<=api_token)['\"]?\s*[=:]\s*\S+"),
     re.compile(r"(?i)(?<=authorization)['\"]?\s*[=:]\s*.+"),
 )
+#: A personal token (auth/token_text.py), or what looks like one: only its id is no secret.
+_TOKEN = re.compile(r"(dgt_(?:[0-9A-Za-z]{10}_)?)[0-9A-Za-z_]{8,}")
 #: Colours and the like, and every other control character but tab and line end; bidirectional overrides too.
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -60,7 +62,12 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
             text = text.replace(secret, _REDACTED)
     for pattern in _PATTERNS:
         text = pattern.sub(lambda match: _keep_name(match.group()), text)
-    return text
+    return mask_tokens(text)
+
+
+def mask_tokens(text: str) -> str:
+    """Return the text with nothing but the ids of personal tokens."""
+    return _TOKEN.sub(rf"\1{_REDACTED}", text)
 
 
 def _keep_name(found: str) -> str:

@@ -2,11 +2,12 @@
 # `make test`: everything that the tests need, then all of them.
 #
 # As an ordinary user only the virtual environment is made; tests that need
-# root, a real Slurm, PostgreSQL or Chromium say so and are skipped, and so are
-# those that need JupyterHub where there is no npm. As root on
+# root, a real Slurm, PostgreSQL, Chromium, Kerberos or MUNGE say so and are
+# skipped, and so are those that need JupyterHub where there is no npm. As root on
 # Debian or Ubuntu what is missing of those is installed with apt first;
 # SLURM=0 declines Slurm. Jobs then run as other users, who must be able to
-# read this checkout: one in a private folder is tested in a public copy.
+# read this checkout: one in a private folder is tested in a public copy. What
+# is written for Node is installed into .node with npm, where there is one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}" "${MAKE:=make}"
@@ -20,6 +21,17 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     want ip iproute2
     want chromium chromium
     want chromedriver chromium-driver
+    # Kerberos: servers and programs for the tests, and what the Python packages are built with.
+    want krb5kdc krb5-kdc
+    want kadmin.local krb5-admin-server
+    want kinit krb5-user
+    want krb5-config libkrb5-dev
+    want gcc gcc
+    want curl curl
+    want faketime faketime
+    headers=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    [ -e "$headers/Python.h" ] || need+=(python3-dev)
+    want munged munge
     want node nodejs
     want npm npm
     ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
@@ -28,7 +40,6 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         want slurmctld slurmctld
         want slurmd slurmd
         want sbatch slurm-client
-        want munged munge
     fi
     if [ ${#need[@]} -gt 0 ]; then
         say "installing ${need[*]} (SLURM=0 declines Slurm)"
@@ -46,18 +57,29 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         cd "$copy"
     fi
     # Clones made under a strict umask are as private as a private folder.
-    chmod -R go+rX gateway tests setup.cfg pyproject.toml README.md
+    chmod -R go+rX gateway dask_gateway_login tests setup.cfg pyproject.toml README.md
     umask 022
 elif [ "$(id -u)" != 0 ]; then
     say "not root: tests with other users' jobs, Slurm and PostgreSQL servers are skipped"
+    command -v krb5-config >/dev/null || say "no krb5-config (libkrb5-dev): the tests of Kerberos are skipped"
 fi
 
 if ! command -v npm >/dev/null; then
-    say "no npm: the tests with a real JupyterHub are skipped (it comes with its proxy from there)"
-elif ! "$MAKE" --no-print-directory .jupyterhub/.installed PYTHON="$PYTHON"; then
-    say "JupyterHub cannot be installed: the tests with a real one are skipped"
-    [ "$(id -u)" != 0 ]
+    say "no npm: the tests with a real JupyterHub (it comes with its proxy from there) or OpenID provider are skipped"
+else
+    if ! "$MAKE" --no-print-directory .jupyterhub/.installed PYTHON="$PYTHON"; then
+        say "JupyterHub cannot be installed: the tests with a real one are skipped"
+        [ "$(id -u)" != 0 ]
+    fi
+    if [ ! -d .node/node_modules/oidc-provider ]; then
+        say "installing oidc-provider into .node"
+        if ! npm install --prefix .node --no-audit --no-fund --loglevel=error oidc-provider@9.13 >/dev/null; then
+            say "npm cannot install it: the tests with a real OpenID provider are skipped"
+            [ "$(id -u)" != 0 ] # as root everything is tested
+        fi
+    fi
 fi
+
 "$MAKE" --no-print-directory check PYTHON="$PYTHON" VENV="$VENV"
 say "half a minute of fuzzing"
 "$MAKE" --no-print-directory fuzz FOR=30 PYTHON="$PYTHON" VENV="$VENV"

@@ -13,6 +13,7 @@ reach all of them (check_coverage.py): they stand in a list here.
 import ast
 import importlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -28,7 +29,8 @@ PROGRAMS = {"__main__", "cli", "main", "demo", "demo.client", "demo.program", "p
 #: Room → its pure modules.
 PURE = {
     "": "addresses backoff errors models user_text",
-    "auth": "access basic failures hub_models known_tokens oauth secret_compare",
+    "auth": """access basic discovery failures hub_models jwt kerberos_header kerberos_refusals keytab known_tokens
+        oauth origins pam_answers pam_stack secret_compare signing_keys token_claims token_record token_text""",
     "config": """backend carried carry cluster compat fields limits option_fields original_classes proxy registry server
         site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
@@ -38,10 +40,11 @@ PURE = {
     "backends.pbs": "arguments dialect follow_up ids launcher_rules options qstat refusals submission",
     "backends.local": "jobs",
     "clusters": """actions canceller demand expiry explanations heartbeat heartbeat_body job_specs ledger lifecycle
-        machine news patience quota reasons records rows rules silence submitter timing workers""",
+        machine news patience quota reasons records rows rules sharing silence submitter timing workers""",
     "web": "fast_parser http2_frames next_page request_origin",
+    "web.admin": "place tables",
     "proxy": "admission client_hello comm_messages destinations proxy_protocol routes",
-    "proxy.dashboard": "headers pages",
+    "proxy.dashboard": "access headers hosts links pages paths",
     "proxy.relay": "turn_policy",
 }
 
@@ -179,6 +182,12 @@ def test_the_floor_imports_no_room() -> None:
 def test_the_floor_can_be_seen_at_a_glance() -> None:
     hidden = {"__init__.py", "__pycache__", "py.typed"}  # the last is an empty mark for type checkers
     assert len([entry for entry in ROOT.iterdir() if entry.name not in hidden]) <= 20
+
+
+def test_what_users_install_needs_the_published_client_alone() -> None:
+    for file in (ROOT.parent / "dask_gateway_login").glob("*.py"):
+        packages = {name.split(".")[0] for name in imports(file.read_text())}
+        assert packages - sys.stdlib_module_names <= {"dask", "dask_gateway", "dask_gateway_login"}, file
 
 
 def test_the_page_shows_the_rooms() -> None:

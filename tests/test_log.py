@@ -39,6 +39,16 @@ def test_lines_for_programs() -> None:
     assert "\x1b" not in line
 
 
+def test_no_line_shows_a_personal_token() -> None:
+    stream = io.StringIO()
+    log.set_up("INFO", stream)
+    text = f"dgt_a1B2c3D4e5_{'x' * 49}"
+    structlog.get_logger().info(f"event {text}", path=f"/api/{text[:40]}/x", user=text)
+    logging.getLogger("hypercorn.error").warning("from %s", text)
+    assert "xxxxxxx" not in stream.getvalue()
+    assert stream.getvalue().count("dgt_a1B2c3D4e5_[redacted]") == 4
+
+
 def test_lines_for_people() -> None:
     stream = Terminal()
     log.set_up("INFO", stream)
@@ -51,6 +61,39 @@ def test_lines_for_people() -> None:
     assert "Traceback (most recent call last):\n" in text
     assert "a\\x1b]0;b" in text
     assert "c\\x1b[1m" in text
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_no_line_holds_what_opens_a_dashboard(stream: io.StringIO) -> None:
+    log.set_up("INFO", stream)
+    link = "/clusters/c0ffee/~1790000000.Zm9vYmFy_-Zm9vYmFyZm9vYmFy/status"
+    structlog.get_logger().info(f"asked for {link}", path=link, raw=link.encode(), headers=[(b"referer", link)])
+    structlog.get_logger().info("sent on", location=f"/login?next={link.replace('~', '%7E').replace('.', '%2e')}")
+    structlog.get_logger().info("cut off", path=link[:40], size="~5.25 MiB")
+    logging.getLogger("hypercorn.error").warning("GET %s", link)
+    try:
+        raise ValueError(link)
+    except ValueError:
+        structlog.get_logger().exception("it failed")
+    text = stream.getvalue()
+    assert "Zm9v" not in text
+    assert text.count("~1790000000.***/status") == 6
+    assert "%7E1790000000%2e***/status" in text
+    assert "~5.25 MiB" in text
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_no_line_holds_the_name_of_somebodys_own_route(stream: io.StringIO) -> None:
+    log.set_up("INFO", stream)
+    cluster, own = "0123456789abcdef" * 2, "abcdefghij234567zz"
+    name = f"{cluster}-{own}"
+    structlog.get_logger().info("unknown", server_name=f"daskgateway-{name}", path=f"/clusters/{name}/status")
+    logging.getLogger("hypercorn.error").warning("GET %s", [(b"referer", f"/clusters/{name.upper()}/".encode())])
+    structlog.get_logger().info("others", names=[cluster, "my-cluster", f"{cluster}-w1"])
+    text = stream.getvalue()
+    assert own not in text.lower()
+    assert text.count(f"daskgateway-{cluster}-***") == text.count(f"/clusters/{cluster}-***/status") == 1
+    assert all(name in text for name in (f"'{cluster}'", "my-cluster", f"{cluster}-w1"))
 
 
 def test_loggers_of_the_standard_library_end_in_the_same_lines() -> None:

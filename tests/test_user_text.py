@@ -32,6 +32,10 @@ def test_short_values_are_no_secrets():
         ("'DASK_GATEWAY_API_TOKEN': '0123abcd'", "'DASK_GATEWAY_API_TOKEN': [redacted]"),
         ("Authorization: token 0123abcd", "Authorization: [redacted]"),
         ("no authorization was given", "no authorization was given"),
+        (f"curl -u ann:dgt_a1B2c3D4e5_{'x' * 49}@host", "curl -u ann:dgt_a1B2c3D4e5_[redacted]@host"),
+        (f"dgt_a1B2c3D4e5_{'x' * 20}... was cut", "dgt_a1B2c3D4e5_[redacted]... was cut"),
+        ("dgt_a1B2c3D4e5", "dgt_[redacted]"),
+        ("dgt_x and dgt_", "dgt_x and dgt_"),
     ],
 )
 def test_what_looks_like_a_secret_is_removed(text, shown):

@@ -28,13 +28,11 @@ from gateway.config.fields import configurable, setting
 from gateway.config.structure import shown
 from gateway.errors import NoAccount, Unauthorized
 from gateway.log import RateLimitedLog, SiteLog
-from gateway.models import User
+from gateway.models import USER_NAME, User
 
 if TYPE_CHECKING:
     from quart import Quart, Request, Response
 
-#: As POSIX and LDAP accounts are called. No leading dash (an option), no leading dot (`..`).
-_USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}")
 #: What RFC 6265 section 4.1.1 calls a token.
 _COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 
@@ -79,6 +77,8 @@ class Authenticator:
     schemes: ClassVar[tuple[str, ...]] = ()
     #: How people with a browser log in.
     login: ClassVar[Login] = Login.NONE
+    #: True when what users send to it are the passwords of their accounts.
+    takes_account_passwords: ClassVar[bool] = False
     #: True when the users that it returns have the groups that count; else those of their accounts here do.
     brings_groups: ClassVar[bool] = False
 
@@ -145,8 +145,13 @@ class Authenticator:
 
     @property
     def login_label(self) -> str:
-        """How one logs in, as the button on the page /login says it after "Log in"."""
+        """How one logs in, as the button on the page /login says it after "Log in"; may be empty."""
         return f"with {self.name}"
+
+    @property
+    def public_hints(self) -> Mapping[str, Any]:
+        """What programs have to know to log in, as JSON; anybody is told."""
+        return {}
 
     def find_mistakes(self) -> Iterable[tuple[str, str]]:
         """Pairs of an option (empty: the reason says all) and what is wrong with it on this machine."""
@@ -213,7 +218,7 @@ class Authenticator:
         if inspect.iscoroutine(account):
             account.close()
             raise TypeError("username_map must be a function that is not async")
-        if isinstance(account, str) and _USER_NAME.fullmatch(account):
+        if isinstance(account, str) and is_account_name(account):
             return account
         if account is None and self.username_map is not None:
             self._refusals.warning(
@@ -231,3 +236,13 @@ class Authenticator:
             " . _ - @, at most 128 of them, and begin with a letter, a digit or _. A site can map other names to its"
             " accounts with c.Authenticator.username_map."
         )
+
+
+def method_of(authenticator: Authenticator) -> str:
+    """How sessions and tokens say by whom their user was authenticated."""
+    return f"{authenticator.name} {authenticator.fingerprint}".strip()
+
+
+def is_account_name(name: str) -> bool:
+    """Whether an account may be called so."""
+    return USER_NAME.fullmatch(name) is not None

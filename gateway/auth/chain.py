@@ -1,4 +1,7 @@
-"""Who asks: a session's cookie, else the authenticator whom the request's credentials are for.
+"""Who asks: a personal token, else a session's cookie, else the authenticator whom the request's credentials are for.
+
+Whoever shows a personal token (tokens.py) is nobody but its owner, whatever cookies come with it; no
+authenticator is asked, and no session begins, so that a token that is revoked leaves nothing behind.
 
 A gateway has one authenticator or several. Which of them is asked is said by
 the scheme of `Authorization`; of two that read the same one, the first that
@@ -13,19 +16,23 @@ down and logged, once each: no authenticator has to.
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-import trio
 from attrs import frozen
 
 from gateway.auth.access import admitted, names_groups
-from gateway.auth.authenticator import Authenticator
-from gateway.auth.basic import basic_credentials, scheme_of
+from gateway.auth.attempts import Attempt, Attempts
+from gateway.auth.authenticator import Authenticator, method_of
+from gateway.auth.basic import scheme_of
 from gateway.auth.failures import Failures
 from gateway.auth.sessions import Session, Sessions
+from gateway.auth.token_record import Token
+from gateway.auth.token_registry import TokenRegistry
+from gateway.auth.token_text import Presented, id_of, presented
+from gateway.auth.tokens import Tokens
 from gateway.auth.unix_groups import UnixGroups
 from gateway.config.site_errors import as_gateway_error
-from gateway.errors import Forbidden, GatewayError, NoAccount, TooManyFailures, TryAgainLater, Unauthorized
+from gateway.errors import Forbidden, GatewayError, NoAccount, TryAgainLater, Unauthorized
 from gateway.log import RateLimitedLog
 from gateway.models import User
 from gateway.user_text import one_line
@@ -33,6 +40,10 @@ from gateway.user_text import one_line
 if TYPE_CHECKING:
     from quart import Request
 
+#: In the scope of a request that came by the administrator's socket (web/admin/): the account of who has sent it.
+ADMINISTRATOR = "gateway.administrator"
+#: Methods that change nothing (RFC 9110, 9.2.1).
+_READING = frozenset(("GET", "HEAD", "OPTIONS"))
 #: Lines about failures in a second: enough for people and fail2ban, too few to fill a disk.
 _LINES_PER_SECOND = 20.0
 
@@ -42,13 +53,23 @@ class Identity:
     """Who asks. `new_cookie` is the value of a Set-Cookie header, or None.
 
     `authenticator` is the one that has just been asked: the answer is
-    then to pass through its `pre_response`, with `context`.
+    then to pass through its `pre_response`, with `context`. `method` is how the user was authenticated, as
+    sessions say it; `token` the personal token that was shown. `local`: by an account of this host, over the
+    administrator's socket.
     """
 
     user: User
     authenticator: Authenticator | None = None
     context: Any = None
     new_cookie: str | None = None
+    method: str = ""
+    token: Token | None = None
+    local: bool = False
+
+    @property
+    def may_change(self) -> bool:
+        """False for who may only read."""
+        return self.token is None or self.token.may_change
 
 
 class Chain:
@@ -64,14 +85,16 @@ class Chain:
         *,
         failures: Failures | None = None,
         groups: UnixGroups | None = None,
+        tokens: TokenRegistry | None = None,
         owner_of: Callable[[str], str] = str,
     ) -> None:
         self.authenticators = tuple(authenticators)
         self.sessions = sessions
-        self._failures = failures or Failures()
         self._groups = groups or UnixGroups()
+        self.tokens = Tokens(tokens or TokenRegistry(), self.authenticators, self._groups)
         self._owner_of = owner_of
         self._log = RateLimitedLog(1 / _LINES_PER_SECOND)
+        self._attempts = Attempts(failures or Failures(), self._log)
 
     @property
     def believes_anybody(self) -> bool:
@@ -84,23 +107,35 @@ class Chain:
 
     # ---- a request
 
-    async def identify(self, request: "Request") -> Identity:
+    async def identify(self, request: "Request", *, any_scope: bool = False) -> Identity:
         """The user from whom a request comes. Raises `Unauthorized` with all challenges, and what those asked raise.
 
-        What a site's own authenticator raises and means an answer there (config/site_errors.py) is one here.
+        What a site's own authenticator raises and means an answer there (config/site_errors.py) is one here. Raises
+        `Forbidden` for a change with a personal token that may only read, unless the change is for `any_scope`.
         """
-        user = self.user_by_cookie(request.headers.get("Cookie", ""))
-        if user is not None:
-            return Identity(user)
+        administrator = cast("dict[str, Any]", request.scope).get(ADMINISTRATOR)
+        if administrator is not None:
+            return Identity(User(administrator, admin=True), local=True)
         authorization = request.headers.get("Authorization", "")
-        attempt = _Attempt(scheme_of(authorization), _claimed(authorization), self._owner_of(request.remote_addr or ""))
+        shown = presented(authorization)
+        if shown is not None:
+            identity = await self._by_token(shown, self._owner_of(request.remote_addr or ""))
+            if not (identity.may_change or any_scope or request.method in _READING):
+                raise Forbidden("This personal token may only read (its scope is read): a change needs another one")
+            return identity
+        known = self._by_cookie("; ".join(request.headers.getlist("Cookie")))  # HTTP/2 may split it
+        if known is not None:
+            return known
+        attempt = Attempt.by_header(authorization, self._owner_of(request.remote_addr or ""))
         asked = self._for_scheme(attempt.method)
         if not asked:
             raise self._challenged(_refusal_of_scheme(attempt.method))
-        self._check_rate(attempt)
-        return await self._ask(asked, request, attempt)
+        if not attempt.method:  # no credentials, which are no failure
+            return await self._ask(asked, request, attempt)
+        async with self._attempts.turn(attempt):
+            return await self._ask(asked, request, attempt)
 
-    async def _ask(self, asked: Sequence[Authenticator], request: "Request", attempt: "_Attempt") -> Identity:
+    async def _ask(self, asked: Sequence[Authenticator], request: "Request", attempt: Attempt) -> Identity:
         refusal: Unauthorized | None = None
         refused_by: Authenticator | None = None
         for authenticator in asked:
@@ -112,12 +147,29 @@ class Chain:
                 if refusal is None:
                     refusal, refused_by = error, authenticator
                 continue
-            cookie = self.sessions.cookie(user, secure=request.scheme == "https", method=method_of(authenticator))
-            return Identity(user, authenticator, context, cookie)
+            method = method_of(authenticator)
+            cookie = self.sessions.cookie(user, secure=request.scheme == "https", method=method)
+            return Identity(admitted(user, authenticator), authenticator, context, cookie, method)
         assert refusal is not None
         if attempt.method:
-            self._note_failure(attempt, refusal)
+            self._attempts.has_failed(attempt, refusal)
         raise self._challenged(refusal, refused_by) from refusal
+
+    async def _by_token(self, shown: Presented, address: str) -> Identity:
+        """Whom a personal token stands for. Only a wrong one is held to the rate of failures: none can be guessed."""
+        try:
+            user, token = await self.tokens.admit(shown)
+        except Unauthorized as error:
+            # Counted apart from its owner, who may log in from the same address meanwhile.
+            counted_as = f"token {id_of(shown.text) or ''}"
+            attempt = Attempt("token", (shown.claimed or "")[:200], address, counted_as)
+            self._attempts.check_rate(attempt)
+            self._attempts.has_failed(attempt, error)
+            raise self._challenged(error) from error
+        except Forbidden as error:
+            self._log.warning("a user is not allowed to use the gateway", method="token", reason=str(error))
+            raise
+        return Identity(user, token=token)
 
     def identify_by_headers(self, cookies: str, authorization: str, address: str, *, secure: bool) -> Identity | None:
         """As `identify`, of a request with these headers, if that takes no more than a look at them; else None.
@@ -125,14 +177,18 @@ class Chain:
         Never raises: who is nobody is told so by `identify`, and a site's own code is run there. `secure` says that the
         request came by HTTPS.
         """
-        user = self.user_by_cookie(cookies)
-        if user is not None:
-            return Identity(user)
+        shown = presented(authorization)
+        if shown is not None:
+            return self._by_token_at_once(shown)
+        known = self._by_cookie(cookies)
+        if known is not None:
+            return known
         asked = self._for_scheme(scheme_of(authorization))
         if len(asked) != 1 or asked[0].username_map is not None:
             return None
         (authenticator,) = asked
-        if self._failures.seconds_to_wait(_claimed(authorization), self._owner_of(address), trio.current_time()):
+        attempt = Attempt.by_header(authorization, self._owner_of(address))
+        if self._attempts.seconds_to_wait(attempt):
             return None
         try:
             user = authenticator.user_of(authorization)
@@ -142,15 +198,29 @@ class Chain:
             groups = user.groups if authenticator.brings_groups else self._groups.known(name)
             if groups is None:
                 return None
-            user = admitted(User(name, groups | user.groups, user.admin), authenticator)
+            user = User(name, groups | user.groups, user.admin)
+            identified = admitted(user, authenticator)
         except (Unauthorized, Forbidden):
             return None
-        return Identity(user, None, None, self.sessions.cookie(user, secure=secure, method=method_of(authenticator)))
+        method = method_of(authenticator)
+        return Identity(identified, None, None, self.sessions.cookie(user, secure=secure, method=method), method)
+
+    def _by_token_at_once(self, shown: Presented) -> Identity | None:
+        try:
+            found = self.tokens.admit_at_once(shown)
+        except (Unauthorized, Forbidden):
+            return None
+        return None if found is None else Identity(found[0], token=found[1])
+
+    def _by_cookie(self, cookies: str) -> Identity | None:
+        session = self.sessions.find(cookies)
+        user = None if session is None else self.user_of_session(session)
+        return None if session is None or user is None else Identity(user, method=session.method)
 
     def user_by_cookie(self, cookies: str) -> User | None:
         """The user of the session in a Cookie header, if its authenticator still lets them in."""
-        session = self.sessions.find(cookies)
-        return None if session is None else self.user_of_session(session)
+        known = self._by_cookie(cookies)
+        return None if known is None else known.user
 
     def user_of_session(self, session: Session) -> User | None:
         """The user of a session, as the rules of today have it; None when they let nobody in, or its method is gone."""
@@ -171,18 +241,19 @@ class Chain:
 
         `claimed` is the name that was typed in, empty when there is none.
         """
-        attempt = _Attempt(authenticator.name, claimed[:200], self._owner_of(address))
-        self._check_rate(attempt)
-        try:
-            user, context = await self._answer(authenticator, how)
-        except NoAccount:
-            raise
-        except Unauthorized as error:
-            self._note_failure(attempt, error)
-            raise
+        attempt = Attempt(authenticator.name, claimed[:200], self._owner_of(address))
+        async with self._attempts.turn(attempt):
+            try:
+                user, context = await self._answer(authenticator, how)
+            except NoAccount:
+                raise
+            except Unauthorized as error:
+                self._attempts.has_failed(attempt, error)
+                raise
         max_age = authenticator.login_max_age
-        cookie = self.sessions.cookie(user, secure=secure, method=method_of(authenticator), max_age=max_age)
-        return Identity(user, authenticator, context, cookie)
+        method = method_of(authenticator)
+        cookie = self.sessions.cookie(user, secure=secure, method=method, max_age=max_age)
+        return Identity(admitted(user, authenticator), authenticator, context, cookie, method)
 
     async def end_session(self, cookies: str) -> None:
         """End the session in a Cookie header, if there is one. Raises `StoreError`."""
@@ -196,10 +267,18 @@ class Chain:
         """Whom an authenticator returns, and the context of its own."""
         answer = await _translated(how)
         user, context = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
-        return await self._admitted(authenticator, user), context
+        try:
+            return await self._admitted(authenticator, user), context
+        except GatewayError as error:
+            error.answer_through = partial(authenticator.pre_response, context=context)
+            raise
 
     async def _admitted(self, authenticator: Authenticator, user: object) -> User:
-        """A user under the name of their account, with their groups. Raises `NoAccount`, `Forbidden`, TypeError."""
+        """A user under the name of their account, with their groups. Raises `NoAccount`, `Forbidden`, TypeError.
+
+        Of the rules' administrators it is not one yet: sessions keep what the authenticator has said, and the rules of
+        the day apply to it (`user_of_session`).
+        """
         if not isinstance(user, User):
             kind = type(user).__name__
             raise TypeError(f"{type(authenticator).__name__}.authenticate() returned a {kind}, not a User")
@@ -211,11 +290,13 @@ class Chain:
             except TryAgainLater:
                 if names_groups(authenticator):
                     raise
+        known = User(name, groups, user.admin)
         try:
-            return admitted(User(name, groups, user.admin), authenticator)
+            admitted(known, authenticator)
         except Forbidden:
             self._log.warning("a user is not allowed to use the gateway", user=name, method=authenticator.name)
             raise
+        return known
 
     def _for_scheme(self, scheme: str) -> list[Authenticator]:
         return [one for one in self.authenticators if not one.reads or scheme in one.reads]
@@ -227,42 +308,6 @@ class Chain:
             challenges.insert(0, challenges.pop(self.authenticators.index(by)))
         first, *others = dict.fromkeys(challenge for challenge in challenges if challenge) or ("",)
         return Unauthorized(str(refusal), challenge=first, others=others)
-
-    def _check_rate(self, attempt: "_Attempt") -> None:
-        seconds = self._failures.seconds_to_wait(attempt.user, attempt.address, trio.current_time())
-        if seconds:
-            whole = int(seconds) + 1
-            raise TooManyFailures(f"Too many logins have failed here: try again in {whole} seconds", seconds=whole)
-
-    def _note_failure(self, attempt: "_Attempt", error: Unauthorized) -> None:
-        self._failures.note(attempt.user, attempt.address, trio.current_time())
-        self._log.warning(
-            "a login has failed",
-            user=attempt.user or "unknown",
-            method=attempt.method,
-            address=attempt.address,
-            reason=one_line(str(error)),
-        )
-
-
-@frozen
-class _Attempt:
-    """A login: by which scheme or method, as whom (empty: the credentials do not say), and from where."""
-
-    method: str
-    user: str
-    address: str
-
-
-def _claimed(authorization: str) -> str:
-    """The user whose name stands in the credentials, as it stands there; empty when none does."""
-    credentials = basic_credentials(authorization)
-    return credentials[0][:200] if credentials else ""
-
-
-def method_of(authenticator: Authenticator) -> str:
-    """How a session says by whom its user was authenticated."""
-    return f"{authenticator.name} {authenticator.fingerprint}".strip()
 
 
 def _refusal_of_scheme(scheme: str) -> Unauthorized:

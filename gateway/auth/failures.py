@@ -7,6 +7,7 @@ is a generic cell rate: one number for each key, the time at which its debt is p
 """
 
 from collections.abc import Hashable
+from math import ceil
 
 from attrs import frozen
 
@@ -43,6 +44,10 @@ class Failures:
         """
         limits = self._of(user, address)
         return max(0.0, *(self._debt(key, now) - (limit.burst - 1) * limit.period for key, limit in limits))
+
+    def room(self, user: str, address: str, now: float) -> int:
+        """How many logins of this user at this address may still fail now, if they all do."""
+        return min(limit.burst - ceil(self._debt(key, now) / limit.period) for key, limit in self._of(user, address))
 
     def note(self, user: str, address: str, now: float) -> None:
         """A login has failed."""

@@ -76,14 +76,16 @@ class JsonClient:
         deadline: float = DEADLINE,
         most_bytes: int = MOST_BYTES,
         network: httpcore.AsyncNetworkBackend | None = None,
+        proxy: str = "",
     ) -> None:
-        """`tls` is for https (`client_context`); `network` stands in for real connections."""
+        """`tls` is for https (`client_context`); `network` stands in for real connections; `proxy` is a URL."""
         self._whom = whom
         self._deadline = deadline
         self._most_bytes = most_bytes
         self._log = RateLimitedLog(seconds=10.0)
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or client_context(),
+            proxy=httpcore.Proxy(proxy) if proxy else None,
             max_connections=_CONNECTIONS,
             keepalive_expiry=_IDLE,
             network_backend=network or Network(),
@@ -116,7 +118,7 @@ class JsonClient:
                             raise
         except trio.TooSlowError:
             reason = f"no answer within {self._deadline:g} s"
-        except (httpcore.NetworkError, httpcore.TimeoutException, OSError, UnicodeError) as error:
+        except (httpcore.NetworkError, httpcore.ProxyError, httpcore.TimeoutException, OSError, UnicodeError) as error:
             reason = reason_of(error)
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
             self._log.warning(f"what answers for {self._whom} speaks no HTTP", url=url, reason=reason_of(error))

@@ -115,6 +115,11 @@ class Sessions:
             self._opened[value] = session
         return session
 
+    async def end_all(self, user: str) -> None:
+        """End all sessions of a user that have begun. Raises `StoreError`: then a restart brings them back."""
+        if self.ended is not None:
+            await self.ended.end_all(user, self.now())
+
     def _decrypted(self, value: str) -> Session | None:
         if len(value) > _LONGEST:
             return None

@@ -11,6 +11,8 @@ from gateway.auth.authenticator import Authenticator
 from gateway.auth.chain import Chain, finished
 from gateway.auth.ended_sessions import EndedSessions
 from gateway.auth.sessions import Sessions
+from gateway.auth.token_registry import TokenRegistry
+from gateway.config.server import DaskGateway
 from gateway.config.site_errors import described
 from gateway.errors import GatewayError, StartError, innermost
 from gateway.store.writer import Store
@@ -24,18 +26,27 @@ SETUP_DEADLINE = 60.0
 CLEANUP_DEADLINE = 2.0
 
 
-async def open_chain(authenticators: Sequence[Authenticator], store: Store, prefix: str) -> Chain:
-    """The authenticators, with sessions that outlive this process; the first one's options say how long clients have.
+async def open_chain(authenticators: Sequence[Authenticator], store: Store, prefix: str, options: DaskGateway) -> Chain:
+    """The authenticators, with sessions and personal tokens that outlive this process.
 
-    Raises `StoreError`, or `StartError` when what is stored of sessions cannot be read.
+    The first one's options say how long clients have a session, `options` what tokens there may be.
+    Raises `StoreError`, or `StartError` when what is stored cannot be read.
     """
     first = authenticators[0]
     longest = max(max(one.cache_max_age, one.login_max_age) for one in authenticators)
-    ended = EndedSessions(longest, store.save, store.forget_documents, await store.load_documents())
+    documents = await store.load_documents()
+    ended = EndedSessions(longest, store.save, store.forget_documents, documents)
+    tokens = TokenRegistry(
+        store.save,
+        store.forget_documents,
+        documents,
+        longest=options.token_max_age,
+        most_of_user=options.tokens_per_user,
+    )
     keys = store.derive_keys(Sessions.PURPOSE)
     sessions = Sessions(first.cookie_name, first.cache_max_age, prefix, keys=keys, ended=ended)
     await ended.tidy(sessions.now())
-    return Chain(authenticators, sessions)
+    return Chain(authenticators, sessions, tokens=tokens)
 
 
 @asynccontextmanager

@@ -37,6 +37,11 @@ class SimpleAuthenticator(Authenticator):
         return type(self).authenticate is not SimpleAuthenticator.authenticate
 
     @property
+    def login_label(self) -> str:
+        """None: there is one password, and nothing to choose."""
+        return ""
+
+    @property
     def fingerprint(self) -> str:
         """Another one for each password: sessions end when it changes."""
         return hashlib.sha256(f"dask-gateway {self.password}".encode()).hexdigest()[:16] if self.password else ""

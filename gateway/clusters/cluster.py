@@ -13,7 +13,7 @@ Cancelling the whole tree from outside ends our watching and leaves jobs alone:
 the next start of the gateway takes them back.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ from gateway.clusters.reasons import BY_USER, by_scheduler, cannot_start, not_ru
 from gateway.clusters.records import Write
 from gateway.clusters.scheduler_client import tell_scheduler
 from gateway.clusters.services import Services
+from gateway.clusters.sharing import SharingChange, routes_to
 from gateway.config.cluster import ClusterConfig
 from gateway.errors import ClusterFailed, Conflict, TryAgainLater
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord
@@ -64,7 +65,7 @@ class Cluster:
         self._log = _log.bind(cluster=record.name, user=record.username)
         self.events = Events(self._log)
         self.changes = ChangeNotifier()
-        self._route: tuple[str, str] | None = None
+        self._ways: Mapping[str, tuple[str, str]] = {}
         self._services = services
         self._watch = services.driver.watch(self.ref)
         room, polling = partial(services.driver.max_group_size, self.ref), lambda: self._watch.polling
@@ -142,6 +143,16 @@ class Cluster:
         missing, why = self._account.missing(wanted if active else 0)
         lacking = f"At the moment there is no room for {missing} of these {wanted} workers: {why}" if missing else ""
         return " ".join(filter(None, (message, lacking)))
+
+    async def share(self, change: Callable[[ClusterRecord], SharingChange]) -> None:
+        """Change who else may come in, as `change` makes it of the record; returns when that is durable.
+
+        Raises what `change` raises, `Conflict` when the cluster does not run any more, and `TryAgainLater`.
+        """
+        if not self._machine.active:
+            raise Conflict(not_running(self._machine.records.cluster))
+        self._feed(self._machine.share, change(self._machine.records.cluster))
+        await self._wait_durable()
 
     async def stop(self, why: str = BY_USER) -> None:
         """Ask for the end of the cluster; returns when that wish is durable. No-op when it ends already.
@@ -265,11 +276,15 @@ class Cluster:
             children.start_soon(errand)
         for sentence in actions.tell:
             self.events.record_event(sentence)
-        if actions.route is not None and actions.route != self._route:
-            self._services.routes.add(self.name, *actions.route)
-        elif actions.route is None and self._route is not None:
-            self._services.routes.remove(self.name)
-        self._route = actions.route
+        self._lead(routes_to(self.record, *actions.route) if actions.route else {})
         if actions.questions.poll:
             self.poll_now()
         self._watch.awaits_answer = actions.questions.settle
+
+    def _lead(self, ways: Mapping[str, tuple[str, str]]) -> None:
+        """Open, move and end routes, so that there are these."""
+        for name in self._ways.keys() - ways.keys():
+            self._services.routes.remove(name)
+        for name, addresses in ways.items() - self._ways.items():
+            self._services.routes.add(name, *addresses, cluster=self.name)
+        self._ways = ways

@@ -31,6 +31,7 @@ from gateway.clusters.reasons import BY_USER, failed
 from gateway.clusters.records import Records
 from gateway.clusters.rows import Row, Table
 from gateway.clusters.rules import Rules
+from gateway.clusters.sharing import SharingChange
 from gateway.clusters.silence import Answer, Silence
 from gateway.clusters.submitter import Room, Submitter
 from gateway.clusters.timing import Moment
@@ -118,6 +119,11 @@ class Machine:
         """From now on the scheduler decides how many workers there are."""
         self._workers.demand = self._workers.demand.adaptive()
 
+    def share(self, change: SharingChange) -> None:
+        """Somebody changes who else may come in, or is let in."""
+        if self.records.change(**change.fields):
+            self._tell.append(change.told)
+
     def stop(self, why: str) -> None:
         """Somebody ends the cluster; `why` is one of reasons.py, for whoever asks later."""
         self._end("Stopping" if why == BY_USER else f"Stopping: {why}", stopped=why)
@@ -169,6 +175,7 @@ class Machine:
         if not self.active:
             return False
         news, self._heard_of = not self._heard_of, True
+        self._patience.note_silence(scheduler, now)
         if scheduler is not None:
             news |= scheduler.on_heartbeat(now)
         news |= self._workers.hear(heartbeat, now)
@@ -292,6 +299,7 @@ class Machine:
             self.submitter.fill(Role.WORKER, missing, moment)
 
     def _plan(self, moment: Moment) -> Plan:
+        self._patience.note_silence(self.rows.scheduler, moment.now)
         running = self.records.cluster.status is ClusterStatus.RUNNING and self._patience.verdict is None
         return self._workers.plan(moment, heard_of=self._heard_of, running=running)
 

@@ -5,21 +5,24 @@ cluster that cannot be helped ends alone: the boundary around its tree keeps
 the others, and the server, out of it.
 """
 
-import inspect
+import base64
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import structlog
 import trio
+from attrs import evolve
 
 from gateway.auth.secret_compare import same_secret
+from gateway.clusters import sharing
 from gateway.clusters.admission import admit
 from gateway.clusters.certificate import new_cluster_certificate
 from gateway.clusters.cluster import RECORD_DEADLINE, Cluster
+from gateway.clusters.cluster_options import ClusterOptions
 from gateway.clusters.events import time_ms
 from gateway.clusters.lifecycle import is_active, is_ended
 from gateway.clusters.quota import Limits, Quota, stored_size
@@ -27,10 +30,7 @@ from gateway.clusters.reasons import BY_GATEWAY
 from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
-from gateway.config.fields import SettingErrors, dump, settings_of, with_overrides
-from gateway.config.site_errors import as_gateway_error, told
-from gateway.config.structure import shown
-from gateway.config.user_options import Options, checked_configuration
+from gateway.config.fields import ShareNames, dump
 from gateway.errors import GatewayError, InvalidRequest, NotFound, TryAgainLater, Unauthorized
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord, User
 from gateway.store.writer import StoreError
@@ -38,11 +38,14 @@ from gateway.supervise import FOR_EVER, supervise
 
 _log = structlog.get_logger()
 
+#: The statuses of clusters that lists show, unless others are asked for.
+ACTIVE = frozenset(status for status in ClusterStatus if is_active(status))
+
+#: Clusters that are looked at before others have their turn.
+_TURN = 500
+
 #: Seconds that a shutdown waits for clusters to stop, where they are to be stopped.
 STOP_ALL_DEADLINE = 45.0
-
-#: How users are told that what the site's own code made of their options is no configuration.
-_UNUSABLE = "These cluster options cannot be used"
 
 
 class Manager:
@@ -51,8 +54,8 @@ class Manager:
     def __init__(
         self, backend: DBBackendBase, cluster_config: ClusterConfig, services: Services, nursery: trio.Nursery
     ) -> None:
+        self.options = ClusterOptions(backend, cluster_config)
         self._backend = backend
-        self._cluster_config = cluster_config
         self._services = services
         self._nursery = nursery
         self._clusters: dict[str, Cluster] = {}
@@ -60,49 +63,15 @@ class Manager:
         self._quota = Quota(Limits(backend.clusters_per_user, backend.max_clusters))
         self._closed = False
 
-    async def options_for(self, user: User) -> Options:
-        """What this user may set on a cluster.
-
-        Raises `InvalidRequest` when the site's function of options fails, or returns something else.
-        """
-        options = self._backend.cluster_options
-        if isinstance(options, Options):
-            return options
-        try:
-            chosen = options(user)
-            if inspect.isawaitable(chosen):
-                chosen = await chosen
-        except (Exception, SystemExit) as error:
-            raise _refusal(error, user, "the site's function of cluster options failed") from error
-        if not isinstance(chosen, Options):
-            function = f"{getattr(options, '__qualname__', type(options).__qualname__)}({user.name!r})"
-            _log.error("the site's function of cluster options did not return Options", function=function)
-            raise InvalidRequest(
-                f"{_UNUSABLE}: the site's function {function} returned {shown(chosen)}, expected Options;"
-                " please tell the administrators of this gateway"
-            )
-        return chosen
-
-    @property
-    def fixed_options(self) -> Options | None:
-        """What everybody may set; None when that depends on who asks."""
-        options = self._backend.cluster_options
-        return options if isinstance(options, Options) else None
-
-    def specification(self, options: Options, user: User) -> list[dict[str, Any]]:
-        """Options as the client understands them. Raises `InvalidRequest` when the site's own code fails."""
-        try:
-            return options.get_specification()
-        except Exception as error:
-            raise _refusal(error, user, "the site's cluster options cannot be shown") from error
-
     async def create(self, user: User, requested: object) -> Cluster:
         """A new cluster with the options that the user asked for. Returns when it is durable, before it has started.
 
         Raises `InvalidRequest` when the options are refused or a limit is reached, `TryAgainLater` during a shutdown.
         """
         self._refuse_when_closed()
-        options, config = await self._configure(user, requested)
+        options, config = await self.options.configure(user, requested)
+        if reason := self._backend.refuses_sharing(config.share_view, config.share_use):
+            raise InvalidRequest(f"The cluster would be shared, but {reason}")
         account = await admit(self._quota, self._services.ledger, user, options, config)
         try:
             record = await self._make_record(user, options, config)
@@ -111,6 +80,8 @@ class Manager:
             self._quota.give_back(user.name, stored_size(options))
             raise
         cluster = Cluster(record, config, self._services, account=account)
+        if record.share_view or record.share_use:
+            cluster.events.record_event(sharing.told(record.share_view, record.share_use))
         self._start(cluster)
         return cluster
 
@@ -128,7 +99,9 @@ class Manager:
             config=dump(config),
             owner_groups=tuple(sorted(user.groups)),
             start_time=time_ms(),
+            route=sharing.route_name(name, new_secret()) if self._backend.sharing == "use" else "",
         )
+        record = evolve(record, **sharing.shares(record, config.share_view, config.share_use).fields)
         await self._record(record)
         return record
 
@@ -158,15 +131,15 @@ class Manager:
         return self._services.driver.trouble
 
     def find(self, name: str) -> Cluster:
-        """The cluster of this name. Raises `NotFound`."""
-        cluster = self._clusters.get(name)
+        """The cluster of this name, which may be that of a route to it. Raises `NotFound`."""
+        cluster = self._clusters.get(sharing.cluster_named(name))
         if cluster is None:
             raise NotFound(f"Cluster {name} not found")
         return cluster
 
     def knows(self, name: str) -> bool:
-        """True for the name of a cluster that is remembered."""
-        return name in self._clusters
+        """True for the name of a cluster that is remembered, or of a route to it."""
+        return sharing.cluster_named(name) in self._clusters
 
     def authenticated(self, name: str, authorization: str) -> Cluster:
         """The cluster of this name, for a job that proves with its token (`token <token>`) that it belongs to it.
@@ -181,15 +154,41 @@ class Manager:
 
     def list(self, user: User, statuses: Collection[ClusterStatus] | None) -> list[Cluster]:
         """The user's clusters that have one of these statuses; None: the active ones."""
-        mine = self._by_user.get(user.name, {}).values()
-        if statuses is None:
-            return [cluster for cluster in mine if is_active(cluster.record.status)]
-        return [cluster for cluster in mine if cluster.record.status in statuses]
+        statuses = ACTIVE if statuses is None else statuses
+        return [cluster for cluster in self._by_user.get(user.name, {}).values() if cluster.record.status in statuses]
+
+    async def list_all(
+        self, statuses: Collection[ClusterStatus] | None, wanted: Callable[[ClusterRecord], bool]
+    ) -> Sequence[ClusterRecord]:
+        """All users' clusters of which the record is wanted, of these statuses; others have their turns meanwhile."""
+        statuses = ACTIVE if statuses is None else statuses
+        found = []
+        for number, cluster in enumerate(list(self._clusters.values())):
+            if cluster.record.status in statuses and wanted(cluster.record):
+                found.append(cluster.record)
+            if number % _TURN == 0:
+                await trio.lowlevel.checkpoint()
+        return found
+
+    async def share(self, cluster: Cluster, view: ShareNames, use: ShareNames) -> None:
+        """Share a cluster with these users and groups, and with nobody else; returns when that is durable.
+
+        Raises `InvalidRequest` when the site does not allow that, and what `Cluster.share` raises.
+        """
+        if reason := self._backend.refuses_sharing(view, use):
+            raise InvalidRequest(f"Cluster {cluster.name} stays as it is: {reason}")
+        await cluster.share(partial(sharing.shares, view=view, use=use))
+
+    async def let_in(self, user: User, cluster: Cluster) -> None:
+        """Give somebody with whom a cluster is shared routes of their own. Raises what `Cluster.share` raises."""
+        route, dashboard = (sharing.route_name(cluster.name, new_secret()) for _ in range(2))
+        await cluster.share(lambda record: sharing.admission(user, record, route, dashboard))
 
     def adopt(self, record: ClusterRecord, submissions: Collection[SubmissionRecord]) -> None:
         """Take back a cluster of before a restart."""
         self._quota.add(record.username, stored_size(record.options))
-        config, misfits = self._restore(record.config)
+        record = sharing.within(self._backend.sharing, record)
+        config, misfits = self.options.restore(record.config)
         account = self._services.ledger.account(record.username, record.owner_groups, config)
         (account.close if is_ended(record.status) else account.adopt)()
         cluster = Cluster(record, config, self._services, submissions, account=account)
@@ -202,21 +201,6 @@ class Manager:
                 f"The gateway was reconfigured; now the site's defaults hold for {', '.join(misfits)}"
             )
         self._start(cluster)
-
-    def _restore(self, stored: Mapping[str, Any]) -> tuple[ClusterConfig, Mapping[str, str]]:
-        """The configuration of a cluster of before a restart, and why some of its options now have the site's values.
-
-        Options may have gone, come, or been given other limits since; none of that is worth a user's work.
-        """
-        known = {name: value for name, value in stored.items() if name in settings_of(type(self._cluster_config))}
-        misfits: dict[str, str] = {}
-        while True:
-            try:
-                return with_overrides(self._cluster_config, known), misfits
-            except SettingErrors as errors:
-                bad = {error.option: error.reason for error in errors.errors if error.option in known}
-                misfits |= bad or dict.fromkeys(known, str(errors))  # which of several do not fit together?
-                known = {name: value for name, value in known.items() if name not in misfits}
 
     def close(self) -> None:
         """Create no clusters any more."""
@@ -256,26 +240,6 @@ class Manager:
             self._remove(cluster)
         _log.info("forgot old clusters", clusters=len(old))
 
-    async def _configure(self, user: User, requested: object) -> tuple[Mapping[str, Any], ClusterConfig]:
-        """What was asked for, complete, and the cluster's configuration that results."""
-        options = await self.options_for(user)
-        try:
-            parsed = options.parse_options(requested)
-        except (TypeError, ValueError) as error:  # the user's doing
-            raise as_gateway_error(error) or InvalidRequest(f"Wrong options: {told(error)}") from error
-        except Exception as error:
-            raise _refusal(error, user, "the site's cluster options failed") from error
-        try:
-            overrides = checked_configuration(options.get_configuration(parsed, user))
-        except (Exception, SystemExit) as error:
-            raise _refusal(error, user, "the site's handler of cluster options failed") from error
-        try:
-            return parsed, with_overrides(self._cluster_config, overrides)
-        except SettingErrors as error:
-            # Either the user's doing (a value out of bounds) or the site's (a handler's name for an option).
-            _log.warning("the cluster options lead to a configuration that cannot be", user=user.name, exc_info=error)
-            raise InvalidRequest(f"{_UNUSABLE}: {error}") from error
-
     def _start(self, cluster: Cluster) -> None:
         self._add(cluster)
         self._nursery.start_soon(self._run, cluster)
@@ -299,14 +263,9 @@ class Manager:
             del self._by_user[cluster.record.username]
 
 
-def _refusal(error: BaseException, user: User, event: str) -> GatewayError:
-    """What a user is told when the site's own code has raised: its answer, or else its text."""
-    answer = as_gateway_error(error)
-    if answer is not None:
-        return answer
-    # Its author needs the traceback, its user the text.
-    _log.error(event, user=user.name, exc_info=error)
-    return InvalidRequest(f"{_UNUSABLE}: {told(error)}")
+def new_secret() -> str:
+    """The part of a route's name that nobody guesses."""
+    return base64.b32encode(secrets.token_bytes(12)).decode().lower()[:18]
 
 
 @asynccontextmanager

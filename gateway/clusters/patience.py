@@ -44,6 +44,7 @@ class Patience:
     def __init__(self, rules: Rules, tell: list[str], polling: Callable[[], bool]) -> None:
         """`polling` tells whether a question to the batch system is open."""
         self.deaf_at, self.deaf_reason = -inf, ""
+        self._silent_at = -inf
         self.poll = False
         """True when the batch system should be asked about our jobs."""
         self._verdict: Verdict | None = None
@@ -71,6 +72,16 @@ class Patience:
             row.silence = evolve(row.silence, open=moment.now)
             return Questions(poll=poll, ask=row.silence)
         return Questions(poll=poll, settle=settle)
+
+    def note_silence(self, row: Row | None, now: float) -> None:
+        """Remember that the scheduler is silent, if it is late: until it reports, nobody hears of its workers."""
+        if row is not None and row.state is RowState.ACTIVE and now > row.since + self._rules.late:
+            self._silent_at = now
+
+    @property
+    def deaf_to_workers(self) -> float:
+        """When it last could not be heard of workers: for the gateway's reasons, or as their scheduler was silent."""
+        return max(self.deaf_at, self._silent_at)
 
     @property
     def verdict(self) -> Verdict | None:

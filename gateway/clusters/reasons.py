@@ -51,6 +51,11 @@ def by_scheduler(idle_timeout: float) -> str:
     return f"it was idle for {span(idle_timeout)} (its idle timeout) and stopped itself"
 
 
+def by_administrator(name: str, reason: str) -> str:
+    """Why a cluster was stopped by somebody who is not its owner."""
+    return f"an administrator ({name}) has stopped it: {reason}"
+
+
 def has_run(record: ClusterRecord) -> bool:
     """True when the cluster's scheduler has reported at some time."""
     return bool(record.scheduler_address)

@@ -5,8 +5,9 @@ two clocks run at once. While a scheduler's job waits in the queue only the
 optional queue limit runs: waiting is not starting. From the moment a job runs,
 it has the start timeout to report for duty; after its first heartbeat a
 scheduler has the heartbeat timeout for each further one. Both are heard of by
-heartbeats, so nobody is overdue before these could be heard again. A job that
-is requeued starts again. While the batch system does not answer (UNKNOWN) no
+heartbeats, so nobody is overdue before these could be heard again: while the
+gateway is deaf, or a worker's scheduler silent, its clock does not run out. A
+job that is requeued starts again. While the batch system does not answer (UNKNOWN) no
 clock runs out: a site in trouble must not lose its users' work. After minutes
 of that (overdue) they go on all the same: a batch system that is never going
 to answer must not keep a dead cluster alive. Nor does a clock run while the
@@ -127,7 +128,7 @@ class Row:
 def deadline(row: Row, rules: Rules, *, requeue: bool, deaf: float = -inf) -> tuple[float, Clock]:
     """Return when patience with a row ends (infinity: never), and which clock runs out then.
 
-    `requeue` says whether jobs may run again, `deaf` when the gateway last could not hear everybody.
+    `requeue` says whether jobs may run again, `deaf` when it last could not be heard of the row.
     """
     options = rules.options
     if row.missed:
@@ -135,7 +136,8 @@ def deadline(row: Row, rules: Rules, *, requeue: bool, deaf: float = -inf) -> tu
     if row.suspended:
         return inf, Clock.OTHER
     if row.state is RowState.LOST:
-        return row.since + (rules.requeue_timeout if requeue else 0.0), Clock.OTHER
+        back = max(row.since + rules.requeue_timeout, deaf + options.heartbeat_timeout)
+        return back if requeue else row.since, Clock.OTHER
     if row.report.state is JobState.UNKNOWN and not row.report.overdue:
         return inf, Clock.OTHER
     if row.state is RowState.STARTING:

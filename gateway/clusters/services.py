@@ -16,8 +16,8 @@ from gateway.store.writer import Store
 class Routing(Protocol):
     """What a cluster asks of the proxy's route table."""
 
-    def add(self, name: str, scheduler: str, dashboard: str) -> None:
-        """Route to these addresses from now on."""
+    def add(self, name: str, scheduler: str, dashboard: str, *, cluster: str) -> None:
+        """Lead to these addresses of a cluster from now on."""
         ...
 
     def remove(self, name: str) -> None:

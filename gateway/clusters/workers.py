@@ -91,7 +91,7 @@ class Workers:
         """
         states = {}
         for row in self._rows.workers:
-            deaf, requeue = self._patience.deaf_at, self._config.jobs_may_run_again
+            deaf, requeue = self._patience.deaf_to_workers, self._config.jobs_may_run_again
             when, clock = deadline(row, self._rules, requeue=requeue, deaf=deaf)
             due = moment.due(when)
             if due and heard_of:

@@ -93,10 +93,26 @@ class Backend:
         convert=_url,
     )
 
+    sharing: str = setting(
+        default="off",
+        choices=("off", "view", "use"),
+        help="""What owners of clusters may let others do. "off": nothing. "view": see a cluster and its dashboard.
+        "use": connect to it and compute as well, which is to run anything in the name of its owner. With "use" the
+        name in the report of a single cluster is longer than the cluster's own (docs/authentication.md says why).""",
+    )
+
     @property
     def jobs_run_here(self) -> bool:
         """Whether jobs are processes of this host, which reach the gateway by its loopback interface."""
         return self.default_host == "127.0.0.1"
+
+    def refuses_sharing(self, view: Iterable[str], use: Iterable[str]) -> str:
+        """Why clusters cannot be shared with these; empty when they can."""
+        if self.sharing == "use" or not (*view, *use):
+            return ""
+        if self.sharing == "off":
+            return "clusters cannot be shared here, unless c.Backend.sharing allows it"
+        return "clusters can only be shared for viewing here, unless c.Backend.sharing allows use" if (*use,) else ""
 
     @abstractmethod
     def open_driver(self) -> "AbstractAsyncContextManager[Driver]":
@@ -191,7 +207,8 @@ class DBBackendBase(Backend):
     worker_start_timeout: float = setting(
         default=60,
         help="""A worker that does not join its scheduler within this time is given up. The time counts from when
-        its job runs; waiting in a queue is not starting.""",
+        its job runs; waiting in a queue is not starting. While its scheduler sends no heartbeats nobody knows who has
+        joined, and none is given up.""",
         unit="seconds",
         minimum=0.001,
     )

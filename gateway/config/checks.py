@@ -67,6 +67,9 @@ def check_backend(resolution: Resolution, backend: DBBackendBase, cluster_config
             resolution.refuse(type(backend), "cluster_config_class", reason)
         if reason := _unusable(backend.cluster_options, cluster_config):
             resolution.refuse(type(backend), "cluster_options", reason)
+        if reason := backend.refuses_sharing(cluster_config.share_view, cluster_config.share_use):
+            option = "share_use" if cluster_config.share_use else "share_view"
+            resolution.refuse(type(cluster_config), option, f"is of no use: {reason}")
     for option, reason in backend.find_mistakes():
         resolution.refuse(type(backend), option, reason)
 
@@ -122,6 +125,17 @@ def exposures(
         )
         resolution.refuse(type(authenticator), "password", reason)
     return (f"{who}. {advice}, or listen at 127.0.0.1 only (c.Proxy.address).",)
+
+
+def readable_passwords(proxy: Proxy, authenticator: "Authenticator") -> Iterator[str]:
+    """What to warn of when passwords of people's accounts cross the network as they are."""
+    is_private = is_loopback(proxy.address) or proxy.address.startswith("unix:")
+    if authenticator.takes_account_passwords and not (is_private or proxy.tls_cert or proxy.trusted_proxies):
+        yield (
+            f"PASSWORDS CAN BE READ ON THE NETWORK: {type(authenticator).__name__} takes those of people's accounts,"
+            f" and the gateway listens at {proxy.address} without HTTPS. Set c.Proxy.tls_cert and c.Proxy.tls_key, or"
+            " c.Proxy.trusted_proxies when a proxy in front serves HTTPS"
+        )
 
 
 def visible_secrets(resolution: Resolution, assignments: Sequence[Assignment]) -> Iterator[str]:

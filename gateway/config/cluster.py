@@ -7,7 +7,7 @@ some of them for one cluster (user_options.py). Backends add options in subclass
 import re
 from collections.abc import Mapping
 
-from gateway.config.fields import Command, Memory, SettingError, configurable, setting
+from gateway.config.fields import Command, Memory, SettingError, ShareNames, configurable, setting
 from gateway.models import Role
 
 
@@ -106,6 +106,18 @@ class ClusterConfig:
         help="""Workers that a cluster may have; None: no limit. The limits on memory and cores count as well,
         the smallest of the three holds.""",
         minimum=0,
+    )
+
+    share_view: ShareNames = setting(
+        default=(),
+        help="""Who may see the cluster and its dashboard, besides its owner: names of users, and of groups with an @ in
+        front ("@support"), as a list or with commas between them. The owner can change it later. Needs
+        c.Backend.sharing.""",
+    )
+    share_use: ShareNames = setting(
+        default=(),
+        help="""Who may also connect to the cluster and compute, written like share_view. They can run anything in the
+        name of its owner. Needs c.Backend.sharing = "use".""",
     )
 
     def __attrs_post_init__(self) -> None:

@@ -30,7 +30,15 @@ ORIGINAL = "dask_gateway_server"
 _SLURM_HOMES = ("gateway.backends.slurm.backend", "gateway.backends.slurm.options")
 _PBS_HOMES = ("gateway.backends.pbs.backend", "gateway.backends.pbs.options")
 OWN: Mapping[str, tuple[str, ...]] = {
-    "gateway.auth": ("gateway.auth.authenticator", "gateway.auth.simple", "gateway.auth.jupyterhub"),
+    "gateway.auth": (
+        "gateway.auth.authenticator",
+        "gateway.auth.simple",
+        "gateway.auth.pam",
+        "gateway.auth.oidc",
+        "gateway.auth.jupyterhub",
+        "gateway.auth.kerberos",
+        "gateway.auth.munge",
+    ),
     "gateway.backends.jobqueue": ("gateway.backends.batch.options",),
     "gateway.backends.local": ("gateway.backends.local.backend",),
     "gateway.backends.pbs": _PBS_HOMES,
@@ -61,6 +69,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     ".auth": {
         **dict.fromkeys(("Authenticator", "unauthorized"), "gateway.auth.authenticator"),
         "JupyterHubAuthenticator": "gateway.auth.jupyterhub",
+        "KerberosAuthenticator": "gateway.auth.kerberos",
         "SimpleAuthenticator": "gateway.auth.simple",
         "User": "gateway.models",
     },
@@ -89,17 +98,12 @@ MODULES: Mapping[str, Mapping[str, str]] = {
 }
 """Module of the original (after `dask_gateway_server`) → name → module of ours."""
 
-_OWN_AUTHENTICATOR = (
-    "this gateway comes with SimpleAuthenticator; others are subclasses of dask_gateway_server.auth.Authenticator with"
-    " an authenticate() of the site's own (docs/migration.md has an example)"
-)
 _OTHER_SYSTEM = "this gateway is for Slurm, PBS and local processes"
 _HELPERS = "helpers of the original are no part of this gateway: put what you need of them into a module of your own"
 _RECORDS = "clusters and workers are the gateway's own affair: a site's code gets the user and the options they chose"
 GONE: Mapping[str, str] = {
     ".app.GenerateConfig": "the command is `dask-gateway-server generate-config`",
     ".app.main": "the command is `dask-gateway-server`",
-    ".auth.KerberosAuthenticator": _OWN_AUTHENTICATOR,
     ".auth.UserCache": "users are kept in cookies for c.Authenticator.cache_max_age seconds",
     ".backends.db_base.Cluster": _RECORDS,
     ".backends.db_base.DataManager": _RECORDS,

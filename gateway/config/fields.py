@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeGuard, TypeVar, dataclass_transform
 
 import attrs
 
-from gateway.config.structure import Command, Memory, shown, structure
+from gateway.config.structure import Command, Memory, ShareNames, shown, structure
 from gateway.errors import nearest
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Setting",
     "SettingError",
     "SettingErrors",
+    "ShareNames",
     "compute_defaults",
     "configurable",
     "default_of",

@@ -18,6 +18,7 @@ from gateway.config.checks import (
     check_backend,
     check_bases,
     exposures,
+    readable_passwords,
     visible_secrets,
 )
 from gateway.config.cluster import ClusterConfig
@@ -110,7 +111,11 @@ def _build(resolution: Resolution, shipped: Mapping[str, type]) -> tuple["dict[s
     check_backend(resolution, backend, cluster_config)
     exposure: tuple[str, ...] = ()
     if proxy is not None and len(known) == len(authenticators):
-        exposure = tuple(text for one in known for text in exposures(resolution, gateway, proxy, one, backend))
+        exposure = tuple(
+            text
+            for one in known
+            for text in (*exposures(resolution, gateway, proxy, one, backend), *readable_passwords(proxy, one))
+        )
     parts = {
         "gateway": gateway,
         "proxy": proxy,

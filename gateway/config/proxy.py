@@ -42,6 +42,12 @@ def _host_names(names: tuple[str, ...]) -> None:
             raise ValueError(f"must be host names without a port, such as gateway.example.org, not {name!r}")
 
 
+def _dashboard_host(pattern: str) -> str:
+    if pattern and not (pattern.startswith("*.") and _HOST_NAME.fullmatch(pattern[2:])):
+        raise ValueError("must be '*.' and a domain without a port, such as *.dash.example, or be empty")
+    return pattern.rstrip(".").lower()
+
+
 @configurable
 class Proxy:
     """The public port: HTTP(S) for the API and dashboards, and the traffic between clients and schedulers."""
@@ -83,11 +89,36 @@ class Proxy:
     )
     host_names: tuple[str, ...] = setting(
         default=(),
-        help="""Names of this gateway that people use. Only asked for where users need no password: there, whoever owns
-        any other name could give it this gateway's address, and ask in the name of those who visit a page of theirs.
+        help="""Names of this gateway that people use. Only asked for where users need no password (there, whoever owns
+        any other name could give it this gateway's address, and ask in the name of those who visit a page of theirs),
+        and by MungeAuthenticator.
         Addresses, localhost, this host's own name, and the names in addresses and URLs of the configuration are always
-        among them.""",
+        among them. With dashboard_host, the first one is where browsers are sent to be known.""",
         validator=_host_names,
+    )
+    dashboard_access: str = setting(
+        default="link",
+        choices=("link", "owner", "open"),
+        help="""Who may see a dashboard. "link": whoever has a link to it that has not expired, as the client is told
+        it (cluster.dashboard_link); the owner's browser, logged in, needs none. "owner": only those logged in who may
+        see the cluster; links live for ten minutes, and no program, such as dask-labextension, sees anything. "open":
+        whoever knows the cluster's name, as in the original.""",
+    )
+    dashboard_link_max_age: int = setting(
+        default=7 * 24 * 3600,
+        minimum=60,
+        unit="seconds",
+        help="""How long a link opens its dashboard, at most; at least seven eighths of it. The client asks for one when
+        it connects, and keeps it; so the default is as long as batch systems let most jobs run.""",
+    )
+    dashboard_host: str = setting(
+        default="",
+        help="""A host of its own for each dashboard, such as "*.dash.example": the star stands for the cluster's name.
+        These names have to lead here, and the certificate for HTTPS has to be for them too. Take a domain that shares
+        no cookies with anything: neither the gateway's name nor a site's single sign-on should be above it. There, no
+        sandbox keeps dashboards from what a web site can do. Needs host_names. Empty: below the gateway's own name, in
+        a sandbox.""",
+        convert=_dashboard_host,
     )
     trusted_proxies: tuple[str, ...] = setting(
         default=(),
@@ -166,7 +197,10 @@ class Proxy:
     log_level: Any = retired(f"{_ONE_PROCESS}; set c.DaskGateway.log_level")
 
     def __attrs_post_init__(self) -> None:
-        """Refuse half of a key pair."""
+        """Refuse half of a key pair, and hosts of dashboards without one of the gateway."""
         if bool(self.tls_key) != bool(self.tls_cert):
             there, missing = ("tls_key", "tls_cert") if self.tls_key else ("tls_cert", "tls_key")
             raise SettingError(there, f"needs {missing}: HTTPS takes both", value=getattr(self, there))
+        if self.dashboard_host and not self.host_names:
+            reason = "needs host_names: browsers are sent to the first of them to be known"
+            raise SettingError("dashboard_host", reason, value=self.dashboard_host)

@@ -9,6 +9,11 @@ from gateway.config.proxy import optional_listener
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
+def _absolute_path(path: str) -> None:
+    if path and not path.startswith("/"):
+        raise ValueError("must be a path that begins with '/', or empty")
+
+
 #: Further names of levels that Python and the original know.
 LEVEL_ALIASES = {"WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "DEBUG"}
 
@@ -47,6 +52,28 @@ class DaskGateway:
         default="gateway.backends.local.UnsafeLocalBackend",
         help="What runs the clusters: a subclass of DBBackendBase, or its dotted name.",
     )
+
+    admin_socket: str | None = setting(
+        default="",
+        help="""The path of a Unix socket for the commands of administrators on this host (`dask-gateway-server
+        tokens`): root, the gateway's own account and the members of admin_group. In a folder where nobody but root and
+        that account can put files. Empty: admin.sock in the folder that systemd makes (RuntimeDirectory=), or none
+        where there is no such folder. None: none.""",
+        validator=_absolute_path,
+    )
+    admin_group: str = setting(
+        default="",
+        help="""A group of this host whose members may use admin_socket as well; the gateway's account has to be one of
+        them, unless it is root. Empty: none.""",
+    )
+    token_max_age: int = setting(
+        default=90 * 24 * 3600,
+        minimum=0,
+        unit="seconds",
+        help="""How long the personal tokens live at most that users make, those included that they have made already;
+        administrators make them for as long as they like. 0: users have none.""",
+    )
+    tokens_per_user: int = setting(default=20, minimum=1, help="Personal tokens that one user may have.")
 
     @property
     def authenticator_classes(self) -> tuple[type, ...]:

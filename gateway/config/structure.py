@@ -5,9 +5,9 @@ made. A refusal is a `InvalidValue`, whose text completes a sentence that begins
 the option's name ("must be an integer"); it leaves out the value, which may be
 a secret.
 
-Two types of our own are known by name only: `Memory`, a number of bytes that
-people may write as "4 G", and `Command`, an argv that people may write as one
-shell line.
+Three types of our own are known by name only: `Memory`, a number of bytes that
+people may write as "4 G", `Command`, an argv that people may write as one
+shell line, and `ShareNames`, users and groups.
 """
 
 import enum
@@ -19,6 +19,7 @@ from fractions import Fraction
 from typing import Any, NewType, Union, get_args, get_origin
 
 from gateway.config.compat import find_class
+from gateway.models import USER_NAME
 
 
 class InvalidValue(ValueError):
@@ -34,6 +35,12 @@ Memory = NewType("Memory", int)
 
 Command = NewType("Command", tuple[str, ...])
 """An argv. Structured from one string, split as a shell splits it, or from a list of strings."""
+
+ShareNames = NewType("ShareNames", tuple[str, ...])
+"""Users and "@groups", each once. Structured from a list, or from text in which commas stand between them."""
+
+#: Names of one list; whoever wants more makes a group of them.
+MOST_NAMES = 25
 
 
 class ShellWord(str):
@@ -98,6 +105,23 @@ def parse_command(value: object) -> Command:
 def _shell_word(word: str) -> str:
     variables = ShellWord.VARIABLE.search(word) and not re.search(r"\s", word)
     return ShellWord(word) if variables else word
+
+
+def parse_share_names(value: object) -> ShareNames:
+    """Users by the names of their accounts, groups with an @ in front, each once. Raises `InvalidValue`."""
+    if isinstance(value, str):
+        value = [name for name in value.split(",") if name.strip()]
+    names = tuple(dict.fromkeys(name.strip() for name in _sequence(value, tuple[str, ...])))
+    for name in names:
+        if not (_is_group(name[1:]) if name.startswith("@") else USER_NAME.fullmatch(name)):
+            raise InvalidValue(f"must hold names of users, and of groups with an @ in front, not {name[:130]!r}")
+    if len(names) > MOST_NAMES:
+        raise InvalidValue(f"must hold at most {MOST_NAMES} names: make a group of them")
+    return ShareNames(names)
+
+
+def _is_group(name: str) -> bool:
+    return 0 < len(name) <= 128 and name.isprintable() and not name.startswith((" ", "@")) and "," not in name
 
 
 def parse_float(value: object) -> float:
@@ -196,6 +220,7 @@ _HOOKS: dict[Any, Callable[[object, Any], Any]] = {
     float: lambda value, _: parse_float(value),
     Memory: lambda value, _: parse_memory(value),
     Command: lambda value, _: parse_command(value),
+    ShareNames: lambda value, _: parse_share_names(value),
     Any: lambda value, _: value,
     type: _class,
     Callable: _callable,
@@ -210,7 +235,7 @@ _HOOKS: dict[Any, Callable[[object, Any], Any]] = {
 def structure(value: object, kind: Any) -> Any:
     """The value as that type. Raises InvalidValue with a text that says what it must be.
 
-    `kind` is str, bool, int, float, Memory, Command, Any, an enum, a class (of which the value must be an
+    `kind` is str, bool, int, float, Memory, Command, ShareNames, Any, an enum, a class (of which the value must be an
     instance), `X | None` and other unions, `tuple[X, ...]`, `frozenset[X]`, `Mapping[X, Y]`, `type[X]` (also given by
     its dotted name) or `Callable`.
     """

@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 import trio
 
+from gateway.addresses import Address
 from gateway.config.proxy import Proxy
 from gateway.log import RateLimitedLog
 from gateway.proxy.admission import Guest
@@ -107,17 +108,18 @@ class SchedulerConnector:
 
     def connect(self, pending: PendingConnection, route: Route) -> None:
         """Begin to connect a client with the scheduler of a route; `failed(pending)` is called when that cannot be."""
-        family = numeric_family(route.scheduler[0])
+        address = _scheduler_of(route)
+        family = numeric_family(address[0])
         if family is None:
             self._nursery.start_soon(self._look_up, pending, route)
         else:
-            self._dial(pending, route, [(family, route.scheduler)])
+            self._dial(pending, route, [(family, address)])
 
     async def _look_up(self, pending: PendingConnection, route: Route) -> None:
         try:
             await self._dial_by_name(pending, route)
         except Exception as error:  # noqa: BLE001 (the boundary of each connection, as the loop's is for watchers)
-            _log.error("connection failed", cluster=route.name, error=repr(error), exc_info=error)
+            _log.error("connection failed", cluster=route.cluster, error=repr(error), exc_info=error)
             pending.abort()
         except trio.Cancelled:
             pending.abort()
@@ -126,7 +128,7 @@ class SchedulerConnector:
     async def _dial_by_name(self, pending: PendingConnection, route: Route) -> None:
         try:
             with trio.fail_after(self._options.connect_timeout):
-                targets = await self._dialer.look_up(route.name, route.scheduler)
+                targets = await self._dialer.look_up(route.cluster, _scheduler_of(route))
         except (OSError, trio.TooSlowError) as error:
             self._fail(pending, route, str(error) or "its name cannot be looked up in time")
             return
@@ -146,7 +148,7 @@ class SchedulerConnector:
                 sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             except RefusedDestination as error:
                 reason = str(error)
-                self._log.warning("a scheduler's address is not connected to", cluster=route.name, reason=reason)
+                self._log.warning("a scheduler's address is not connected to", cluster=route.cluster, reason=reason)
                 continue
             except OSError as error:
                 reason = str(error)
@@ -196,8 +198,8 @@ class SchedulerConnector:
     def _fail(self, pending: PendingConnection, route: Route, reason: str) -> None:
         if pending.guest.gone:
             return
-        host, port = route.scheduler
-        self._log.info("scheduler does not answer", cluster=route.name, address=f"{host}:{port}", error=reason)
+        host, port = _scheduler_of(route)
+        self._log.info("scheduler does not answer", cluster=route.cluster, address=f"{host}:{port}", error=reason)
         self._routes.refused(route.name)
         self._failed(pending)
 
@@ -214,13 +216,13 @@ class SchedulerConnector:
                 loop.set_watcher(side.sock, side)
             else:
                 loop.register(side.sock, side)
-        traffic = self._traffic.get(route.name)
+        traffic = self._traffic.get(route.cluster)
         if traffic is None:
-            traffic = self._traffic[route.name] = Traffic()
+            traffic = self._traffic[route.cluster] = Traffic()
         traffic.total_connections += 1
-        self._clients[route.name] += 1
-        if self._clients[route.name] == 1:
-            self._routes.client(route.name, True)
+        self._clients[route.cluster] += 1
+        if self._clients[route.cluster] == 1:
+            self._routes.client(route.cluster, True)
         relay.start()
 
     def _relay_closed(self, relay: Relay) -> None:
@@ -229,12 +231,12 @@ class SchedulerConnector:
         relays.discard(relay)
         if not relays:
             del self._relays[route]
-        if traffic := self._traffic.get(route.name):
+        if traffic := self._traffic.get(route.cluster):
             traffic.count(relay.upstream.sock)
-        self._clients[route.name] -= 1
-        if not self._clients[route.name]:
-            del self._clients[route.name]
-            self._routes.client(route.name, False)
+        self._clients[route.cluster] -= 1
+        if not self._clients[route.cluster]:
+            del self._clients[route.cluster]
+            self._routes.client(route.cluster, False)
         self._left(guest)
 
     def end_route(self, route: Route) -> None:
@@ -243,11 +245,16 @@ class SchedulerConnector:
             dial.abort()
         for relay in tuple(self._relays.get(route, ())):
             relay.reset()
-        if self._routes.get(route.name) is None:
-            self._traffic.pop(route.name, None)
+        if not self._routes.of_cluster(route.cluster):
+            self._traffic.pop(route.cluster, None)
 
-    def traffic(self, name: str) -> Traffic:
+    def traffic(self, cluster: str) -> Traffic:
         """Return what a cluster's connections have carried since it has a route; nothing for an unknown one."""
-        route = self._routes.get(name)
-        relays = self._relays.get(route, ()) if route else ()
-        return self._traffic.get(name, Traffic()).with_open([relay.upstream.sock for relay in relays])
+        relays = [relay for route in self._routes.of_cluster(cluster) for relay in self._relays.get(route, ())]
+        return self._traffic.get(cluster, Traffic()).with_open([relay.upstream.sock for relay in relays])
+
+
+def _scheduler_of(route: Route) -> Address:
+    """Where connections by this route go; those that go nowhere are no server's name (`Routes.find`)."""
+    assert route.scheduler is not None
+    return route.scheduler

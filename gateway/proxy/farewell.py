@@ -1,12 +1,12 @@
-"""Connections to a cluster that has ended: whoever belongs to it is told why, and does not try again.
+"""Connections that lead nowhere any more: whoever belongs to the cluster is told why, and does not try again.
 
 A client takes a TLS alert, or a connection that ends, for something that may
 pass, and tries for 30 seconds; then it says that it has tried. What it does
-believe is a scheduler that turns it away (comm_messages.py). The scheduler is
-gone, but its certificate and key are on record: with them the gateway speaks in
-its place, for these few messages, to clients that prove with the same
-certificate that they belong to the cluster. Nothing of a cluster that may
-still run is ever answered like this.
+believe is a scheduler that turns it away (comm_messages.py). The scheduler has
+gone, or is no longer for this client (clusters/sharing.py), but its certificate
+and key are on record: with them the gateway speaks in its place, for these few
+messages, to clients that prove with the same certificate that they belong to
+the cluster, or did. Nobody who may come in is ever answered like this.
 """
 
 import os
@@ -21,9 +21,12 @@ from gateway.errors import innermost
 from gateway.log import RateLimitedLog
 from gateway.proxy.comm_messages import LENGTH_SIZE, handshake, length, registers, turned_away
 from gateway.proxy.routes import SERVER_NAME_PREFIX
+from gateway.proxy.token_bucket import TokenBucket
 
-#: So many clients of ended clusters are told so at once; others try again.
+#: So many clients are told so at once; others try again.
 MAX_FAREWELLS = 32
+#: In a second so many begin, when those of a first moment are used up: each costs milliseconds, and strangers may ask.
+RATE = 20.0
 #: Seconds for the whole conversation.
 TIMEOUT = 10.0
 #: Seconds for the client to take the last word before the connection is closed.
@@ -36,7 +39,7 @@ Stream = trio.SSLStream[trio.SocketStream]
 
 @frozen
 class Farewell:
-    """Why a cluster has ended, and its certificate and key (PEM)."""
+    """Why there is no way into a cluster, and its certificate and key (PEM)."""
 
     reason: str
     cert: str = field(repr=False)
@@ -44,19 +47,20 @@ class Farewell:
 
 
 class Farewells:
-    """The conversations that are under way. `find(cluster)` gives the farewell of one that has ended, else None."""
+    """The conversations that are under way. `find(name)` gives the farewell for who asks by it, None for others."""
 
     def __init__(self, find: Callable[[str], Farewell | None], log: RateLimitedLog) -> None:
         self._find = find
         self._log = log
         self._under_way = 0
+        self._pace = TokenBucket(RATE, MAX_FAREWELLS)
 
     def find(self, server_name: str) -> Farewell | None:
         """Return what whoever asks for this server name is told.
 
-        None if it is for no cluster that has ended, or if `MAX_FAREWELLS` conversations are under way.
+        None if there is none, or if too many conversations are under way or have just begun.
         """
-        if self._under_way >= MAX_FAREWELLS:
+        if self._under_way >= MAX_FAREWELLS or self._pace.seconds_to_fill():
             return None
         return self._find(server_name.lower().removeprefix(SERVER_NAME_PREFIX))
 
@@ -65,6 +69,7 @@ class Farewells:
     ) -> None:
         """Say it in a task of its own, which owns `sock`, and calls `ended` at its end."""
         self._under_way += 1
+        self._pace.add(-1.0)
         nursery.start_soon(self._say, sock, farewell, client, ended)
 
     async def _say(self, sock: socket.socket, farewell: Farewell, client: str, ended: Callable[[], None]) -> None:

@@ -39,7 +39,7 @@ async def open_listeners(address: str) -> list[socket.socket]:
         if address == "systemd" or address.startswith("systemd:"):
             return _from_systemd(address.partition(":")[2])
         if address.startswith("unix:"):
-            return [_unix(address.removeprefix("unix:"))]
+            return [listen_unix(address.removeprefix("unix:"))]
         return await _tcp(address)
     except (OSError, ValueError) as error:
         raise StartError(f"cannot listen at {address!r}: {error}") from error
@@ -68,11 +68,10 @@ def _any_address(port: int) -> socket.socket:
     return _listen(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 (that is what the administrator asked for)
 
 
-def _listen(family: int, target: tuple[object, ...] | str, *, dual: bool = False) -> socket.socket:
+def _listen(family: int, target: tuple[object, ...], *, dual: bool = False) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if family != socket.AF_UNIX:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
         listener.bind(target)
@@ -83,8 +82,12 @@ def _listen(family: int, target: tuple[object, ...] | str, *, dual: bool = False
     return listener
 
 
-def _unix(path: str) -> socket.socket:
-    """Anyone who may enter the directory may connect: that is where access is decided."""
+def listen_unix(path: str, *, mode: int = 0o666, gid: int = -1) -> socket.socket:
+    """Listen on a Unix socket in the place of one that nobody listens on any more. Raises OSError or ValueError.
+
+    As a rule anyone who may enter the directory may connect: that is where access is decided. With another `mode`, and
+    a group of its own (`gid`), the socket itself decides.
+    """
     if os.path.lexists(path):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise ValueError("there is a file of that name that is no socket")
@@ -92,8 +95,17 @@ def _unix(path: str) -> socket.socket:
             probe.connect(path)
             raise ValueError("another server listens there")
         os.unlink(path)
-    listener = _listen(socket.AF_UNIX, path)
-    os.chmod(path, 0o666)  # noqa: S103
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.fchmod(listener.fileno(), 0o600)  # which the file has from its first moment
+        listener.bind(path)
+        if gid != -1:
+            os.chown(path, -1, gid)
+        os.chmod(path, mode)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
     return listener
 
 
@@ -129,6 +141,11 @@ class Ports:
     def name(self) -> str:
         """The public port as people write it, with its number where port 0 was asked for."""
         return _name(self.public[0])
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The numbers of the public port; none of a Unix socket."""
+        return frozenset(each.getsockname()[1] for each in self.public if each.family != socket.AF_UNIX)
 
     @property
     def scheduler_name(self) -> str:

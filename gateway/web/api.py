@@ -9,7 +9,6 @@ with the answer, and the authenticator its say, also when the answer is an error
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 import structlog
 from attrs import frozen
 from quart import Quart, Response, g, request
@@ -19,12 +18,18 @@ from gateway.auth.chain import Chain, finished
 from gateway.auth.login_state import LoginStates
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
+from gateway.clusters.sharing import Verb
 from gateway.config.structure import shown
-from gateway.errors import BadRequest, InvalidRequest, NotFound
+from gateway.errors import InvalidRequest, NotFound
 from gateway.models import MOST_WORKERS, User
+from gateway.web.admin_routes import add_admin
 from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
-from gateway.web.pages import add_pages
+from gateway.web.json_answers import json_answer, json_body
+from gateway.web.pages import LEADS_TO, add_pages
 from gateway.web.reads import Reads
+from gateway.web.shares import add_shares
+from gateway.web.token_page import add_token_page
+from gateway.web.token_routes import add_token_routes
 
 _log = structlog.get_logger()
 
@@ -42,19 +47,27 @@ def create_api(
     *,
     states: LoginStates,
     prefix: str = "",
+    dashboard_host: str = "",
 ) -> Quart:
-    """The app with all its routes, and the pages. `prefix` is before the paths that browsers see."""
+    """The app with all its routes, and the pages.
+
+    `prefix` is before the paths that browsers see, `dashboard_host` the pattern of dashboards' own hosts.
+    """
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["RESPONSE_TIMEOUT"] = None
+    app.config[LEADS_TO] = f"{dashboard_host}:*" if dashboard_host else ""
     app.before_request(check_path)
     app.before_request(check_declaration)
     add_error_handlers(app, prefix)
     add_pages(app, chain, states, prefix)
+    add_token_page(app, chain, prefix)
+    add_token_routes(app, chain)
     api = _Api(manager, chain, reads)
     app.after_request(api.introduce)
     app.get("/api/health")(api.health)
     app.get("/api/version")(api.version)
+    app.get("/api/v1/login")(api.login_methods)
     app.get("/api/v1/options")(api.options)
     app.get("/api/v1/clusters/")(api.list_clusters)
     app.post("/api/v1/clusters/")(api.create_cluster)
@@ -64,6 +77,8 @@ def create_api(
     app.post("/api/v1/clusters/<name>/adapt")(api.adapt_cluster)
     app.get("/api/v1/clusters/<name>/events")(api.events)
     app.get("/api/v1/clusters/<name>/traffic")(api.show_traffic)
+    add_shares(app, manager, reads, api.identified, prefix)
+    add_admin(app, manager, chain)
     return app
 
 
@@ -80,9 +95,9 @@ class _Api:
         identity = g.identity = await self.chain.identify(request)
         return identity.user
 
-    async def owned(self, name: str, verb: str = "view") -> Cluster:
-        """A cluster of whoever asks. Raises Unauthorized, NotFound or Forbidden."""
-        return self.reads.owned(await self.identified(), name, verb)
+    async def allowed(self, name: str, verb: Verb) -> Cluster:
+        """A cluster with which whoever asks may do this. Raises Unauthorized, NotFound, and what `refusal` says."""
+        return self.reads.allowed(await self.identified(), name, verb)
 
     async def introduce(self, response: Response) -> Response:
         """Give whoever was authenticated a cookie, and the authenticator its say."""
@@ -95,36 +110,47 @@ class _Api:
 
     async def health(self) -> Response:
         """Whether what the gateway needs is there."""
-        return _json(*self.reads.health())
+        return json_answer(*self.reads.health())
 
     async def version(self) -> Response:
         """The gateway's version."""
-        return _json(*self.reads.version())
+        return json_answer(*self.reads.version())
+
+    async def login_methods(self) -> Response:
+        """How one can log in, for programs that have not yet."""
+        methods = [{"name": one.name, "schemes": one.reads, **one.public_hints} for one in self.chain.authenticators]
+        return json_answer(200, {"methods": methods})
 
     async def options(self) -> Response:
         """What the user may set on a cluster."""
         user = await self.identified()
-        return _json(*self.reads.options(user, await self.manager.options_for(user)))
+        return json_answer(*self.reads.options(user, await self.manager.options.of(user)))
 
     async def list_clusters(self) -> Response:
-        """The user's clusters."""
-        return _json(*self.reads.clusters(await self.identified(), request.args.get("status")))
+        """The user's clusters; with `?shared`, those of others that are shared with them."""
+        user, statuses = await self.identified(), request.args.get("status")
+        if _flag(request.args.get("shared")):
+            return json_answer(*await self.reads.shared_clusters(user, statuses))
+        return json_answer(*self.reads.clusters(user, statuses))
 
     async def create_cluster(self) -> Response:
         """A new cluster."""
         user = await self.identified()
-        requested = (await _body()).get("cluster_options")
+        requested = (await json_body()).get("cluster_options")
         cluster = await self.manager.create(user, {} if requested is None else requested)
         _log.info("cluster created", cluster=cluster.name, user=user.name)
-        return _json(201, {"name": cluster.name})
+        return json_answer(201, {"name": cluster.name})
 
     async def get_cluster(self, name: str) -> Response:
         """One cluster; with `?wait`, when it is no longer PENDING."""
         user = await self.identified()
-        cluster = self.reads.owned(user, name)
-        if _flag(request.args.get("wait")):
+        waits = _flag(request.args.get("wait"))  # to connect, as the published client does
+        cluster = self.reads.allowed(user, name, "use" if waits else "view")
+        if self.reads.needs_admission(user, name):
+            await self.manager.let_in(user, cluster)
+        if waits:
             await cluster.wait_started(WAIT_TIMEOUT)
-        return _json(*self.reads.cluster(user, name))
+        return json_answer(*self.reads.cluster(user, name, keys=g.identity.may_change))
 
     async def stop_cluster(self, name: str) -> Response:
         """Stop a cluster, for its user or for its own scheduler. What is not there has stopped."""
@@ -132,24 +158,24 @@ class _Api:
         if authorization.startswith("token "):
             if self.manager.knows(name):  # else it has been forgotten, and its job is told that it has stopped
                 await self.manager.authenticated(name, authorization).stop_itself()
-            return _json(204)
+            return json_answer(204)
         try:
-            cluster = await self.owned(name, "stop")
+            cluster = await self.allowed(name, "stop")
         except NotFound:
-            return _json(204)
+            return json_answer(204)
         await cluster.stop()
-        return _json(204)
+        return json_answer(204)
 
     async def scale_cluster(self, name: str) -> Response:
         """Ask for a number of workers."""
-        cluster = await self.owned(name, "scale")
-        message = await cluster.scale(_count(await _body(), "count"))
-        return _json(200, {"ok": not message, "msg": message or None})
+        cluster = await self.allowed(name, "scale")
+        message = await cluster.scale(_count(await json_body(), "count"))
+        return json_answer(200, {"ok": not message, "msg": message or None})
 
     async def adapt_cluster(self, name: str) -> Response:
         """Let the scheduler choose the number of workers, or no longer."""
-        cluster = await self.owned(name, "scale")
-        body = await _body()
+        cluster = await self.allowed(name, "scale")
+        body = await json_body()
         active = body.get("active", True)
         if type(active) is not bool:
             raise InvalidRequest(f"Field 'active' is {shown(active)}, expected true or false")
@@ -159,39 +185,15 @@ class _Api:
         if minimum is not None and maximum is not None and minimum > maximum:
             raise InvalidRequest(f"Field 'minimum' ({minimum}) is larger than field 'maximum' ({maximum})")
         message = await cluster.adapt(minimum, maximum, active)
-        return _json(200, {"ok": not message, "msg": message or None})
+        return json_answer(200, {"ok": not message, "msg": message or None})
 
     async def events(self, name: str) -> Response:
         """What happened to a cluster."""
-        return _json(*self.reads.events(await self.identified(), name))
+        return json_answer(*self.reads.events(await self.identified(), name))
 
     async def show_traffic(self, name: str) -> Response:
         """What the connections to a cluster's scheduler carry."""
-        return _json(*self.reads.traffic(await self.identified(), name))
-
-
-def _json(status: int, body: Any = None) -> Response:
-    return Response(b"" if body is None else orjson.dumps(body), status, content_type="application/json")
-
-
-async def _body() -> Mapping[str, Any]:
-    try:
-        body = orjson.loads(await request.get_data())
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The request body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise BadRequest(f"The request body is a JSON {type(body).__name__}, expected an object")
-    return body
-
-
-def _flag(text: str | None) -> bool:
-    """`?wait` and `?wait=1` are true, `?wait=0` and anything that is no number are false."""
-    if text is None or text == "":
-        return text == ""
-    try:
-        return int(text) != 0
-    except ValueError:
-        return False
+        return json_answer(*self.reads.traffic(await self.identified(), name))
 
 
 def _count(body: Mapping[str, Any], field: str) -> int:
@@ -199,3 +201,13 @@ def _count(body: Mapping[str, Any], field: str) -> int:
     if type(value) is int and 0 <= value <= MOST_WORKERS:
         return value
     raise InvalidRequest(f"Field {field!r} is {shown(value)}, expected a non-negative integer up to {MOST_WORKERS}")
+
+
+def _flag(text: str | None) -> bool:
+    """`?wait` and `?wait=1` are true, no `wait`, `?wait=0` and anything that is no number are false."""
+    if text is None or text == "":
+        return text == ""
+    try:
+        return int(text) != 0
+    except ValueError:
+        return False

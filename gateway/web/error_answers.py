@@ -6,6 +6,7 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
+from gateway.auth.chain import finished
 from gateway.config.site_errors import advice
 from gateway.errors import Forbidden, GatewayError, NoAccount, NotFound, NotJson
 from gateway.web.pages import FORMS, error_page, wants_page
@@ -42,6 +43,8 @@ def add_error_handlers(app: Quart, prefix: str) -> None:
         if not isinstance(error, NoAccount):
             for name, value in error.headers:
                 response.headers.add(name, value)
+        if error.answer_through is not None:
+            await finished(error.answer_through(request, response))
         return response
 
     @app.errorhandler(HTTPException)

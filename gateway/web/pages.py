@@ -11,23 +11,24 @@ from urllib.parse import urlencode
 
 import structlog
 from attrs import frozen
-from quart import Quart, Response, g, redirect, render_template, request
+from quart import Quart, Response, current_app, g, redirect, render_template, request
 
 from gateway.auth.authenticator import Authenticator, Login
 from gateway.auth.chain import Chain, Identity
 from gateway.auth.login_state import MAX_AGE, LoginState, LoginStates
+from gateway.auth.token_text import PREFIX
 from gateway.errors import GatewayError, NoAccount, NotFound, Unauthorized
 from gateway.web.next_page import next_page
 
 _log = structlog.get_logger()
 
-#: No script, nothing from elsewhere, in nobody's frame. Forms lead here; where a login leads on to is no form's target
-#: (Chromium counts the redirects after a form, so those that log in elsewhere are links).
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
+#: No script, nothing from elsewhere, in nobody's frame.
+POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+#: Forms lead here, and to where a login leads on: Chromium counts the redirects after a form. (So those that log in
+#: elsewhere are links.) In the app's configuration: hosts of dashboards, as a policy names them, or an empty text.
+LEADS_TO = "LEADS_TO"
 #: The endpoints that take forms.
-FORMS = frozenset(("log_in", "log_out"))
+FORMS = frozenset(("log_in", "log_out", "make_token_by_form", "revoke_token_by_form"))
 
 
 def add_pages(app: Quart, chain: Chain, states: LoginStates, prefix: str) -> None:
@@ -53,7 +54,7 @@ async def error_page(error: GatewayError, prefix: str) -> Response:
     nameless = isinstance(error, NoAccount)  # whom another login would not help
     if isinstance(error, Unauthorized) and not nameless and request.method in ("GET", "HEAD"):
         query = f"?{request.query_string.decode('latin-1')}" if request.query_string else ""
-        return _redirect(f"{prefix}/login", next=f"{prefix}{request.path}{query}")
+        return redirect_to(f"{prefix}/login", next=f"{prefix}{request.path}{query}")
     status = 422 if nameless else _status(error)
     return await rendered(status, "page.html", prefix, title="This did not work", text=str(error))
 
@@ -61,7 +62,8 @@ async def error_page(error: GatewayError, prefix: str) -> Response:
 async def rendered(status: int, template: str, prefix: str, **values: Any) -> Response:
     """A page."""
     html = await render_template(template, prefix=prefix, **values)
-    headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "same-origin"}
+    policy = f"{POLICY}; form-action 'self' {current_app.config[LEADS_TO]}".rstrip()
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
     return Response(html, status, headers, content_type="text/html; charset=utf-8")
 
 
@@ -80,15 +82,15 @@ class _Pages:
 
     async def show_first(self) -> Response:
         """What whoever asks for the gateway itself sees."""
-        return _redirect(f"{self.prefix}/logout")
+        return redirect_to(f"{self.prefix}/tokens")
 
     async def show_login(self) -> Response:
         """The ways to log in; whoever has a session goes on at once."""
-        if self.chain.user_by_cookie(request.headers.get("Cookie", "")) is not None:
-            return _redirect(self._next(request.args.get("next", "")))
+        if self.chain.user_by_cookie(_cookies()) is not None:
+            return redirect_to(self._next(request.args.get("next", "")))
         ways = [one for one in self.chain.authenticators if one.logs_in is not Login.NONE and one.login_max_age]
         if len(ways) == 1 and ways[0].logs_in is Login.REDIRECT and "failure" not in request.args:
-            return _redirect(f"{self.prefix}/login/{ways[0].name}", next=self._next(request.args.get("next", "")))
+            return redirect_to(f"{self.prefix}/login/{ways[0].name}", next=self._next(request.args.get("next", "")))
         return await self._login_page(200, next=self._next(request.args.get("next", "")))
 
     async def log_in(self) -> Response:
@@ -97,10 +99,12 @@ class _Pages:
         name, password, next_ = form.get("name", ""), form.get("password", ""), self._next(form.get("next", ""))
         way = self._way(form.get("method", ""), Login.FORM)
         try:
+            if password.startswith(PREFIX):  # else it would go to whoever checks passwords
+                raise Unauthorized("A personal token is for programs: log in here with your password")
             await self._begin_session(way, name, lambda: way.check_password(name, password))
         except GatewayError as error:
             return await self._login_page(_status(error), next=next_, name=name[:256], failure=str(error))
-        return _redirect(next_)
+        return redirect_to(next_)
 
     async def begin_login(self, method: str) -> Response:
         """Go to another server to log in, or let the browser answer the challenge."""
@@ -108,7 +112,7 @@ class _Pages:
         if way.logs_in is Login.CHALLENGE:
             return await self._answer_challenge(way, next_)
         step = await way.begin_login(self._callback(way))
-        response = _redirect(step.url)
+        response = redirect_to(step.url)
         value = self.states.write(LoginState(way.name, next_, step.remembered))
         response.headers.add("Set-Cookie", self._state_cookie(value, MAX_AGE))
         return response
@@ -126,19 +130,19 @@ class _Pages:
         except GatewayError as error:
             response = await self._login_page(_status(error), next=self._next(state.next), failure=str(error))
         else:
-            response = _redirect(self._next(state.next))
+            response = redirect_to(self._next(state.next))
         response.headers.add("Set-Cookie", self._state_cookie("", 0))
         return response
 
     async def show_logout(self) -> Response:
         """A button; a link alone, which any page may have, ends no session."""
-        user = self.chain.user_by_cookie(request.headers.get("Cookie", ""))
+        user = self.chain.user_by_cookie(_cookies())
         return await rendered(200, "logout.html", self.prefix, user=user)
 
     async def log_out(self) -> Response:
         """End the session."""
-        await self.chain.end_session(request.headers.get("Cookie", ""))
-        response = _redirect(f"{self.prefix}/logout")
+        await self.chain.end_session(_cookies())
+        response = redirect_to(f"{self.prefix}/logout")
         response.headers.add("Set-Cookie", self.chain.sessions.removal(secure=request.scheme == "https"))
         return response
 
@@ -151,7 +155,7 @@ class _Pages:
             )
             response.headers.add("WWW-Authenticate", error.challenge or way.challenge)
             return response
-        return _redirect(next_)
+        return redirect_to(next_)
 
     async def _begin_session(self, way: Authenticator, claimed: str, how: Any) -> Identity:
         address, secure = request.remote_addr or "", request.scheme == "https"
@@ -189,12 +193,18 @@ class _Pages:
         )
 
 
+def _cookies() -> str:
+    """All cookies of the request; HTTP/2 may have a header for each."""
+    return "; ".join(request.headers.getlist("Cookie"))
+
+
 def _status(error: GatewayError) -> int:
     """Not 401: that would have the browser ask for a password by itself."""
     return 403 if error.status == 401 else error.status
 
 
-def _redirect(location: str, **query: str) -> Response:
+def redirect_to(location: str, **query: str) -> Response:
+    """An answer that sends a browser on (303), maybe with a query."""
     if query:
         location = f"{location}?{urlencode(query)}"
     response: Response = redirect(location, 303)  # type: ignore[assignment]

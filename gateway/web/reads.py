@@ -18,28 +18,40 @@ from gateway import __version__
 from gateway.auth.chain import Chain, Identity
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
+from gateway.clusters.sharing import Verb, dashboard_name, may, name_for, needs_admission, refusal
 from gateway.config.user_options import Options
-from gateway.errors import Forbidden, GatewayError, InvalidRequest
+from gateway.errors import GatewayError, InvalidRequest
 from gateway.models import ClusterRecord, ClusterStatus, User
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store
-from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, header
+from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, cookies, header
 
 #: A status, and what is to be said in JSON.
 Read = tuple[int, Any]
+
+#: The newest shared clusters, which a list shows.
+MOST_SHARED = 1000
 
 _OF_USERS = re.compile(r"/api/v1/(?:(options)|clusters/(?:([^/]+)(?:/(events|traffic))?)?)")
 
 
 class Reads:
-    """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried."""
+    """The answers. `traffic(name)` is what the connections to a cluster's scheduler have carried.
+
+    `dashboard_route(name, user)` is the path that opens a dashboard by a name of this user's.
+    """
 
     def __init__(
-        self, manager: Manager, store: Store, traffic: Callable[[str], Traffic] = lambda name: Traffic()
+        self,
+        manager: Manager,
+        store: Store,
+        traffic: Callable[[str], Traffic] = lambda name: Traffic(),
+        dashboard_route: Callable[[str, str], str] = lambda name, user: f"/clusters/{name}/status",
     ) -> None:
         self._manager = manager
         self._store = store
         self._traffic = traffic
+        self._dashboard_route = dashboard_route
 
     def health(self) -> Read:
         """Which part fails, if one does."""
@@ -54,37 +66,69 @@ class Reads:
     @property
     def fixed_options(self) -> Options | None:
         """What everybody may set; None when the site's own function has to be asked."""
-        return self._manager.fixed_options
+        return self._manager.options.fixed
 
     def options(self, user: User, options: Options) -> Read:
         """What a user may set on a cluster. Raises `InvalidRequest` when the site's own code fails."""
-        return 200, {"cluster_options": self._manager.specification(options, user)}
+        return 200, {"cluster_options": self._manager.options.specification(options, user)}
 
     def clusters(self, user: User, statuses: str | None = None) -> Read:
         """A user's clusters, those of some statuses or those that have not ended. Raises `InvalidRequest`."""
-        found = self._manager.list(user, _statuses(statuses))
-        return 200, {cluster.name: report(cluster.record) for cluster in found}
+        found = self._manager.list(user, statuses_in(statuses))
+        return 200, {
+            cluster.name: report(cluster.record, cluster.name, self._dashboard(user, cluster.record))
+            for cluster in found
+        }
 
-    def cluster(self, user: User, name: str) -> Read:
-        """One cluster. Raises `NotFound`, and `Forbidden` when it is another's; so do those below."""
-        return 200, full_report(self.owned(user, name).record)
+    async def shared_clusters(self, user: User, statuses: str | None = None) -> Read:
+        """As `clusters`, of others' clusters that are shared with the user, without their options."""
+        found = await self._manager.list_all(
+            statuses_in(statuses), lambda record: record.username != user.name and may(user, record, "view")
+        )
+        newest = found[-MOST_SHARED:]
+        return 200, {
+            record.name: report(record, record.name, self._dashboard(user, record)) | {"options": {}}
+            for record in newest
+        }
+
+    def cluster(self, user: User, name: str, *, keys: bool = True) -> Read:
+        """One cluster, with the keys to it or without.
+
+        Raises `NotFound`, and what `sharing.refusal` says when it is another's; so do those below.
+        """
+        record = self.allowed(user, name).record
+        return 200, full_report(user, record, self._dashboard(user, record), keys=keys)
+
+    def needs_admission(self, user: User, name: str) -> bool:
+        """Whether somebody with whom a cluster is shared has no way into it yet, so that it cannot be reported."""
+        return self._manager.knows(name) and needs_admission(user, self._manager.find(name).record)
+
+    def dashboard(self, user: User, name: str) -> str:
+        """The path that opens a cluster's dashboard for a user, empty when it has none. Raises as `cluster` does."""
+        return self._dashboard(user, self.allowed(user, name).record) or ""
+
+    def _dashboard(self, user: User, record: ClusterRecord) -> str | None:
+        """The path that opens its dashboard for this user; None when there is none, or no way of theirs to it."""
+        name = dashboard_name(user, record)
+        has_dashboard = record.status is ClusterStatus.RUNNING and record.dashboard_address
+        return self._dashboard_route(name, user.name) if has_dashboard and name else None
 
     def events(self, user: User, name: str) -> Read:
         """What has happened to a cluster."""
-        told = [{"time": event.time, "message": event.message} for event in self.owned(user, name).events]
+        told = [{"time": event.time, "message": event.message} for event in self.allowed(user, name).events]
         return 200, {"events": told}
 
     def traffic(self, user: User, name: str) -> Read:
         """What the connections to its scheduler have carried."""
-        carried = self._traffic(self.owned(user, name).name)
+        carried = self._traffic(self.allowed(user, name).name)
         fields = ("connections", "total_connections", "bytes_to_scheduler", "bytes_to_clients", "idle_seconds")
         return 200, {field: getattr(carried, field) for field in fields}
 
-    def owned(self, user: User, name: str, verb: str = "view") -> Cluster:
-        """A user's own cluster. Raises `NotFound`, and `Forbidden` when it is another's."""
+    def allowed(self, user: User, name: str, verb: Verb = "view") -> Cluster:
+        """A cluster with which a user may do this. Raises `NotFound`, and what `sharing.refusal` says."""
         cluster = self._manager.find(name)
-        if cluster.record.username != user.name:
-            raise Forbidden(f"User {user.name} lacks permissions to {verb} cluster {name}")
+        if not may(user, cluster.record, verb):
+            raise refusal(user, cluster.record, verb)
         return cluster
 
 
@@ -109,7 +153,7 @@ class FastReads:
             return None
         client = scope.get("client")
         identity = self._chain.identify_by_headers(
-            header(scope, b"cookie"),
+            cookies(scope),
             header(scope, b"authorization"),
             client[0] if client else "",
             secure=scope["scheme"] == "https",
@@ -125,7 +169,10 @@ class FastReads:
             return partial(_answer, partial(self._reads.options, identity.user, options), identity)
         if name is None:
             return partial(_answer, partial(self._reads.clusters, identity.user), identity)
-        of_cluster = {None: self._reads.cluster, "events": self._reads.events, "traffic": self._reads.traffic}
+        if part is None and self._reads.needs_admission(identity.user, name):
+            return None
+        cluster: Callable[[User, str], Read] = partial(self._reads.cluster, keys=identity.may_change)
+        of_cluster = {None: cluster, "events": self._reads.events, "traffic": self._reads.traffic}
         return partial(_answer, partial(of_cluster[part], identity.user, name), identity)
 
 
@@ -141,12 +188,14 @@ async def _answer(
     await answer(send, status, orjson.dumps(said), ((b"content-type", b"application/json"), *cookie))
 
 
-def report(record: ClusterRecord) -> dict[str, Any]:
-    """A cluster as lists show it. The published client takes exactly these keys."""
-    running = record.status is ClusterStatus.RUNNING
+def report(record: ClusterRecord, name: str, dashboard_route: str | None) -> dict[str, Any]:
+    """A cluster as lists show it. The published client takes exactly these keys.
+
+    `name` is what it asks for to reach the scheduler, `dashboard_route` the path that opens the dashboard.
+    """
     return {
-        "name": record.name,
-        "dashboard_route": f"/clusters/{record.name}/status" if running and record.dashboard_address else None,
+        "name": name,
+        "dashboard_route": dashboard_route,
         "status": record.status,
         "start_time": record.start_time,
         "stop_time": record.stop_time,
@@ -154,17 +203,20 @@ def report(record: ClusterRecord) -> dict[str, Any]:
     }
 
 
-def full_report(record: ClusterRecord) -> dict[str, Any]:
-    """A single cluster for its owner, with what is needed to connect while it runs."""
-    running = record.status is ClusterStatus.RUNNING
+def full_report(user: User, record: ClusterRecord, dashboard_route: str | None, *, keys: bool = True) -> dict[str, Any]:
+    """A single cluster, with what is needed to connect while it runs for those who may use it (`keys`)."""
+    may_use = may(user, record, "use")
+    has_keys = keys and may_use and record.status is ClusterStatus.RUNNING
     return {
-        **report(record),
-        "tls_cert": record.tls_cert if running else None,
-        "tls_key": record.tls_key if running else None,
+        **report(record, name_for(user, record) if keys else record.name, dashboard_route),
+        "options": record.options if may_use else {},  # which may hold secrets
+        "tls_cert": record.tls_cert if has_keys else None,
+        "tls_key": record.tls_key if has_keys else None,
     }
 
 
-def _statuses(text: str | None) -> frozenset[ClusterStatus] | None:
+def statuses_in(text: str | None) -> frozenset[ClusterStatus] | None:
+    """The statuses of a query, None for none. Raises `InvalidRequest`."""
     if text is None:
         return None
     try:

@@ -3,12 +3,13 @@
     {prefix}/clusters/{name}/...                    that cluster's dashboard
     {prefix}/api/v1/clusters/{name}/heartbeat       heartbeat_route.py: by far the most frequent, no web framework
     {prefix}/api/...                                reads.py, when it is plain who asks: no web framework
-    {prefix}/...                                    the API (Quart)
+    {prefix}/...                                    the API and the pages (Quart)
+    any path at a host that is a cluster's          that cluster's dashboard
 
 The API is for programs, and for pages of its own: what another page has made
-a browser send is refused (request_origin.py says why). Its answers are for
-whoever asked, and kept by nobody. Dashboards are other people's code on the
-same host: see proxy/dashboard.py.
+a browser send is refused (request_origin.py says why). Links to our pages may
+stand anywhere. All answers are for whoever asked, and kept by nobody.
+Dashboards are other people's code on the same host: see proxy/dashboard/.
 
 With TLS on the public port, jobs still reach it over plain HTTP: a site's
 own certificate authority is seldom known on compute nodes. What they may say
@@ -17,7 +18,7 @@ else; everybody else is sent to HTTPS.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import quote, unquote
@@ -68,9 +69,9 @@ class Handler:
 class Router:
     """Dispatches by path; `route` decides, and has no effect.
 
-    `dashboards` is None where only the API is served; `secure` is True where plain HTTP is the exception. `find_read`
-    finds the app of what can be read at once; without it, the API answers. `hosts` are the names under which people may
-    ask; None: any.
+    `dashboards` is None where only the API is served; `is_dashboards` says whether a host is that of one of them, where
+    nothing else is served. `secure` is True where plain HTTP is the exception. `find_read` finds the app of what can be
+    read at once; without it, the API answers. `hosts` are the names under which people may ask; None: any.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Router:
         api: App,
         heartbeats: App,
         dashboards: App | None,
+        is_dashboards: Callable[[str], bool] = lambda host: False,
         find_read: Callable[[Scope], App | None] = lambda scope: None,
         prefix: str = "",
         secure: bool = False,
@@ -88,6 +90,7 @@ class Router:
         self._heartbeats = for_the_asker(heartbeats)
         self._find_read = find_read
         self._dashboards = dashboards
+        self._is_dashboards = is_dashboards
         self._prefix = prefix
         self._secure = secure
         self._hosts = hosts
@@ -104,6 +107,8 @@ class Router:
         path: str = scope["path"]
         if not path:  # "GET ?a=b HTTP/1.1"; Quart takes it for granted that there is one
             return Handler(_refusing(400, "The request's target has no path"), scope)
+        if dashboard := self._at_own_host(scope):
+            return Handler(dashboard, scope)
         if self._prefix and not (path == self._prefix or path.startswith(f"{self._prefix}/")):
             return Handler(_refusing(404, f"Nothing here: this gateway serves below {self._prefix}/"), scope)
         below = strip_prefix(scope, self._prefix) if self._prefix else scope
@@ -114,14 +119,23 @@ class Router:
             return Handler(self._dashboards, below)
         return self._route_to_api(scope, below)
 
+    def _at_own_host(self, scope: Scope) -> App | None:
+        """The dashboards' app, for a request to a host that is one's own: nothing of ours is there."""
+        if self._dashboards is None or not self._is_dashboards(header(scope, b"host")):
+            return None
+        return _send_to_https if self._is_insecure(scope) else self._dashboards
+
     def _refusal(self, below: Scope) -> App | None:
         """What turns down a request for the way it comes, whatever it is for."""
         from_job = _is_from_job(below)
         if self._hosts is not None and not from_job and (host := self._hosts.foreign(below["headers"])):
             return partial(_answer_misdirected, host)
-        if self._secure and below["scheme"] in ("http", "ws") and not from_job:
+        if self._is_insecure(below) and not from_job:
             return _send_to_https
         return None
+
+    def _is_insecure(self, scope: Scope) -> bool:
+        return self._secure and scope["scheme"] in ("http", "ws")
 
     def _route_to_api(self, scope: Scope, below: Scope) -> Handler:
         page = other_page(below["headers"], "https" if below["scheme"] in ("https", "wss") else "http")
@@ -180,6 +194,11 @@ def header(scope: Scope, name: bytes) -> str:
         if key.lower() == name:
             return str(value.decode("latin-1"))
     return ""
+
+
+def cookies(scope: Mapping[str, Any]) -> str:
+    """All cookies of a request; HTTP/2 may have a header for each."""
+    return "; ".join(value.decode("latin-1") for key, value in scope["headers"] if key.lower() == b"cookie")
 
 
 def with_bodies_of(app: App, budget: MemoryBudget, size: int) -> App:

@@ -14,7 +14,7 @@ from typing import Any
 import httpcore
 import orjson
 import trio
-from attrs import field, frozen
+from attrs import Factory, define, field, frozen
 
 from gateway.config.load import load
 from gateway.main import serve
@@ -113,7 +113,7 @@ def heartbeat_body(
     return orjson.dumps(heartbeat(**(addresses | fields)))
 
 
-@frozen
+@define
 class ClusterOfUser:
     """A user's cluster, whose scheduler says what a test wants."""
 
@@ -121,17 +121,31 @@ class ClusterOfUser:
     name: str
     token: str
     user: str
+    #: The path of its dashboard, below the link that opens it once it has one.
+    dashboard: str = field(default=Factory(lambda self: f"/clusters/{self.name}/", takes_self=True))
 
-    @property
-    def dashboard(self) -> str:
-        """The path of its dashboard."""
-        return f"/clusters/{self.name}/"
+    async def name_for(self, user: str) -> str:
+        """The name by which this user reaches its scheduler."""
+        answer = await self.gateway.ask("GET", CLUSTERS + self.name, user=user)
+        assert answer.status == 200, answer.body
+        return str(answer.json["name"])
+
+    async def share(self, **names: list[str]) -> None:
+        """Its owner shares it with these, and with nobody else."""
+        path = f"{CLUSTERS}{self.name}/shares"
+        answer = await self.gateway.ask("PUT", path, user=self.user, headers=[JSON], body=orjson.dumps(names))
+        assert answer.status == 200, answer.body
 
     async def beat(self, **addresses: str) -> Answer:
         """A heartbeat with these addresses."""
         headers = [("Authorization", f"token {self.token}"), JSON]
-        path = f"{CLUSTERS}{self.name}/heartbeat"
-        return await self.gateway.ask("POST", path, user=None, headers=headers, body=heartbeat_body(**addresses))
+        path = f"{CLUSTERS}{self.name}"
+        body = heartbeat_body(**addresses)
+        answer = await self.gateway.ask("POST", f"{path}/heartbeat", user=None, headers=headers, body=body)
+        if answer.status == 200 and addresses.get("dashboard"):
+            route = (await self.gateway.ask("GET", path, user=self.user)).json["dashboard_route"]
+            self.dashboard = route.removesuffix("status")
+        return answer
 
 
 @frozen
@@ -170,7 +184,7 @@ async def open_computation(gateway: Attacked) -> AsyncIterator[Computation]:
         cluster, address = await gateway.create("carol"), f"127.0.0.1:{port}"
         gateway.driver.run("scheduler")
         assert (await cluster.beat(scheduler=address, api=address)).status == 200
-        hello = openssl_hello(f"daskgateway-{cluster.name}")
+        hello = openssl_hello(f"daskgateway-{await cluster.name_for('carol')}")
         listener = (gateway.ports.schedulers or gateway.ports.public)[0]
         async with await connect(("127.0.0.1", listener.getsockname()[1])) as client:
             await client.send_all(hello)

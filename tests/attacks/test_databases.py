@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.auth.token_record import Token, to_document
 from gateway.errors import StartError
 from gateway.models import JobId
 from gateway.store.database import Database
@@ -23,6 +24,7 @@ RECORDS = (
     a_cluster("two", username="bob"),
     a_submission("one"),
     a_submission("two", jobs=(JobId("9"),)),
+    to_document(Token(id="a1", user="ann", scopes={"read"}, made=1000, expires=2000, digest="0f" * 32), None),
 )
 
 
@@ -54,6 +56,7 @@ def load(path):
 
 CLUSTERS = "UPDATE dask_gateway_clusters SET"
 SUBMISSIONS = "UPDATE dask_gateway_submissions SET"
+DOCUMENTS = "UPDATE dask_gateway_documents SET"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +93,25 @@ def test_no_row_is_believed_that_was_written_without_the_key(path, statement):
     attack(path, "PRAGMA ignore_check_constraints=ON", "PRAGMA foreign_keys=OFF", statement)
     with pytest.raises(StartError, match="is not as the gateway has written it"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"""{DOCUMENTS} document = replace(document, '"ann"', '"root"')""",
+        f"""{DOCUMENTS} document = replace(document, '"read"', '"clusters"')""",
+        f"{DOCUMENTS} document = replace(document, '2000', '9000')",
+        f"{DOCUMENTS} name = 'another'",
+        f"{DOCUMENTS} kind = 'ended-session'",
+        f"{DOCUMENTS} seal = zeroblob(32)",
+        "INSERT INTO dask_gateway_documents SELECT kind, 'another', document, seal FROM dask_gateway_documents",
+        "INSERT INTO dask_gateway_documents SELECT 'token', name, document, seal FROM dask_gateway_submissions LIMIT 1",
+    ],
+)
+def test_no_personal_token_is_believed_that_was_written_without_the_key(path, statement):
+    attack(path, statement)
+    with opened(path) as database, pytest.raises(StartError, match="is not as the gateway has written it"):
+        database.load_documents()
 
 
 def test_a_row_of_another_gateway_s_database_is_not_believed(path, tmp_path):

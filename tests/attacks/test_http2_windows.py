@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from tests.attacks.http2_peer import (
     setting,
 )
 from tests.attacks.http2_peer import connected as secure
-from tests.support.proxy_peers import NegotiatedStream, server_of
+from tests.support.proxy_peers import NegotiatedStream, client_of, server_of
 
 STREAMS = 50
 NO_WINDOW = PREFACE + frame(SETTINGS, 0, 0, setting(4, 0))
@@ -50,22 +49,19 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             pass
 
 
-@asynccontextmanager
-async def open_server() -> AsyncIterator[int]:
-    server = server_of(app)
+class Server:
+    """A server to which clients speak HTTP/2."""
 
-    async def serve(stream: trio.SocketStream) -> None:
-        await server.serve(NegotiatedStream(stream))  # type: ignore[arg-type]
+    def __init__(self) -> None:
+        self._server = server_of(app)
 
-    async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
-        yield listener.socket.getsockname()[1]
-        nursery.cancel_scope.cancel()
+    async def serve(self, stream: trio.SocketStream) -> None:
+        await self._server.serve(NegotiatedStream(stream))  # type: ignore[arg-type]
 
 
 @asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Peer]:
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+async def connected(server: Server) -> AsyncIterator[Peer]:
+    async with client_of(server) as stream:
         await stream.send_all(NO_WINDOW)
         yield Peer(stream)
 
@@ -97,7 +93,8 @@ def kept(buffers: list[AnswerBuffer]) -> int:
 async def test_an_answer_that_nobody_takes_is_given_up(
     path: str, buffers: list[AnswerBuffer], autojump_clock: Any
 ) -> None:
-    async with open_server() as port, connected(port) as peer:
+    server = Server()
+    async with connected(server) as peer:
         numbers = range(1, 2 * STREAMS, 2)
         await peer.send(b"".join(ask(number, path) for number in numbers))
         await wait_all_tasks_blocked(0.01)
@@ -120,7 +117,8 @@ async def test_an_answer_that_nobody_takes_is_given_up(
 
 
 async def test_nor_does_a_byte_now_and_then_keep_it(autojump_clock: Any) -> None:
-    async with open_server() as port, connected(port) as peer, trio.open_nursery() as nursery:
+    server = Server()
+    async with connected(server) as peer, trio.open_nursery() as nursery:
         await peer.send(ask(1, "/large"))
 
         async def dribble() -> None:
@@ -139,7 +137,8 @@ async def test_nor_does_a_byte_now_and_then_keep_it(autojump_clock: Any) -> None
 
 async def test_who_is_slow_gets_all_of_it(autojump_clock: Any) -> None:
     """Half a kilobyte per second is enough."""
-    async with open_server() as port, connected(port) as peer, trio.open_nursery() as nursery:
+    server = Server()
+    async with connected(server) as peer, trio.open_nursery() as nursery:
         await peer.send(ask(1, "/large") + frame(WINDOW_UPDATE, 0, 0, number(1 << 20)))
 
         async def take() -> None:

@@ -66,6 +66,21 @@ async def test_what_another_page_has_made_a_browser_send_is_refused(
         assert await gateway.clusters() == [cluster.name]  # the probe beside it
 
 
+async def test_a_link_that_stands_anywhere_opens_a_page_and_nothing_else(tmp_path: Path) -> None:
+    async with open_attacked(tmp_path, computing=False) as gateway:
+        link = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate"), ("Accept", "text/html")]
+        in_tab, in_frame = ("Sec-Fetch-Dest", "document"), ("Sec-Fetch-Dest", "iframe")
+        assert (await gateway.ask("GET", "/login", user=None, headers=[*link, in_tab])).status == 200
+        for method, path, place in (
+            ("GET", "/login", in_frame),
+            ("POST", "/login", in_tab),
+            ("GET", CLUSTERS, in_tab),
+            ("GET", "/api/version", in_tab),
+        ):
+            answer = await gateway.ask(method, path, user=None, headers=[*link, place])
+            assert answer.status == 403, (method, path)
+
+
 @pytest.mark.parametrize("headers", FROM_US)
 async def test_programs_and_pages_of_ours_are_answered(headers: list[tuple[str, str]], tmp_path: Path) -> None:
     async with open_attacked(tmp_path) as gateway:
@@ -106,11 +121,13 @@ async def test_a_change_that_any_page_could_send_is_not_taken(types: list[str], 
 
 
 @pytest.mark.parametrize("prefix", ["", "/dask"])
-async def test_the_session_cookie_is_for_the_api_alone_and_keys_are_kept_by_nobody(prefix: str, tmp_path: Path) -> None:
+async def test_the_session_cookie_is_for_what_is_below_the_prefix_and_keys_are_kept_by_nobody(
+    prefix: str, tmp_path: Path
+) -> None:
     async with open_attacked(tmp_path, f"c.Proxy.prefix = {prefix!r}", computing=False) as gateway:
         answer = await gateway.ask("GET", prefix + CLUSTERS)
         (cookie,) = answer.all("set-cookie")
-        assert f"Path={prefix}/api" in cookie.split("; ")
+        assert f"Path={prefix}/" in cookie.split("; ")
         created = await gateway.ask("POST", prefix + CLUSTERS, headers=[JSON], body=b"{}")
         for path in (CLUSTERS, f"{CLUSTERS}?status=PENDING", f"{CLUSTERS}{created.json['name']}", "/nowhere"):
             for headers in ([], [("Cookie", cookie.partition(";")[0])]):

@@ -134,6 +134,23 @@ async def test_rules_hold_by_every_way_in(autojump_clock: MockClock) -> None:
     assert stricter.user_by_cookie(cookie) is None
 
 
+async def test_whoever_is_no_administrator_any_more_is_none_by_an_old_session_either(autojump_clock: MockClock) -> None:
+    chain = chain_of(simple(admin_users={"ann"}), Tickets(admin_groups={"from-tickets"}))
+    request = a_request(basic("ann", "p"))
+    way = chain.authenticators[0]
+    identities = [
+        await chain.identify(request),
+        chain.identify_by_headers("", basic("ann", "p"), "", secure=False),
+        await chain.log_in(way, "", "ann", lambda: way.check_password("ann", "p"), secure=False),
+        await chain.identify(a_request("Negotiate ticket-of-bob")),
+    ]
+    cookies = [cookie_pair(identity.new_cookie) for identity in identities if identity]
+    assert [identity.user.admin for identity in identities if identity] == [True] * 4
+    assert [user.admin for user in map(chain.user_by_cookie, cookies) if user] == [True] * 4
+    after = chain_of(simple(), Tickets(), sessions=chain.sessions)
+    assert [user.admin for user in map(after.user_by_cookie, cookies) if user] == [False] * 4
+
+
 async def test_groups_are_those_of_the_account_unless_the_authenticator_has_them() -> None:
     chain = chain_of(Tickets(), simple(), groups=Groups())
     assert (await chain.identify(a_request(basic("ann", "p")))).user.groups == {"staff"}
@@ -199,6 +216,74 @@ async def test_failures_are_slowed_down_and_rights_are_not_told(
     assert lines
     assert all("ann" in line and "The password is wrong" in line and "basic" in line for line in lines)
     assert not any("guess" in line for line in lines)
+
+
+async def test_guesses_that_are_sent_together_are_no_more_than_others(autojump_clock: MockClock) -> None:
+    asked: list[str] = []
+
+    class Slow(SimpleAuthenticator):
+        schemes = ("basic",)
+
+        async def authenticate(self, request: Request) -> User:
+            asked.append(request.headers["Authorization"])
+            await trio.sleep(1)
+            return await super().authenticate(request)
+
+    chain = chain_of(Slow(password="p"), failures=Failures(Limit(3, 600.0), Limit(100, 1.0)))
+    outcomes: list[str] = []
+
+    async def attempt(password: str) -> None:
+        try:
+            outcomes.append((await chain.identify(a_request(basic("ann", password)))).user.name)
+        except (Unauthorized, TooManyFailures) as error:
+            outcomes.append(type(error).__name__)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):  # programs that start together, with the right one
+            nursery.start_soon(attempt, "p")
+    assert outcomes == ["ann"] * 20
+    outcomes.clear()
+    asked.clear()
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(attempt, f"guess {number}")
+    assert sorted(outcomes) == ["TooManyFailures"] * 17 + ["Unauthorized"] * 3
+    assert len(asked) == 3
+
+
+async def test_a_login_whose_turn_does_not_come(autojump_clock: MockClock) -> None:
+    class Hanging(SimpleAuthenticator):
+        schemes = ("basic",)
+
+        async def authenticate(self, request: Request) -> User:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    chain = chain_of(Hanging(password="p"), failures=Failures(Limit(1, 60.0), Limit(100, 1.0)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(chain.identify, a_request(basic("ann", "p")))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(TryAgainLater, match="under way"):
+            await chain.identify(a_request(basic("ann", "p")))
+        nursery.cancel_scope.cancel()
+    assert not chain._attempts._under_way
+
+
+async def test_the_same_old_token_holds_up_nobody_else_at_its_address(autojump_clock: MockClock) -> None:
+    class Bearers(SimpleAuthenticator):
+        schemes = ("bearer",)
+
+        async def authenticate(self, request: Request) -> User:
+            if request.headers["Authorization"] != "Bearer good":
+                raise Unauthorized("The token is not known")
+            return User("ann")
+
+    chain = chain_of(Bearers(), failures=Failures(Limit(3, 6.0), Limit(5, 1.0)))
+    for _ in range(50):
+        with pytest.raises((Unauthorized, TooManyFailures)):
+            await chain.identify(a_request("Bearer old"))
+        await trio.sleep(0.1)
+    assert (await chain.identify(a_request("Bearer good"))).user == User("ann")
 
 
 async def test_asking_without_credentials_is_no_failure(autojump_clock: MockClock) -> None:

@@ -46,6 +46,19 @@ def test_an_address_has_a_limit_of_its_own() -> None:
     assert failures.seconds_to_wait("", "there", 0.0) == 1
 
 
+def test_how_many_may_still_fail() -> None:
+    failures = limited()
+    assert failures.room("ann", "here", 0.0) == 3
+    failures.note("ann", "here", 0.0)
+    assert failures.room("ann", "here", 0.0) == 2
+    assert failures.room("ann", "here", 9.9) == 2
+    assert failures.room("ann", "here", 10.0) == 3
+    assert failures.room("", "here", 0.0) == 4
+    for _ in range(9):
+        failures.note("", "here", 0.0)
+    assert failures.room("bob", "here", 0.0) == 0
+
+
 @given(TIMES)
 def test_no_more_than_the_limit_whatever_the_times(times: list[float]) -> None:
     failures, tried = limited(), []

@@ -58,6 +58,7 @@ MEMORY_LIMIT_MIB = 256.0
 
 CONFIG = """
 from gateway.options import Bool, Options
+c.Proxy.dashboard_access = "open"  # the attackers are users, and know their way in
 c.Proxy.tls_cert = {directory!r} + "/server.crt"
 c.Proxy.tls_key = {directory!r} + "/server.key"
 c.Backend.cluster_options = Options(
@@ -238,7 +239,7 @@ def attackers(target: Target, name: str) -> Iterator[None]:
         process.join()
 
 
-async def compute(gateway, progress, stop):  # type: ignore[no-untyped-def]
+async def compute(gateway, progress, stop):
     """What the client does, as a script in a process of its own."""
     async with await gateway.new_cluster() as cluster:
         await cluster.scale(1)
@@ -247,7 +248,7 @@ async def compute(gateway, progress, stop):  # type: ignore[no-untyped-def]
             await client.wait_for_workers(1, timeout=60)
             number = 0
             while not Path(stop).exists():  # noqa: ASYNC240
-                assert await client.submit(inc, number, pure=False) == number + 1  # noqa: F821
+                assert await client.submit(inc, number, pure=False) == number + 1  # type: ignore[name-defined]  # noqa: F821 (the script's)
                 number += 1
                 with open(progress, "ab") as file:  # noqa: ASYNC230
                     file.write(b".")

@@ -188,7 +188,7 @@ async def test_a_suspended_scheduler_is_not_given_up(autojump_clock):
 
 
 async def test_suspended_workers_are_not_given_up(autojump_clock, heard):
-    async with open_house(rules=rules_with(cluster_heartbeat_timeout=10**6)) as house:
+    async with open_house(rules=rules_with(cluster_heartbeat_period=10**6)) as house:
         await house.running()
         await house.cluster.scale(2)
         await house.driver.wait_submissions(2)
@@ -253,7 +253,7 @@ async def test_a_requeued_worker_keeps_its_job(autojump_clock, heard, news_first
 
 async def test_a_lost_worker_that_is_not_requeued_is_replaced_after_a_while(autojump_clock, heard):
     async with open_house(
-        config=JobQueueClusterConfig(requeue=True), rules=rules_with(cluster_heartbeat_timeout=10**6)
+        config=JobQueueClusterConfig(requeue=True), rules=rules_with(cluster_heartbeat_period=10**6)
     ) as house:
         await house.running()
         await house.cluster.scale(1)
@@ -507,7 +507,7 @@ async def test_failing_workers_beside_a_good_one_do_not_end_the_cluster(autojump
 
 async def test_workers_that_do_not_connect_are_given_up(autojump_clock, heard):
     async with open_house(
-        driver=FakeDriver(runs_at_once=True), rules=rules_with(cluster_heartbeat_timeout=10_000)
+        driver=FakeDriver(runs_at_once=True), rules=rules_with(cluster_heartbeat_period=10_000)
     ) as house:
         await house.running()
         house.driver.cancel_errors.append(BackendUnavailable("away"))

@@ -168,6 +168,23 @@ async def test_a_scheduler_that_starts_while_the_gateway_cannot_hear_is_waited_f
         assert "did not report" in house.cluster.record.reason
 
 
+async def test_workers_that_start_while_their_scheduler_is_silent_are_waited_for(autojump_clock):
+    """It answers when it is asked, and sends no heartbeat: so nobody knows whether they have connected."""
+    async with open_house() as house:
+        house.answers = [Answer.HERE]
+        await house.running()
+        await house.beat(1)
+        await house.driver.wait_submissions(2)
+        house.driver.run("w1")
+        await trio.sleep(10 * RULES.options.worker_start_timeout)
+        assert house.driver.cancelled == []
+        await house.beat(1)
+        for _ in range(4):
+            await trio.sleep(15)
+            await house.beat(1)
+        assert house.driver.cancelled == [("2_0",)]  # it could be heard of, and was not
+
+
 async def test_workers_that_start_while_the_gateway_cannot_hear_are_waited_for(autojump_clock):
     async with open_house() as house:
         house.answers = [Answer.HERE]

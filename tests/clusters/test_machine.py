@@ -336,6 +336,23 @@ def test_a_worker_that_does_not_connect_is_given_up_and_replaced():
     assert story.states["w1-0"] is RowState.ACTIVE
 
 
+def test_a_worker_is_not_given_up_while_its_scheduler_is_silent():
+    """Who has connected is not known: it may be the worker, and the scheduler too busy to say so."""
+    story = Story().start().scale("7")
+    story.report("7", RUNNING)
+    for _ in range(10):
+        for silence in [action.ask for action in [story.next(20.0).questions] if action.ask]:
+            story.machine.asked(silence, Answer.HERE, "", story.now)
+    assert story.states == {"w1-0": RowState.STARTING}
+    story.beat(1)  # and now it says so, or the worker has some more time
+    assert story.next().cancel == ()
+    story.next(15.0)
+    story.beat(1)
+    assert story.next(14.0).cancel == ()
+    (cancel,) = story.next(1.0).cancel
+    assert [row.name for row in cancel.rows] == ["w1-0"]
+
+
 def test_a_cancel_that_is_answered_twice():
     story = Story().start().scale("7", "8")
     story.beat(0)

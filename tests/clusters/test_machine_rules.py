@@ -34,6 +34,7 @@ from gateway.clusters.ledger import Ledger
 from gateway.clusters.lifecycle import COMING_STATES, LIVE_STATES, RowState, is_ended
 from gateway.clusters.machine import Machine
 from gateway.clusters.reasons import BY_GATEWAY, BY_USER
+from gateway.clusters.sharing import SharingChange
 from gateway.clusters.silence import Answer
 from gateway.config.limits import Limits, UserLimits
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
@@ -119,6 +120,7 @@ class MachineRules(RuleBasedStateMachine):
         self.submits, self.cancels, self.explains, self.asks, self.said = [], [], [], [], []
         self.wake_at = inf
         self.heard = self.stored.status is ClusterStatus.RUNNING  # and its silence counts from now
+        self.last_beat = self.now
 
     @property
     def cluster(self):
@@ -138,6 +140,10 @@ class MachineRules(RuleBasedStateMachine):
     def wake_up(self):
         self.woken = True
 
+    @property
+    def failed_workers(self):
+        return {row.name for row in self.machine.rows.workers if row.state is RowState.FAILED}
+
     def say(self, event, *about):
         """Tell the machine something, which may be said again later."""
         self.said.append((event, about))
@@ -148,9 +154,12 @@ class MachineRules(RuleBasedStateMachine):
     @rule()
     def decide(self):
         before, states = set(self.machine.records.submissions), dict(self.machine.rows.states)
+        failed = self.failed_workers
         active = self.machine.active
         actions = self.machine.next(self.now)
         again = self.machine.next(self.now)
+        if self.now > self.last_beat + self.rules.late:
+            assert self.failed_workers <= failed, "given up while nobody could hear of it"
         if actions.record is not None:
             assert actions == Actions(record=actions.record)
             assert again == actions
@@ -392,7 +401,7 @@ class MachineRules(RuleBasedStateMachine):
         addresses = f"tls://{host}:8786", f"http://{host}:8787", f"http://{host}:9000"
         if self.machine.active:
             self.connected = set(active)
-            self.heard = True
+            self.heard, self.last_beat = True, self.now
             self.evidence -= {"missed", Answer.REFUSED, Answer.SILENT, "silent thrice", "silent twice"}
         self.machine.heartbeat(Heartbeat(*addresses, count, frozenset(active), frozenset(closing), closed), self.now)
 
@@ -411,6 +420,13 @@ class MachineRules(RuleBasedStateMachine):
     def scale(self, count):
         if self.cluster.status is ClusterStatus.RUNNING:
             self.machine.scale(count, self.now)
+
+    @rule(names=st.sampled_from([(), ("bob",), ("bob", "@physics")]))
+    def share(self, names):
+        """Its owner shares it: nothing is different but that."""
+        if self.machine.active:
+            self.machine.share(SharingChange({"share_view": names}, "shared"))
+            assert self.machine.records.cluster.share_view == names
 
     @precondition(lambda self: self.said)
     @rule(pick=picks)

@@ -107,6 +107,16 @@ def test_a_heartbeat_is_missing_from_when_it_could_have_been_heard():
     assert ends(story((10, BEAT), (12, PRESUMED)), deaf=25.0) == (47.5, Clock.MISSED)
 
 
+def test_a_worker_is_overdue_from_when_it_could_have_been_heard_of():
+    starting = story((5, RUNNING), role=Role.WORKER)
+    assert ends(starting, deaf=30.0) == (65, Clock.START)
+    assert ends(starting, deaf=50.0) == (80, Clock.START)
+    lost = story((5, RUNNING), (10, RowEvent.CONNECTED), (20, RowEvent.DISCONNECTED), role=Role.WORKER)
+    assert ends(lost, deaf=40.0) == (80, Clock.OTHER)
+    assert ends(lost, deaf=70.0) == (100, Clock.OTHER)
+    assert ends(lost, deaf=70.0, requeue=False) == (20, Clock.OTHER)
+
+
 def test_what_is_news():
     row = story()
     assert row.on_heartbeat(1.0)

@@ -102,3 +102,57 @@ def test_local_processes_are_started_without_a_shell(program: str) -> None:
         LocalClusterConfig(worker_cmd=program)
     assert caught.value.option == "worker_cmd"
     LocalClusterConfig(worker_cmd=["dask", "worker", "--name=$X"], scheduler_cmd="/opt/dask/bin/dask-scheduler")
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ((), ()),
+        ("", ()),
+        ("bob", ("bob",)),
+        (" bob, @physics ,,bob", ("bob", "@physics")),
+        (["b.o-b@example.org", "@/a group: of many words"], ("b.o-b@example.org", "@/a group: of many words")),
+        ([f"u{number}" for number in range(25)], tuple(f"u{number}" for number in range(25))),
+    ],
+)
+def test_with_whom_a_cluster_is_shared(written: object, names: tuple[str, ...]) -> None:
+    config = ClusterConfig(share_use=written)
+    assert config.share_use == names
+    assert with_overrides(ClusterConfig(), {"share_use": dump(config)["share_use"]}).share_use == names
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "bob smith",
+        "-bob",
+        "../bob",
+        "@",
+        "@@x",
+        "@ ",
+        "b\0b",
+        "@a\nb",
+        "@" + "x" * 129,
+        "x" * 129,
+        ["a,b"],
+        ["@a,b"],
+        [""],
+    ],
+)
+def test_what_is_no_name_of_a_user_or_a_group(written: object) -> None:
+    with pytest.raises(SettingError, match="share_view must hold names of users, and of groups with an @"):
+        ClusterConfig(share_view=written)
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ([f"u{number}" for number in range(26)], "must hold at most 25 names: make a group of them"),
+        (3, "must be a list"),
+        ([3], "every item must be text"),
+        ({"bob": True}, "must be a list"),
+    ],
+)
+def test_what_is_no_list_of_names(written: object, reason: str) -> None:
+    with pytest.raises(SettingError, match=f"share_view {reason}"):
+        ClusterConfig(share_view=written)

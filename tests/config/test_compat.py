@@ -48,8 +48,8 @@ def test_modules_are_packages_down_to_the_last() -> None:
 
 
 def test_names_without_counterpart_say_so() -> None:
-    with pytest.raises(ImportError, match="KerberosAuthenticator"):
-        from dask_gateway_server.auth import KerberosAuthenticator  # noqa: F401
+    with pytest.raises(ImportError, match="UserCache"):
+        from dask_gateway_server.auth import UserCache  # noqa: F401
     with pytest.raises(AttributeError, match=r"no counterpart of dask_gateway_server.options.Bol \(there are: Bool"):
         _ = importlib.import_module("dask_gateway_server.options").Bol
     with pytest.raises(AttributeError, match=r"no counterpart of dask_gateway_server.__version__$"):
@@ -170,7 +170,7 @@ def test_what_has_no_counterpart_says_what_to_do(name: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "text"),
     [
-        ("from dask_gateway_server.auth import KerberosAuthenticator", "subclasses of dask_gateway_server.auth.Auth"),
+        ("from dask_gateway_server.auth import UserCache", "users are kept in cookies"),
         ("from dask_gateway_server.backends import yarn", "this gateway is for Slurm, PBS and local processes"),
         ("import dask_gateway_server.backends.kubernetes", "this gateway is for Slurm, PBS and local processes"),
         ("from dask_gateway_server.backends.kubernetes.backend import KubeBackend", "Slurm, PBS and local processes"),

@@ -591,6 +591,23 @@ def test_nothing_to_warn_of_when_users_are_known_or_local(config: Load, text: st
     assert config(text).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "is_warned_of"),
+    [
+        ("", True),
+        ("c.Proxy.address = '0.0.0.0:1'\n", True),
+        (LOOPBACK, False),
+        ("c.Proxy.address = 'unix:/run/gateway'\n", False),
+        ("c.Proxy.trusted_proxies = ['10.0.0.1']\n", False),
+    ],
+)
+def test_passwords_of_accounts_are_not_for_the_network(config: Load, text: str, is_warned_of: bool) -> None:
+    warnings = config(f"{OWN}Own.takes_account_passwords = True\n{text}").warnings
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "PASSWORDS CAN BE READ ON THE NETWORK"
+    ] * is_warned_of
+
+
 @pytest.mark.parametrize("backend", [UNSAFE, SLURM])
 @pytest.mark.parametrize(
     "text",
@@ -658,3 +675,33 @@ def test_groups_that_do_not_exist_are_a_mistake(mistakes: Mistakes) -> None:
     (line,) = mistakes(PASSWORD + LOCAL + "c.LocalBackend.allowed_groups = ['root', 'no-such-group']\n")
     assert line.startswith("config.py:3: c.LocalBackend.allowed_groups = ")
     assert line.endswith("has the group 'no-such-group', which does not exist on this machine")
+
+
+# Sharing
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (
+            "c.ClusterConfig.share_view = ['@support']",
+            "config.py:1: c.ClusterConfig.share_view = ['@support']: is of no use: clusters cannot be shared here,"
+            " unless c.Backend.sharing allows it",
+        ),
+        (
+            "c.ClusterConfig.share_use = 'bob'\nc.Backend.sharing = 'view'",
+            "config.py:1: c.ClusterConfig.share_use = 'bob': is of no use: clusters can only be shared for"
+            " viewing here, unless c.Backend.sharing allows use",
+        ),
+    ],
+)
+def test_shares_that_the_site_does_not_allow_are_a_mistake(mistakes: Mistakes, text: str, mistake: str) -> None:
+    (found,) = mistakes(text)
+    assert found.startswith(mistake)
+
+
+@pytest.mark.parametrize("text", ["view = ['@support']", "use = '@support, bob'"])
+def test_shares_that_the_site_allows(config: Load, text: str) -> None:
+    which = text.split()[0]
+    loaded = config(f"c.Backend.sharing = {which!r}\nc.ClusterConfig.share_{text}")
+    assert getattr(loaded.cluster_config, f"share_{which}")[0] == "@support"

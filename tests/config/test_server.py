@@ -28,6 +28,21 @@ def test_both_halves_of_a_key_pair_or_none() -> None:
         Proxy(tls_cert="c")
 
 
+def test_hosts_of_dashboards() -> None:
+    names = ("gateway.example",)
+    assert Proxy().dashboard_access == "link"
+    assert Proxy(dashboard_host="*.Dash.example.", host_names=names).dashboard_host == "*.dash.example"
+    for wrong in ("dash.example", "*", "*.", "*.*.example", "*.dash.example:8443", "*.dash example", "https://*.dash"):
+        with pytest.raises(SettingError, match=r"must be '\*\.' and a domain without a port"):
+            Proxy(dashboard_host=wrong, host_names=names)
+    with pytest.raises(SettingError, match="dashboard_host needs host_names"):
+        Proxy(dashboard_host="*.dash.example")
+    with pytest.raises(SettingError, match="must be one of 'link', 'owner', 'open'"):
+        Proxy(dashboard_access="public")
+    with pytest.raises(SettingError, match="must be at least 60"):
+        Proxy(dashboard_link_max_age=59)
+
+
 def test_addresses_are_checked() -> None:
     Proxy(address="[::]:8000", tcp_address="")
     Proxy(address="unix:/run/gateway.sock", tcp_address="systemd:schedulers")

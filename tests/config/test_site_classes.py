@@ -440,11 +440,11 @@ def test_classes_of_an_imported_module(config: Load, module: Callable[[str], Non
 
 
 def test_a_module_that_cannot_be_imported(module: Callable[[str], None], mistakes: Mistakes) -> None:
-    module("\nfrom dask_gateway_server.auth import KerberosAuthenticator\n")
+    module("\nfrom dask_gateway_server.auth import UserCache\n")
     (told,) = mistakes('c.DaskGateway.authenticator_class = "our_site.Ours"\n')
     assert f"our_site.py:{LINES + 2})" in told
     (told,) = mistakes("\nimport our_site\n")
-    assert told.startswith("2: ImportError: this gateway has no counterpart of dask_gateway_server.auth.Kerberos")
+    assert told.startswith("2: ImportError: this gateway has no counterpart of dask_gateway_server.auth.User")
     assert f"our_site.py:{LINES + 2})" in told
 
 

@@ -87,13 +87,19 @@ class GatewayProcess:
     def log(self):
         return (self.directory / "gateway.log").read_text()
 
-    def client(self, script, *arguments, user="alice", password="", auth="", environment=None, timeout=100):
+    def client(
+        self, script, *arguments, user="alice", password="", auth="", environment=None, account=None, timeout=100
+    ):
         """Run `script(gateway, *arguments)` in a process of its own; returns its result or raises `ClientFailed`.
 
-        `auth` is what the client calls its way to authenticate, if that is no password.
+        `auth` is what the client calls its way to authenticate, if that is no password, and `account` whose process
+        it is.
         """
         self._answers += 1
-        answer = self.directory / f"answer-{self._answers}.json"
+        answers = self.directory / "answers"
+        answers.mkdir(exist_ok=True)
+        answers.chmod(0o1777)  # clients may be processes of several users
+        answer = answers / f"{self._answers}.json"
         source = textwrap.dedent(inspect.getsource(script)).replace(
             f"async def {script.__name__}(", "async def script("
         )
@@ -116,6 +122,7 @@ class GatewayProcess:
                 timeout=timeout,
                 env={**os.environ, **self.environment, **(environment or {})},
                 cwd=self.directory,
+                user=account,
                 check=True,
             )
         except subprocess.SubprocessError as error:
@@ -147,9 +154,22 @@ class GatewayProcess:
 
 @contextmanager
 def open_gateway(
-    directory, config="", *, base=BASE_CONFIG, arguments=(), user=None, python=sys.executable, timeout=60, **house
+    directory,
+    config="",
+    *,
+    base=BASE_CONFIG,
+    arguments=(),
+    user=None,
+    python=sys.executable,
+    timeout=60,
+    own_environment=None,
+    host=None,
+    **house,
 ):
-    """Start a gateway with this configuration; it is stopped at the end, and killed if it does not stop."""
+    """Start a gateway with this configuration; it is stopped at the end, and killed if it does not stop.
+
+    `own_environment` is added to the gateway's environment, and `host` is what clients call this machine.
+    """
     directory = Path(directory)
     directory.mkdir(exist_ok=True)
     file = directory / "dask_gateway_config.py"
@@ -162,13 +182,15 @@ def open_gateway(
             stderr=subprocess.STDOUT,
             cwd=directory,
             user=user,
-            env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
+            env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify"), **(own_environment or {})},
         )
         running = GatewayProcess(directory, process, "", **house)
         try:
             address = wait_ready(channel, process, timeout)
             if address is None:
                 raise AssertionError(f"the gateway did not start:\n{running.log}")
+            if host:
+                address = f"{host}:{address.rpartition(':')[2]}"
             yield GatewayProcess(directory, process, address, **house)
         finally:
             try:
@@ -185,7 +207,7 @@ def open_gateway(
 _SECRETS = re.compile(
     r"""(?ix) (?:basic|negotiate|bearer|jupyterhub|munge|token)\s+(?=[^\s'"]*[0-9A-Z])[A-Za-z0-9+/=_.:~-]{20,}
     | \bdgt_\w+_\w+ | \beyJ[\w-]{10,}\.[\w-]{10,}\. | -----BEGIN | \bMUNGE:\w{10,} | \bgAAAAA[\w-]{20,}
-    | /~\d+\.[\w-]{16,} | (?:password|secret|code)=[^\s*'"&]{6,}"""
+    | /~\d+\.[\w-]{16,} | \b[0-9a-f]{32}-[a-z2-7]{18}\b | (?:password|secret|code)=[^\s*'"&]{6,}"""
 )
 
 

@@ -45,6 +45,7 @@ def test_failures_are_told_and_their_passwords_are_not(tmp_path):
         "-----BEGIN RSA PRIVATE KEY-----",
         "GET /clusters/abc/~1790000000.c29tZXRoaW5nLWxvbmc/status",
         "cookie gAAAAABl0123456789abcdefghijklmnop",
+        "daskgateway-0123456789abcdef0123456789abcdef-abcdefghij234567zz",
         "?code=SplxlOBeZQQYbYS6WxSbIA",
     ],
 )

@@ -23,7 +23,7 @@ from gateway.proxy.comm_messages import (
     registers,
     turned_away,
 )
-from gateway.proxy.farewell import MAX_FAREWELLS, Farewell
+from gateway.proxy.farewell import MAX_FAREWELLS, RATE, Farewell
 from gateway.proxy.routes import Routes
 from tests.support.hellos import openssl_hello
 from tests.support.proxy_peers import NAME, connect, public_port, receive_all
@@ -105,6 +105,19 @@ async def test_so_many_are_told_at_once():
         async with await connect(address) as another:
             await another.send_all(openssl_hello(NAME))
             assert (await receive_all(another))[:2] == b"\x15\x03"
+
+
+async def test_strangers_cannot_have_it_said_again_and_again(mock_clock):
+    async def asked(address):
+        async with await connect(address) as client:
+            await client.send_all(openssl_hello(NAME))
+            return await client.receive_some(1)
+
+    async with public_port(Routes(), farewell=only_abc) as address:
+        answers = [await asked(address) for _ in range(MAX_FAREWELLS + 1)]
+        assert answers == [b"\x16"] * MAX_FAREWELLS + [b"\x15"]
+        mock_clock.jump(2 / RATE)
+        assert [await asked(address) for _ in range(3)] == [b"\x16", b"\x16", b"\x15"]
 
 
 @pytest.mark.parametrize(

@@ -428,6 +428,30 @@ async def test_traffic_is_counted_by_cluster() -> None:
         listener.close()
 
 
+async def test_traffic_of_all_names_of_a_cluster_counts_and_stays_when_one_ends() -> None:
+    async with peer(echo) as port, trio.open_nursery() as nursery:
+        routes = Routes()
+        for name in ("abc", "abc-two"):
+            routes.add(name, f"tls://{LOCAL}:{port}", cluster="abc")
+        (listener,) = await open_listeners("127.0.0.1:0")
+        options = {"routes": routes, "serve_http": None, "options": Proxy(shutdown_grace=0)}
+        public: PublicPort = await nursery.start(partial(serve_public, [listener], **options))
+        address, hello = listener.getsockname(), openssl_hello("daskgateway-abc-two")
+        async with await relayed(address) as first, await connect(address) as second:
+            await second.send_all(hello)
+            await receive_exactly(second, len(hello))
+            assert public.traffic("abc").connections == 2
+            routes.remove("abc-two")
+            assert await is_ended(second)
+            await first.send_all(b"x")
+            assert await receive_exactly(first, 1) == b"x"
+            left = public.traffic("abc")
+            assert (left.connections, left.total_connections) == (1, 2)
+            assert left.bytes_to_clients >= len(HELLO) + len(hello)
+        nursery.cancel_scope.cancel()
+        listener.close()
+
+
 # --- beside the slow and the malformed ------------------------------------------------------------------------------
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"

@@ -28,6 +28,35 @@ def test_a_cluster_without_dashboard() -> None:
     assert routes.dashboard("abc") is None
 
 
+def test_a_cluster_with_several_names() -> None:
+    routes = Routes()
+    routes.add("abc", "", "http://n1:8787")
+    routes.add("abc-one", "tls://n1:8786", cluster="abc")
+    routes.add("abc-two", "tls://n1:8786", "http://n1:8787", cluster="abc")
+    assert {route.name for route in routes.of_cluster("abc")} == {"abc", "abc-one", "abc-two"}
+    assert routes.find("daskgateway-abc") is None, "it leads to the dashboard alone"
+    assert routes.find("daskgateway-abc-one") == Route("abc-one", ("n1", 8786), cluster="abc")
+    assert (routes.dashboard("abc"), routes.dashboard("abc-one")) == (("n1", 8787), None)
+    gone: list[Route] = []
+    refused: list[str] = []
+    with routes.on_gone(gone.append), routes.on_refused(refused.append):
+        routes.refused("abc-two")
+        routes.remove("abc-two")
+        routes.refused("abc-two")
+    assert [route.name for route in gone] == ["abc-two"]
+    assert refused == ["abc", "abc-two"]
+    routes.remove("abc")
+    routes.remove("abc-one")
+    assert not routes.of_cluster("abc")
+
+
+def test_a_route_leads_somewhere() -> None:
+    routes = Routes()
+    with pytest.raises(ValueError, match="to a scheduler, to a dashboard, or to both"):
+        routes.add("abc", "", "")
+    assert routes.get("abc") is None
+
+
 def test_removed_and_replaced_routes_are_told() -> None:
     routes = Routes()
     gone: list[Route] = []
@@ -55,7 +84,7 @@ def test_refused_connections_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "host", "host:1", "tls://:1", "tls://host", "tls://host:0", "tls://h:99999", "tls://[::1"]
+    "text", ["host", "host:1", "tls://:1", "tls://host", "tls://host:0", "tls://h:99999", "tls://[::1"]
 )
 def test_what_is_no_address(text: str) -> None:
     routes = Routes()

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import StartError
-from gateway.models import ClusterRecord, ClusterStatus, Role
+from gateway.models import ClusterRecord, ClusterStatus, Guest, Role
 from gateway.store import tables as store_tables
 from gateway.store.database import Database
 from gateway.store.errors import StoreError, StoreUnavailable
@@ -78,6 +78,10 @@ def test_records_come_back_as_they_were(url: str) -> None:
         dashboard_address="http://n1:2",
         api_address="http://n1:3",
         stop_time=1_800_000_000_000,
+        share_view=("carol", "@staff"),
+        share_use=("bob",),
+        guests=(Guest("bob", "bob", "r1", "p1"), Guest("dave", "@staff", "r2", "p2")),
+        route="two-alices-own",
     )
     intent = a_submission("one", "s", role=Role.SCHEDULER, count=1, jobs=None)
     with opened(url) as database:

@@ -72,7 +72,7 @@ class FakeRoutes:
     def __init__(self) -> None:
         self.routes: dict[str, tuple[Any, Any]] = {}
 
-    def add(self, name: str, scheduler: Any, dashboard: Any) -> None:
+    def add(self, name: str, scheduler: Any, dashboard: Any, *, cluster: str = "") -> None:
         self.routes[name] = (scheduler, dashboard)
 
     def remove(self, name: str) -> None:

@@ -20,6 +20,7 @@ from gateway.auth.ended_sessions import EndedSessions
 from gateway.auth.login_state import LoginStates
 from gateway.auth.sessions import Sessions
 from gateway.auth.simple import SimpleAuthenticator
+from gateway.auth.token_registry import TokenRegistry
 from gateway.auth.unix_groups import UnixGroups
 from gateway.clusters.ledger import Ledger
 from gateway.clusters.manager import open_manager
@@ -59,14 +60,26 @@ class NoGroups(UnixGroups):
         return frozenset()
 
 
+class FixedGroups(NoGroups):
+    """A system on which these users are in these groups."""
+
+    def __init__(self, **groups):
+        super().__init__()
+        self.groups = groups
+
+    def known(self, name):
+        return frozenset(self.groups.get(name, ()))
+
+
 def chain_of(*authenticators, prefix="", store=None, sessions=None, **parts):
-    """These authenticators, with sessions that are kept in a store."""
+    """These authenticators, with sessions and personal tokens that are kept in a store."""
     store, first = store or FakeStore(), authenticators[0]
     if sessions is None:
         ended = EndedSessions(first.login_max_age, store.save, store.forget_documents)
         keys = store.derive_keys(b"sessions")
         sessions = Sessions(first.cookie_name, first.cache_max_age, prefix, keys=keys, ended=ended)
-    return Chain(authenticators, sessions, **{"groups": NoGroups(), **parts})
+    tokens = TokenRegistry(store.save, store.forget_documents, store.documents.values())
+    return Chain(authenticators, sessions, **{"groups": NoGroups(), "tokens": tokens, **parts})
 
 
 def basic(user, password=""):
@@ -197,6 +210,8 @@ async def open_house(
     secure=False,
     hosts=None,
     limits=None,
+    groups=None,
+    tokens=None,
     **backend_options,
 ):
     """A gateway with these parts; the rest are the usual ones."""
@@ -206,7 +221,8 @@ async def open_house(
     services = Services(driver=driver, store=store, routes=routes, rules=rules, ledger=Ledger(limits))
     authenticator = authenticator or SimpleAuthenticator()
     authenticators = authenticator if isinstance(authenticator, tuple) else (authenticator,)
-    chain = chain_of(*authenticators, prefix=prefix, store=store)
+    more = {} if tokens is None else {"tokens": tokens}
+    chain = chain_of(*authenticators, prefix=prefix, store=store, groups=groups or NoGroups(), **more)
     async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
         reads = Reads(manager, store)
         states = LoginStates(store.derive_keys(b"states"))
@@ -221,5 +237,6 @@ async def open_house(
             hosts=hosts,
         )
         house = InProcessGateway(router, manager, driver, store, routes)
+        house.chain, house.api = chain, api
         house.without_reads = Router(api=api, heartbeats=heartbeat_app(manager), dashboards=None)
         yield house

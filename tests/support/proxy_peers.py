@@ -156,8 +156,11 @@ def server_of(app: Any, **options: Any) -> HttpServer:
 
 
 @asynccontextmanager
-async def client_of(server: HttpServer) -> AsyncIterator[trio.SocketStream]:
-    """A client's end of a connection. Nothing is ever on its way in a pair of sockets, as virtual clocks want it."""
+async def client_of(server: Any) -> AsyncIterator[trio.SocketStream]:
+    """A client's end of a connection to what has `serve(stream)`.
+
+    Nothing is ever on its way in a pair of sockets, as virtual clocks want it.
+    """
     ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(sock)) for sock in socket.socketpair())
 
     async def serve() -> None:

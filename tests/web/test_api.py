@@ -1,5 +1,6 @@
 """The REST API as its clients meet it: every route and every status, above a real manager."""
 
+import orjson
 import pytest
 import trio
 import trio.testing
@@ -51,6 +52,12 @@ async def test_health_and_version_need_no_user():
         assert answer.headers["content-type"] == ["application/json"]
         answer = await house.ask("GET", "/api/version", user=None)
         assert (answer.status, answer.json) == (200, {"version": __version__})
+
+
+async def test_how_to_log_in_is_told_to_anybody():
+    async with open_house() as house:
+        answer = await house.ask("GET", "/api/v1/login", user=None)
+        assert (answer.status, answer.json) == (200, {"methods": [{"name": "simple", "schemes": ["basic"]}]})
 
 
 async def test_health_says_when_the_database_is_down():
@@ -193,7 +200,7 @@ async def test_create_takes_bodies_without_options(body):
 )
 async def test_create_refuses(body, status, text):
     async with open_house(cluster_options=some_options()) as house:
-        answer = await house.ask("POST", CLUSTERS, data=api.orjson.dumps(body))
+        answer = await house.ask("POST", CLUSTERS, data=orjson.dumps(body))
         assert answer.status == status
         assert text in answer.error
         assert house.store.clusters == {}
@@ -581,7 +588,7 @@ async def test_scale(heard):
 async def test_scale_refuses_what_is_no_count(count, heard):
     async with open_house() as house:
         name = await house.running()
-        data = b'{"count": %s}' % (b"1" + b"0" * 30 if count == 10**30 else api.orjson.dumps(count))
+        data = b'{"count": %s}' % (b"1" + b"0" * 30 if count == 10**30 else orjson.dumps(count))
         answer = await house.ask("POST", CLUSTERS + name + "/scale", data=data)
         assert answer.status == 422
         assert "integer" in answer.error
@@ -733,6 +740,20 @@ async def test_the_authenticator_also_sees_answers_that_are_errors():
         assert answer.headers["set-cookie"]
         await house.ask("GET", CLUSTERS, user=None)
         assert responded == [(404, "context")]  # the second time nobody was there
+
+
+@pytest.mark.parametrize(("name", "status"), [("alice", 200), ("bob", 403), ("DOMAIN\\alice", 422)])
+async def test_whoever_is_known_and_refused_is_answered_through_the_authenticator_as_well(name, status):
+    base, _, responded = a_sites_authenticator(allowed_users={"alice"})
+
+    class Known(type(base)):
+        async def authenticate(self, request):
+            return User(name), "context"
+
+    async with open_house(authenticator=Known(allowed_users={"alice"})) as house:
+        answer = await house.ask("GET", CLUSTERS)
+        assert (answer.status, answer.headers["www-authenticate"]) == (status, ["Negotiate proof"])
+        assert responded == [(status, "context")]
 
 
 async def test_a_stale_cookie_falls_through():
@@ -961,7 +982,7 @@ def test_no_body_is_an_error_of_ours(body):
         options = Options(Integer("cores", target="worker_cores", default=1), Mapping("environment"))
         async with open_house(cluster_options=options) as house:
             name = await house.running()
-            data = api.orjson.dumps(body, default=str)
+            data = orjson.dumps(body, default=str)
             for path in (CLUSTERS, f"{CLUSTERS}{name}/scale", f"{CLUSTERS}{name}/adapt"):
                 assert (await house.ask("POST", path, data=data)).status in (200, 201, 400, 409, 422)
             token = house.manager.find(name).record.token

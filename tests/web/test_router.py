@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from gateway.web.router import Router, answer, strip_prefix
+from gateway.web.router import Router, answer, cookies, strip_prefix
 from tests.support.houses import ask_app, open_house
 
 
@@ -15,6 +15,12 @@ def an_app(name, seen):
             await answer(send, 200, name.encode())
 
     return app
+
+
+def test_all_cookies_count_however_many_headers_they_come_in() -> None:
+    headers = [(b"cookie", b"a=1"), (b"x", b"y"), (b"Cookie", b"b=2; c=3")]
+    assert cookies({"headers": headers}) == "a=1; b=2; c=3"
+    assert cookies({"headers": []}) == ""
 
 
 def a_front(seen=None, **options):

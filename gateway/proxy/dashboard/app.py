@@ -4,8 +4,9 @@ Pages, assets and messages of websockets are passed through as they come, in
 pieces, in both directions; whoever reads slowly holds back the peer and nobody
 else. Each exchange has a connection of its own to the dashboard and keeps
 nothing (upstream.py, upstream_websocket.py); headers.py says what may pass.
-Everything a user can meet when it fails is a page that says so. Whatever is
-answered here, by whomever, runs in a sandbox.
+Everything a user can meet when it fails is a page that says so. guard.py says
+who is let in at all. Whatever is answered here, by whomever, runs in a sandbox,
+unless the dashboard has a host of its own.
 """
 
 import secrets
@@ -21,7 +22,9 @@ from gateway.config.proxy import Proxy
 from gateway.log import RateLimitedLog
 from gateway.proxy.answer_headers import with_headers
 from gateway.proxy.dashboard import pages
+from gateway.proxy.dashboard.guard import Guard
 from gateway.proxy.dashboard.headers import (
+    ALWAYS,
     SANDBOX,
     Headers,
     has_passed,
@@ -45,19 +48,23 @@ _GOING_AWAY, _NORMAL = 1001, 1000
 
 
 class _Refusal(Exception):
-    """The exchange ends with a page of our own."""
+    """The exchange ends with an answer of our own: a page, or a `location` to go to instead."""
 
-    def __init__(self, status: int, page: bytes) -> None:
+    def __init__(self, status: int, page: bytes, location: bytes = b"") -> None:
         super().__init__(status)
         self.status = status
         self.page = page
+        self.headers: Headers = [(b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-store")]
+        if location:
+            self.headers = [(b"location", location), (b"cache-control", b"no-store")]
 
 
 class Dashboard:
     """The ASGI application (http and websocket) for paths `/clusters/{name}[/...]`, without the site's prefix.
 
-    `scope["root_path"]` is that prefix. `dialer` says which addresses are connected to; without it all are. `budget`
-    is what all of it may hold. It raises nothing of its own: what fails is answered with a page.
+    `scope["root_path"]` is that prefix. `guard` says who is let in; without it, whoever knows a cluster's name.
+    `dialer` says which addresses are connected to; without it all are. `budget` is what all of it may hold. It raises
+    nothing of its own: what fails is answered with a page.
 
     Websockets are accepted with `pieces`: their messages come and go in pieces, all but the last one with `more`
     (web/hypercorn_patches.py).
@@ -67,10 +74,12 @@ class Dashboard:
         self,
         routes: Routes,
         *,
+        guard: Guard | None = None,
         options: Proxy | None = None,
         dialer: Dialer | None = None,
         budget: MemoryBudget | None = None,
     ) -> None:
+        self._guard = guard
         self._budget = budget or MemoryBudget()
         self._routes = routes
         self._dialer = dialer or Dialer()
@@ -79,8 +88,8 @@ class Dashboard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request or websocket (ASGI)."""
-        send = with_headers(send, SANDBOX)
-        request = DashboardRequest(scope, self._via)
+        request = DashboardRequest(scope, self._via, self._guard.hosts if self._guard else None)
+        send = with_headers(send, ALWAYS if request.at_own_host else SANDBOX)
         try:
             if has_passed(request.headers, self._via):
                 # A cluster's dashboard that leads back here by way of another server, once for each part of the path.
@@ -89,6 +98,8 @@ class Dashboard:
             address = self._routes.dashboard(request.cluster)
             if address is None:
                 raise _Refusal(404, pages.unknown_cluster(request.cluster))
+            if self._guard and (turn := self._guard.turn(request)):
+                raise _Refusal(turn.status, turn.page, turn.location)
             if scope["type"] == "websocket":
                 await self._websocket(request, address, receive, send)
             elif request.target is None:
@@ -97,11 +108,10 @@ class Dashboard:
             else:
                 await self._http(request, address, receive, send)
         except _Refusal as refusal:
-            page = [(b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-store")]
             if scope["type"] == "http":
-                await _answer(send, refusal.status, refusal.page, page)
+                await _answer(send, refusal.status, refusal.page, refusal.headers)
             else:
-                await _reject(scope, send, refusal.status, refusal.page, page)
+                await _reject(scope, send, refusal.status, refusal.page, refusal.headers)
 
     async def _connect(self, request: DashboardRequest, address: Address) -> trio.SocketStream:
         try:

@@ -42,13 +42,17 @@ _NOT_FOR_BROWSERS = frozenset(
     b"service-worker-allowed set-cookie2 set-login strict-transport-security www-authenticate "
     b"referrer-policy x-content-type-options".split()
 )
-#: With whatever is answered below a dashboard's path, so that a browser neither takes it for a page of the gateway, nor
-#: for something else than it says it is, nor tells its address (which opens it) to others. A policy that a dashboard
-#: has of its own holds as well.
-SANDBOX: Final = (
-    (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups allow-downloads"),
+#: With whatever is answered for a dashboard, so that a browser neither takes it for something else than it says it is,
+#: nor tells its address (which opens it) to others.
+ALWAYS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
+)
+#: On the gateway's own host as well, so that it is not taken for a page of the gateway. A policy that a dashboard has
+#: of its own holds beside it.
+SANDBOX: Final = (
+    (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups allow-downloads"),
+    *ALWAYS,
 )
 
 
@@ -65,6 +69,8 @@ class Origin:
     cluster: str
     #: What this gateway is called among the servers that a request has passed (RFC 9110, 7.6.3); a token of its own.
     via: bytes = b"gateway"
+    #: It came by a link that holds, so that a page of nobody's origin is the dashboard's own.
+    by_link: bool = False
 
     @property
     def cookies(self) -> bytes:
@@ -98,7 +104,7 @@ def request_headers(headers: RawHeaders, origin: Origin) -> Headers:
     """Return the headers that a dashboard is sent; of the cookies those that it has set."""
     headers = list(headers)
     passed = [
-        (key, value)
+        (key, _origin(value, origin) if key == b"origin" else value)
         for key, value in _passing(headers, _NOT_FOR_DASHBOARDS)
         # Some servers read x_forwarded_for as x-forwarded-for: an underscore could say what a dash must not.
         if b"_" not in key and not key.startswith((b"x-forwarded-", b"sec-websocket-", b":"))
@@ -115,6 +121,13 @@ def request_headers(headers: RawHeaders, origin: Origin) -> Headers:
         (b"x-forwarded-proto", origin.scheme.encode()),
         (b"x-forwarded-prefix", origin.prefix.encode()),
     ]
+
+
+def _origin(value: bytes, origin: Origin) -> bytes:
+    """What a dashboard is told of the page that has made a browser send this."""
+    if origin.by_link and value.strip().lower() == b"null":
+        return origin.scheme.encode() + b"://" + origin.host
+    return value
 
 
 def _cookies_of(values: Iterable[bytes], begin: bytes) -> bytes:

@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import unquote
 
 import h11
 import trio
 
 from gateway.log import RateLimitedLog
 from gateway.proxy.dashboard.headers import Headers, Origin, header
+from gateway.proxy.dashboard.hosts import Hosts
+from gateway.proxy.dashboard.paths import parse_place
 from gateway.proxy.dashboard.upstream import HttpExchange
 
 _log = RateLimitedLog()
@@ -18,13 +19,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-_ROOT = "/clusters/"
-
 
 class DashboardRequest:
-    """A scope, taken apart: for which cluster, what the dashboard shall see, and where it came from."""
+    """A scope, taken apart: for which cluster, what the dashboard shall see, and where it came from.
 
-    def __init__(self, scope: Scope, via: bytes) -> None:
+    `hosts` are those on which a dashboard is all there is.
+    """
+
+    def __init__(self, scope: Scope, via: bytes, hosts: Hosts | None = None) -> None:
         self.scope = scope
         self.answered = False
         self.headers: Headers = list(scope["headers"])
@@ -32,20 +34,22 @@ class DashboardRequest:
         self.method: str = scope.get("method", "GET")
         self.query = b"?" + scope["query_string"] if scope.get("query_string") else b""
         self.subprotocols: list[str] = list(scope.get("subprotocols") or ())
-        root = scope.get("root_path", "").rstrip("/")
+        host = header(self.headers, b"host") or header(self.headers, b":authority") or b"localhost"
+        at_host_of = hosts.cluster_at(host) if hosts else None
+        #: It came to the host of its cluster, and not to the gateway's own.
+        self.at_own_host = at_host_of is not None
         raw = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
-        raw = raw.removeprefix(root.encode())
-        name, slash, rest = raw.removeprefix(_ROOT.encode()).partition(b"/")
-        self.cluster = unquote(name.decode("latin1"))
-        #: What the dashboard is asked for; None for the bare `/clusters/{name}`, below which no relative link works.
-        self.target: bytes | None = b"/" + rest + self.query if slash else None
+        self.place = place = parse_place(raw, scope.get("root_path", "").rstrip("/"), at_host_of)
+        self.cluster = place.cluster
+        #: What the dashboard is asked for; None for where no relative link works, for the lack of a slash.
+        self.target: bytes | None = None if place.path is None else place.path + self.query
         client, scheme = scope.get("client"), scope.get("scheme", "http")
         self.origin = Origin(
             client=str(client[0]) if client else "unknown",
             scheme="https" if scheme in ("https", "wss") else "http",
-            host=header(self.headers, b"host") or header(self.headers, b":authority") or b"localhost",
-            prefix=f"{root}{_ROOT}{self.cluster}",
-            cluster=self.cluster,
+            host=host,
+            prefix=place.prefix,
+            cluster=place.cluster,
             via=via,
         )
 

@@ -12,7 +12,9 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from gateway.config.proxy import Proxy
+from gateway.models import User
 from gateway.proxy.dashboard.app import Dashboard
+from gateway.proxy.dashboard.guard import Guard, People
 from gateway.proxy.routes import Routes
 from tests.support.proxy_peers import LOCAL, connect, http_server, peer, public_port, receive_all, server_of
 
@@ -37,11 +39,15 @@ class Recorder:
 
 @asynccontextmanager
 async def dashboard(
-    handler: Callable[[trio.SocketStream], Any], *, root_path: str = "", options: Proxy | None = None
+    handler: Callable[[trio.SocketStream], Any],
+    *,
+    root_path: str = "",
+    options: Proxy | None = None,
+    guard: Guard | None = None,
 ) -> AsyncIterator[Any]:
     """The public address below which the handler is the dashboard of cluster abc."""
     routes = Routes()
-    app = Dashboard(routes, options=options)
+    app = Dashboard(routes, options=options, guard=guard)
 
     async def below_prefix(scope: Any, receive: Any, send: Any) -> None:
         scope["root_path"] = root_path
@@ -103,6 +109,75 @@ async def test_redirects_and_cookies_stay_below_the_cluster() -> None:
     assert response.status_code == 302
     assert dict(response.headers)[b"location"] == b"/gw/clusters/abc/status"
     assert dict(response.headers)[b"set-cookie"] == b"dask-dashboard-abc.a=1; Path=/gw/clusters/abc/"
+
+
+# ---- with a guard at the door (test_guard.py has what it says)
+
+
+def never(user: User, cluster: str) -> bool:
+    return False
+
+
+PEOPLE = People(user_of=lambda scope: None, person_of={"abc": "alice"}.get, may_see=never, may_come=never)
+
+
+def guard_of(**options: Any) -> tuple[Guard, str]:
+    """A guard, and the path of a link that holds, without a slash at its end."""
+    guard = Guard(Proxy(prefix="/gw", **options), PEOPLE, keys=(b"k",))
+    return guard, guard.route("abc", "alice").removesuffix("/status")
+
+
+async def test_a_link_is_a_part_of_the_dashboards_own_prefix() -> None:
+    recorder = Recorder(
+        b"HTTP/1.1 302 Found\r\nLocation: /status\r\nSet-Cookie: a=1; Path=/\r\nContent-Length: 0\r\n\r\n"
+    )
+    guard, path = guard_of()
+    async with dashboard(recorder, root_path="/gw", guard=guard) as address:
+        response, _ = await ask(address, get(f"{path}/x", "Origin: null"))
+        bare, _ = await ask(address, get(f"{path}?y"))
+    headers = dict(response.headers)
+    assert headers[b"location"].decode() == f"/gw{path}/status"
+    assert headers[b"set-cookie"].decode() == f"dask-dashboard-abc.a=1; Path=/gw{path}/"
+    (asked,) = recorder.asked
+    assert asked.startswith(b"GET /x HTTP/1.1\r\n")
+    assert f"x-forwarded-prefix: /gw{path}\r\n".encode() in asked
+    assert b"origin: http://hpc.example\r\n" in asked
+    assert (bare.status_code, dict(bare.headers)[b"location"].decode()) == (307, f"/gw{path}/?y")
+
+
+@pytest.mark.parametrize(
+    "path", ["/clusters/abc/status", "/clusters/abc/~1.a/status", "/clusters/abc", "/clusters/abc/~"]
+)
+async def test_without_a_link_nothing_reaches_a_dashboard(path: str) -> None:
+    recorder = Recorder()
+    async with dashboard(recorder, guard=guard_of()[0]) as address:
+        response, body = await ask(address, get(path))
+        assert (response.status_code, dict(response.headers)[b"cache-control"]) == (403, b"no-store")
+        assert b"<p>" in body
+        assert dict(response.headers)[b"content-security-policy"].startswith(b"sandbox")
+        assert dict(response.headers)[b"referrer-policy"] == b"no-referrer"
+        async with await connect(address) as stream:
+            head = get(path, *UPGRADE).replace(b"Connection: close", b"Connection: Upgrade")
+            await stream.send_all(head)
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 403")
+    assert recorder.asked == []
+
+
+async def test_a_dashboard_on_a_host_of_its_own_runs_in_no_sandbox() -> None:
+    recorder = Recorder()
+    guard, path = guard_of(dashboard_host="*.dash.example", host_names=("hpc.example",))
+    async with dashboard(recorder, guard=guard) as address:
+        moved, _ = await ask(address, get(f"{path}/status"))
+        location = dict(moved.headers)[b"location"].decode()
+        assert (moved.status_code, location) == (307, f"//abc.dash.example{path.removeprefix('/clusters/abc')}/status")
+        own = get(location.removeprefix("//abc.dash.example")).replace(b"hpc.example", b"abc.dash.example:80")
+        response, body = await ask(address, own)
+    headers = dict(response.headers)
+    assert (response.status_code, body) == (200, b"ok")
+    assert b"content-security-policy" not in headers
+    assert (headers[b"referrer-policy"], headers[b"x-content-type-options"]) == (b"no-referrer", b"nosniff")
+    assert b"host: abc.dash.example:80\r\n" in recorder.asked[0]
+    assert f"x-forwarded-prefix: {path.removeprefix('/clusters/abc')}\r\n".encode() in recorder.asked[0]
 
 
 async def test_the_bare_path_gets_its_slash() -> None:

@@ -3,30 +3,25 @@
 Needs Debian's packages chromium and chromium-driver; without them the test is skipped.
 """
 
-import json
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.support.ui import WebDriverWait
 
+from gateway.config.proxy import Proxy
+from gateway.models import User
 from gateway.proxy.dashboard.app import Dashboard
+from gateway.proxy.dashboard.guard import Guard, People
 from gateway.proxy.routes import Routes
+from tests.support.chromium import NEEDS_CHROMIUM, browser, errors_of, events_of, wait_until, watch_plots_move
 from tests.support.proxy_peers import LOCAL, gateways_tls, public_port, server_of
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("chromium") or not shutil.which("chromedriver"),
-    reason="needs chromium and chromium-driver (apt-get install chromium chromium-driver)",
-)
+pytestmark = NEEDS_CHROMIUM
 
 PREFIX = "/gateway"
 WORK = """
@@ -38,19 +33,6 @@ if __name__ == "__main__":
         print(cluster.scheduler.services["dashboard"].port, flush=True)
         while True:
             client.gather(client.map(lambda n: time.sleep(0.05), range(20), pure=False))
-"""
-SWITCHES = (
-    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --window-size=1400,1000 --ignore-certificate-errors"
-)
-#: Everything that the plots of the page show, as text.
-PLOTTED = """
-    const seen = [];
-    for (const doc of window.Bokeh ? window.Bokeh.documents : [])
-        for (const model of doc._all_models.values())
-            if (model.type === "ColumnDataSource")
-                seen.push(JSON.stringify(model.data instanceof Map ? [...model.data] : model.data));
-    return seen.join();
 """
 
 
@@ -67,46 +49,32 @@ async def working_dashboard() -> AsyncIterator[int]:
         await process.stdout.aclose()
 
 
-@contextmanager
-def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for switch in SWITCHES.split():
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = Service(shutil.which("chromedriver"), log_output=subprocess.DEVNULL)
-    driver = webdriver.Chrome(options=options, service=service)
-    try:
-        yield driver
-    finally:
-        driver.quit()
+def never(user: User, cluster: str) -> bool:
+    return False
+
+
+def open_guard() -> Guard:
+    """Alice's cluster abc, which only a link opens."""
+    people = People(user_of=lambda scope: None, person_of={"abc": "alice"}.get, may_see=never, may_come=never)
+    return Guard(Proxy(prefix=PREFIX), people, keys=(bytes(32),))
 
 
 def look_at(url: str) -> dict[str, Any]:
-    """Open a page, wait until its plots have moved twice, and report what the browser saw. Runs in a thread."""
+    """Open a page and then another by the link on it, see the plots of both move, and report what the browser saw."""
     with browser() as driver:
         driver.get(url)
-        wait = WebDriverWait(driver, 60, poll_frequency=0.1)
-        first = wait.until(lambda page: page.execute_script(PLOTTED))
-        second = wait.until(lambda page: (now := page.execute_script(PLOTTED)) != first and now)
-        wait.until(lambda page: page.execute_script(PLOTTED) != second)
-        events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-        return {
-            "title": driver.title,
-            "origin": driver.execute_script("return self.origin"),
-            "url": driver.current_url,
-            "console": [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"],
-            "events": events,
-        }
+        watch_plots_move(driver)
+        seen = {"title": driver.title, "origin": driver.execute_script("return self.origin")}
+        driver.find_element("link text", "System").click()
+        wait_until(driver, lambda page: page.current_url.endswith("/system"))
+        watch_plots_move(driver)
+        return {**seen, "then": driver.current_url, "console": errors_of(driver), "events": events_of(driver)}
 
 
 @pytest.mark.parametrize(("scheme", "protocol"), [("http", "http/1.1"), ("https", "h2")])
-async def test_the_status_page_moves_while_work_runs(
-    scheme: str, protocol: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(os.environ, "SE_OFFLINE", "true")
-    routes = Routes()
-    dashboard = Dashboard(routes)
+async def test_pages_move_while_work_runs(scheme: str, protocol: str, tmp_path: Path) -> None:
+    routes, guard = Routes(), open_guard()
+    dashboard = Dashboard(routes, guard=guard)
 
     async def below_prefix(scope: Any, receive: Any, send: Any) -> None:
         scope = {**scope, "root_path": PREFIX, "path": scope["path"].removeprefix(PREFIX)}
@@ -115,19 +83,20 @@ async def test_the_status_page_moves_while_work_runs(
     serve = public_port(routes, serve_http=server_of(below_prefix).serve, ssl_context=gateways_tls(tmp_path)[0])
     async with working_dashboard() as port, serve as address:
         routes.add("abc", "tls://127.0.0.1:1", f"http://127.0.0.1:{port}")
-        seen = await trio.to_thread.run_sync(look_at, f"{scheme}://{LOCAL}:{address[1]}{PREFIX}/clusters/abc/status")
+        link = f"{PREFIX}{guard.route('abc', 'alice')}".removesuffix("/status")
+        seen = await trio.to_thread.run_sync(look_at, f"{scheme}://{LOCAL}:{address[1]}{link}/status")
 
     assert "Dask" in seen["title"]
     assert seen["origin"] == "null"  # in a sandbox, where no cookie and no answer of the gateway is
     assert seen["console"] == []
-    by_kind: dict[str, list[Any]] = {}
-    for event in seen["events"]:
-        by_kind.setdefault(event["method"], []).append(event["params"])
-    answers = [answer["response"] for answer in by_kind["Network.responseReceived"]]
+    assert link in seen["then"]
+    events = seen["events"]
+    answers = [answer["response"] for answer in events["Network.responseReceived"]]
     assert {answer["protocol"] for answer in answers if answer["url"].startswith(scheme)} == {protocol}
     assert [answer for answer in answers if answer["status"] >= 400] == []
-    assert "Network.loadingFailed" not in by_kind
-    assert "Network.webSocketFrameError" not in by_kind
-    sockets = by_kind["Network.webSocketCreated"]
-    assert all(f"{PREFIX}/clusters/abc/" in socket["url"] for socket in sockets)
-    assert len(by_kind["Network.webSocketFrameReceived"]) > 2
+    assert "Network.loadingFailed" not in events
+    assert "Network.webSocketFrameError" not in events
+    sockets = events["Network.webSocketCreated"]
+    assert len(sockets) == 2
+    assert all(f"{link}/" in socket["url"] for socket in sockets)
+    assert len(events["Network.webSocketFrameReceived"]) > 2

@@ -1,6 +1,7 @@
 """What passes between a browser and a dashboard."""
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,19 @@ def test_where_a_request_came_from_is_ours_to_say() -> None:
         b"x-forwarded-proto": b"https",
         b"x-forwarded-prefix": b"/gw/clusters/abc",
     }
+
+
+def test_a_page_in_the_sandbox_is_the_dashboards_own_if_it_knows_the_link() -> None:
+    """Servers such as Tornado's take websockets from pages of their own host only."""
+    by_link = evolve(ORIGIN, by_link=True)
+    for said, told in (
+        (b"null", b"https://hpc.example"),
+        (b" NULL", b"https://hpc.example"),
+        (b"http://x", b"http://x"),
+    ):
+        assert dict(request_headers([(b"Origin", said)], by_link))[b"origin"] == told
+        assert to_dashboard((b"Origin", said))[b"origin"] == said
+    assert b"origin" not in dict(request_headers([], by_link))
 
 
 def test_what_is_meant_for_the_gateway_stays_here() -> None:
