@@ -28,6 +28,7 @@ from gateway.auth.login_state import LoginStates
 from gateway.auth.origins import own_origins
 from gateway.auth.setup import open_chain, prepared
 from gateway.clusters.hearing import Hearing, noting_stalls
+from gateway.clusters.ledger import Ledger
 from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager, open_manager
 from gateway.clusters.reasons import not_running
@@ -137,10 +138,12 @@ async def serve(
         driver = await stack.enter_async_context(backend.open_driver())
         routes, hearing = Routes(), Hearing()
         stack.enter_context(noting_stalls(hearing))
-        services = Services(driver=driver, store=store, routes=routes, rules=_rules(config, ports), hearing=hearing)
+        rules, ledger = _rules(config, ports), Ledger(config.limits)
+        services = Services(driver=driver, store=store, routes=routes, rules=rules, hearing=hearing, ledger=ledger)
         manager = await stack.enter_async_context(open_manager(backend, config.cluster_config, services))
         # A connection that a scheduler refuses is a reason to ask for its job at once.
         stack.enter_context(routes.on_refused(manager.ask_about))
+        stack.enter_context(routes.on_client(manager.client))
         inside = _Inside(
             config=config,
             context=context,
@@ -155,14 +158,18 @@ async def serve(
         tell_status = partial(status_line, ports.name, manager, store)
         async with _edges(inside), reporting(tell_status, vital_parts(driver, store)):
             task_status.started(ports)
-            _log.info("serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=bool(context))
-            notify(READY="1", STATUS=tell_status())
+            _announce(ports, tell_status(), https=context is not None)
             await wait_stop()
             notify(STOPPING="1")
             manager.close()
             if backend.stops_clusters:
                 await manager.stop_all()
     _log.info("stopped")
+
+
+def _announce(ports: Ports, status: str, *, https: bool) -> None:
+    _log.info("serving", address=ports.name, schedulers=ports.scheduler_name or "same", https=https)
+    notify(READY="1", STATUS=status)
 
 
 @frozen(kw_only=True)

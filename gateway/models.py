@@ -116,6 +116,8 @@ class ClusterRecord:
     workers last wanted, `groups` the number of worker groups ever submitted
     (their names are never used twice). `reason` says why a cluster failed, and is
     empty for one that did not; `stopped` says why one that did not fail was stopped.
+    `owner_groups` are those of its user when it was made. `running_since` is when its
+    scheduler first reported.
 
     `share_view` and `share_use` are the users and "@groups" who may see it, or see and use it, `guests` those of them
     who came. `route` is the name of the owner's route to the scheduler; empty: that of the cluster.
@@ -136,7 +138,9 @@ class ClusterRecord:
     scheduler_address: str = ""
     dashboard_address: str = ""
     api_address: str = ""
+    owner_groups: tuple[str, ...] = ()
     start_time: int
+    running_since: int | None = None
     stop_time: int | None = None
     share_view: tuple[str, ...] = ()
     share_use: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ PURE = {
     "": "addresses backoff errors models user_text",
     "auth": """access basic discovery failures hub_models jwt kerberos_header kerberos_refusals keytab known_tokens
         oauth origins pam_answers pam_stack secret_compare signing_keys token_claims token_record token_text""",
-    "config": """backend carried carry cluster compat fields option_fields original_classes proxy registry server
+    "config": """backend carried carry cluster compat fields limits option_fields original_classes proxy registry server
         site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
     "backends.batch": "cancellations dialect evidence option_values options script submit_options",
@@ -39,8 +39,8 @@ PURE = {
     "backends.slurm": "arguments dialect ids jobs launcher_rules options refusals submission",
     "backends.pbs": "arguments dialect follow_up ids launcher_rules options qstat refusals submission",
     "backends.local": "jobs",
-    "clusters": """actions canceller demand explanations heartbeat heartbeat_body job_specs lifecycle machine news
-        patience quota reasons records rows rules sharing silence submitter timing""",
+    "clusters": """actions canceller demand expiry explanations heartbeat heartbeat_body job_specs ledger lifecycle
+        machine news patience quota reasons records rows rules sharing silence submitter timing workers""",
     "process": "units",
     "web": "fast_parser http2_frames next_page request_origin",
     "web.admin": "place tables",

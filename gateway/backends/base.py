@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class ClusterRef:
-    """The cluster a job belongs to: enough to find its directory, its user and its options."""
+    """The cluster a job belongs to: enough to find its directory, its user and its options.
+
+    `groups` are those that its user was in when it was made.
+    """
 
     name: str
     username: str
     config: ClusterConfig = field(repr=False, eq=False)
+    groups: frozenset[str] = field(default=frozenset(), repr=False, eq=False)
 
 
 def submission_name(cluster: str, group: str) -> str:

@@ -4,58 +4,46 @@
 
 What is to be done is decided by machine.py; *act* does it, one decision at a
 time. It writes the record first, so nothing is done or shown that is not
-durable, and hands what takes time to children. They, the watch over the jobs
-and the API feed the machine with events (`_tell`), and wake *act*. A child
-that fails is run again; one that fails too often fails the cluster with the
-reason, and nothing else.
+durable, and hands what takes time to children (errands.py). They, the watch
+over the jobs and the API feed the machine with events, and wake *act*. Its two
+tasks are run again when they fail; one that fails too often fails the cluster
+with the reason, and nothing else.
 
 Cancelling the whole tree from outside ends our watching and leaves jobs alone:
 the next start of the gateway takes them back.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
 import structlog
 import trio
-from attrs import evolve
 
 from gateway.backends.base import ClusterRef
-from gateway.clusters.actions import Actions, Cancel, Submit
+from gateway.clusters.actions import Actions
 from gateway.clusters.changes import ChangeNotifier
 from gateway.clusters.demand import limited_count, limited_range
+from gateway.clusters.errands import Errands
 from gateway.clusters.events import Events, time_ms
 from gateway.clusters.heartbeat import Heartbeat
-from gateway.clusters.job_specs import job_spec
+from gateway.clusters.ledger import Account
 from gateway.clusters.lifecycle import is_ended
 from gateway.clusters.machine import Machine
 from gateway.clusters.reasons import BY_USER, by_scheduler, cannot_start, not_running
 from gateway.clusters.records import Write
-from gateway.clusters.rows import Row
 from gateway.clusters.scheduler_client import tell_scheduler
 from gateway.clusters.services import Services
 from gateway.clusters.sharing import SharingChange, routes_to
-from gateway.clusters.silence import Answer, Silence
 from gateway.config.cluster import ClusterConfig
-from gateway.errors import AnswerLost, ClusterFailed, Conflict, JobError, TryAgainLater
+from gateway.errors import ClusterFailed, Conflict, TryAgainLater
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord
 from gateway.supervise import FOR_EVER, describe, supervise
-from gateway.user_text import redact
 
 _log = structlog.get_logger()
 
 #: Seconds that an API request waits for the store before it is told to try again.
 RECORD_DEADLINE = 20.0
-
-#: Seconds after which a submission's answer counts as lost, even when the driver does not say so.
-SUBMIT_DEADLINE = 90.0
-
-#: Seconds that the batch system has to say why a job ended.
-EXPLAIN_DEADLINE = 15.0
-
-#: What is believed of an action that failed for want of the gateway itself: it may have been done.
-_OUR_ERROR = AnswerLost("an error inside the gateway")
 
 
 class Cluster:
@@ -67,9 +55,13 @@ class Cluster:
         config: ClusterConfig,
         services: Services,
         submissions: Collection[SubmissionRecord] = (),
+        *,
+        account: Account,
     ) -> None:
+        """`account` holds the cluster already, unless it has ended."""
         self.name = record.name
-        self.ref = ClusterRef(name=record.name, username=record.username, config=config)
+        groups = frozenset(record.owner_groups)
+        self.ref = ClusterRef(name=record.name, username=record.username, config=config, groups=groups)
         self._log = _log.bind(cluster=record.name, user=record.username)
         self.events = Events(self._log)
         self.changes = ChangeNotifier()
@@ -77,9 +69,21 @@ class Cluster:
         self._services = services
         self._watch = services.driver.watch(self.ref)
         room, polling = partial(services.driver.max_group_size, self.ref), lambda: self._watch.polling
+        self._account = account
+        account.wake = self.changes.notify
+        now = trio.current_time()
         self._machine = Machine(
-            record, submissions, trio.current_time(), rules=services.rules, config=config, room=room, polling=polling
+            record,
+            submissions,
+            now,
+            rules=services.rules,
+            config=config,
+            account=account,
+            epoch=time_ms() / 1000 - now,
+            room=room,
+            polling=polling,
         )
+        self._errands = Errands(self.ref, self._machine, services, self._log, self._feed)
         self.rows = self._machine.rows
         """Its jobs that have not ended."""
 
@@ -121,22 +125,24 @@ class Cluster:
 
         Raises `Conflict` when the cluster does not run or its scheduler does not listen, and `TryAgainLater`.
         """
-        count, message = limited_count(count, self.ref.config.max_workers)
+        count, message = limited_count(count, self._account.worker_limit)
         await self._tell_scheduler({"op": "scale", "count": count})
-        waiting = self._machine.scale(count, trio.current_time())
-        self.changes.notify()
-        await self._wait_durable()
-        return message or waiting
+        self._feed(self._machine.scale, count, trio.current_time())
+        await self._wait_durable()  # and what there is room for is counted
+        return " ".join(filter(None, (message, self._machine.shortfall)))
 
     async def adapt(self, minimum: int | None, maximum: int | None, active: bool) -> str:
         """Let the scheduler choose the number of workers; returns what the user should know, or an empty text.
 
         Raises `Conflict` when the cluster does not run or its scheduler does not listen.
         """
-        minimum, maximum, message = limited_range(minimum, maximum, self.ref.config.max_workers)
-        await self._tell_scheduler({"op": "adapt", "minimum": minimum, "maximum": maximum, "active": active})
+        low, high, message = limited_range(minimum, maximum, self._account.worker_limit)
+        await self._tell_scheduler({"op": "adapt", "minimum": low, "maximum": high, "active": active})
         self._machine.adapt()
-        return message
+        wanted = (low if maximum is None else high) or 0
+        missing, why = self._account.missing(wanted if active else 0)
+        lacking = f"At the moment there is no room for {missing} of these {wanted} workers: {why}" if missing else ""
+        return " ".join(filter(None, (message, lacking)))
 
     async def share(self, change: Callable[[ClusterRecord], SharingChange]) -> None:
         """Change who else may come in, as `change` makes it of the record; returns when that is durable.
@@ -159,6 +165,10 @@ class Cluster:
     async def stop_itself(self) -> None:
         """End it because its own scheduler asks for that: it was idle for too long. Raises as `stop` does."""
         await self.stop(by_scheduler(self.ref.config.idle_timeout))
+
+    def client(self, connected: bool) -> None:
+        """A client is connected to the scheduler through the gateway, or none is any more."""
+        self._feed(self._machine.client, connected, trio.current_time())
 
     def poll_now(self) -> None:
         """Have the batch system asked about our jobs at once."""
@@ -262,27 +272,14 @@ class Cluster:
 
     def _perform(self, actions: Actions, children: trio.Nursery) -> None:
         """Start what takes time, and do what does not."""
-        machine, questions = self._machine, actions.questions
-
-        def start(action: Callable[[], Awaitable[None]], failed: Callable[[float], None]) -> None:
-            children.start_soon(self._attempt, action, failed)
-
-        if (submit := actions.submit) is not None:
-            start(partial(self._submit, submit), partial(machine.submitter.failed, submit, _OUR_ERROR))
-        for cancel in actions.cancel:
-            start(partial(self._cancel, cancel), partial(machine.cancelled, cancel, _OUR_ERROR))
-        for row in actions.explain:
-            start(partial(self._explain, row), partial(machine.explained, row, "no reason is known"))
-        if (ask := questions.ask) is not None:
-            start(partial(self._ask, ask), partial(machine.asked, ask, Answer.NOT_ASKED, str(_OUR_ERROR)))
-        if actions.clean:
-            children.start_soon(self._clean)
+        for errand in self._errands.of(actions):
+            children.start_soon(errand)
         for sentence in actions.tell:
             self.events.record_event(sentence)
         self._lead(routes_to(self.record, *actions.route) if actions.route else {})
-        if questions.poll:
+        if actions.questions.poll:
             self.poll_now()
-        self._watch.awaits_answer = questions.settle
+        self._watch.awaits_answer = actions.questions.settle
 
     def _lead(self, ways: Mapping[str, tuple[str, str]]) -> None:
         """Open, move and end routes, so that there are these."""
@@ -291,60 +288,3 @@ class Cluster:
         for name, addresses in ways.items() - self._ways.items():
             self._services.routes.add(name, *addresses, cluster=self.name)
         self._ways = ways
-
-    async def _attempt(self, action: Callable[[], Awaitable[None]], failed: Callable[[float], None]) -> None:
-        """Perform an action; one that fails for want of the gateway itself is answered by `failed`."""
-        try:
-            await action()
-        except* Exception as group:  # noqa: BLE001 (a boundary: what goes wrong in one action ends no other)
-            self._log.error("an action has failed", exc_info=group)
-            self._machine.broken(describe(group), trio.current_time())
-            self._feed(failed, trio.current_time())
-
-    # ---- actions that take time ----
-
-    async def _submit(self, action: Submit) -> None:
-        intent, services, submitter = action.intent, self._services, self._machine.submitter
-        try:
-            # A cancellation after the jobs were submitted would lose their ids, so that step is completed first.
-            with trio.fail_after(SUBMIT_DEADLINE, shield=not action.look):
-                if action.look:
-                    jobs = await services.driver.find(self.ref, intent.role, intent.group, intent.count)
-                else:
-                    jobs = await services.driver.submit(job_spec(self.ref, self.record, intent, services.rules))
-                if jobs:
-                    save = partial(services.store.save, evolve(intent, jobs=jobs))
-                    await supervise("recording a submission", save, **FOR_EVER)
-        except (JobError, trio.TooSlowError) as error:
-            late = AnswerLost(f"none came within {SUBMIT_DEADLINE:g} seconds")
-            self._feed(submitter.failed, action, error if isinstance(error, JobError) else late, trio.current_time())
-        else:
-            self._feed(submitter.submitted, action, jobs, trio.current_time())
-
-    async def _cancel(self, cancel: Cancel) -> None:
-        failure: JobError | None = None
-        try:
-            await self._services.driver.cancel(self.ref, [row.job for row in cancel.rows if row.job is not None])
-        except JobError as error:
-            failure = error
-        self._feed(self._machine.cancelled, cancel, failure, trio.current_time())
-
-    async def _explain(self, row: Row) -> None:
-        assert row.job is not None
-        text = "the batch system did not say why in time"
-        with trio.move_on_after(EXPLAIN_DEADLINE):
-            text = await self._services.driver.explain(self.ref, row.job, row.name) or "no reason is known"
-        # A driver keeps out the secrets of what it has submitted; of clusters that were taken back it knows none.
-        self._feed(self._machine.explained, row, redact(text, self.record.secrets), trio.current_time())
-
-    async def _ask(self, silence: Silence) -> None:
-        asked = await self._services.ask(self.record.api_address, self.record.token)
-        self._machine.deaf(self._services.hearing.deaf_at, self._services.hearing.reason)
-        self._feed(self._machine.asked, silence, asked.answer, asked.words, trio.current_time())
-
-    async def _clean(self) -> None:
-        try:
-            await self._services.driver.clean(self.ref, keep_logs=bool(self.record.reason))
-        except Exception:  # noqa: BLE001 (what jobs have left behind never keeps a cluster from ending)
-            self._log.exception("cannot clean up after a cluster")
-        self._feed(self._machine.cleaned, time_ms())

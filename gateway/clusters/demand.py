@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from attrs import frozen
 
 from gateway.clusters.lifecycle import COMING_STATES, LIVE_STATES, RowState
+from gateway.config.cluster import ClusterConfig
 
 
 @frozen
@@ -71,21 +72,37 @@ def plan(wanted: int, workers: Mapping[str, RowState], limit: int | None) -> Pla
     return Plan(cancel=useless.union(coming[: live - target]))
 
 
-def limited_count(count: int, limit: int | None) -> tuple[int, str]:
+@frozen
+class WorkerLimit:
+    """The most workers that a cluster may ever have (None: any number), and the option that says so, if one does."""
+
+    most: int | None = None
+    option: str = ""
+
+    def __str__(self) -> str:
+        return f"resource limit of {self.most} workers" + (f" ({self.option})" if self.option else "")
+
+
+def own_limit(config: ClusterConfig) -> WorkerLimit:
+    """Return the limit that a cluster's own options set."""
+    most = config.max_workers
+    named = (option for option, number in config.worker_limits.items() if number == most)
+    return WorkerLimit(most, next(named, ""))
+
+
+def limited_count(count: int, limit: WorkerLimit) -> tuple[int, str]:
     """Return the number of workers that a user gets who asks for `count`, and a sentence if that is less."""
-    if limit is None or count <= limit:
+    if limit.most is None or count <= limit.most:
         return count, ""
-    message = (
-        f"Scale request of {count} workers would exceed resource limit of {limit} workers. Scaling to {limit} instead."
-    )
-    return limit, message
+    asked = f"Scale request of {count} workers would exceed {limit}."
+    return limit.most, f"{asked} Scaling to {limit.most} instead."
 
 
-def limited_range(minimum: int | None, maximum: int | None, limit: int | None) -> tuple[int | None, int | None, str]:
+def limited_range(minimum: int | None, maximum: int | None, limit: WorkerLimit) -> tuple[int | None, int | None, str]:
     """Return the bounds within which a user's cluster adapts, and a sentence if they are not those asked for."""
-    if limit is None:
+    if limit.most is None:
         return minimum, maximum, ""
-    low, high = min(minimum or 0, limit), min(limit if maximum is None else maximum, limit)
-    asked = f"Adapt with `maximum={maximum}, minimum={minimum}` workers would exceed resource limit of {limit} workers."
-    within = max(minimum or 0, maximum or 0) <= limit
+    low, high = min(minimum or 0, limit.most), min(limit.most if maximum is None else maximum, limit.most)
+    asked = f"Adapt with `maximum={maximum}, minimum={minimum}` workers would exceed {limit}."
+    within = max(minimum or 0, maximum or 0) <= limit.most
     return low, high, "" if within else f"{asked} Using `maximum={high}, minimum={low}` instead."

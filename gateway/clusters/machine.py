@@ -20,20 +20,22 @@ from collections.abc import Callable, Collection
 
 from gateway.clusters.actions import Actions, Cancel, Questions
 from gateway.clusters.canceller import Canceller
-from gateway.clusters.demand import Demand, Plan, plan
-from gateway.clusters.explanations import Explanations
-from gateway.clusters.heartbeat import Heartbeat, worker_events
-from gateway.clusters.lifecycle import ClusterEvent, RowEvent, RowState, is_active, is_ended, next_cluster_status
-from gateway.clusters.news import because, news_of
+from gateway.clusters.demand import Demand, Plan
+from gateway.clusters.expiry import Expiry
+from gateway.clusters.heartbeat import Heartbeat
+from gateway.clusters.ledger import Account
+from gateway.clusters.lifecycle import ClusterEvent, RowState, is_active, is_ended, next_cluster_status
+from gateway.clusters.news import news_of
 from gateway.clusters.patience import JOB_ENDED, Patience
 from gateway.clusters.reasons import BY_USER, failed
 from gateway.clusters.records import Records
-from gateway.clusters.rows import Clock, Row, Table, deadline
+from gateway.clusters.rows import Row, Table
 from gateway.clusters.rules import Rules
 from gateway.clusters.sharing import SharingChange
 from gateway.clusters.silence import Answer, Silence
 from gateway.clusters.submitter import Room, Submitter
 from gateway.clusters.timing import Moment
+from gateway.clusters.workers import Workers
 from gateway.config.cluster import ClusterConfig
 from gateway.errors import JobError, JobRefused
 from gateway.models import ClusterRecord, ClusterStatus, JobId, JobReport, JobState, Role, SubmissionRecord
@@ -41,9 +43,6 @@ from gateway.user_text import bounded
 
 #: So many errors of the gateway's own, within so many seconds, end a cluster.
 MOST_ERRORS, ERRORS_WINDOW = 5, 60.0
-
-#: Seconds that a scheduler has, beyond its heartbeat period, to confirm what a user has asked for.
-CONFIRMATION = 5.0
 
 
 class Machine:
@@ -57,27 +56,41 @@ class Machine:
         *,
         rules: Rules,
         config: ClusterConfig,
+        account: Account,
+        epoch: float = 0.0,
         room: Room = lambda: None,
         polling: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin with what is on record: for a cluster of before a restart, with its `submissions`.
 
-        `room` tells how many jobs one submission may have (None: any number; 0: none may be submitted now), `polling`
-        whether a question to the batch system is open.
+        `account` holds the cluster already, and will hold its workers. `epoch` is what the time since the epoch is
+        ahead of the clock, in seconds. `room` tells how many jobs one submission may have (None: any number; 0: none
+        may be submitted now), `polling` whether a question to the batch system is open.
         """
-        self.rows = Table()
+        self._account = account
+        self.rows = Table(account.add_workers)
         submissions = () if is_ended(record.status) else submissions
         self.records = Records(record, submissions)
         self._rules = rules
         self._config = config
         self._tell: list[str] = []
-        self.submitter = Submitter(rules, self.rows, self.records, self._tell, self.failed, room)
+        self.submitter = Submitter(rules, self.rows, self.records, self._tell, self.failed, room, account)
         self._canceller = Canceller()
         self._patience = Patience(rules, self._tell, polling)
-        self._demand = Demand(record.count)
-        self._explanations = Explanations()
+        self._workers = Workers(
+            demand=Demand(record.count),
+            rules=rules,
+            config=config,
+            rows=self.rows,
+            submitter=self.submitter,
+            patience=self._patience,
+            tell=self._tell,
+            fail=self.failed,
+        )
+        self._expiry = Expiry(config, now, epoch, record.running_since)
         self._heard_of = self._cleaning = False
         self._errors: list[float] = []
+        self._account.ending = not self.active
         for submission in submissions:
             state = RowState.ADOPTED
             if submission.role is Role.SCHEDULER:
@@ -91,18 +104,20 @@ class Machine:
 
     # ---- events: users, and the gateway itself ----
 
-    def scale(self, count: int, now: float) -> str:
-        """A user wants `count` workers; return why some wait or are not submitted yet, or an empty text."""
-        if not self.active:
-            return ""
-        until = now + self._rules.options.cluster_heartbeat_period + CONFIRMATION
-        self._demand = self._demand.requested(count, until)
-        self.records.change(count=self._demand.count)
-        return self.submitter.shortfall(self._demand.count)
+    def scale(self, count: int, now: float) -> None:
+        """A user wants `count` workers."""
+        if self.active:
+            self._workers.scale(count, now)
+            self.records.change(count=self._workers.demand.count)
+
+    @property
+    def shortfall(self) -> str:
+        """Why workers that are wanted wait or are not submitted yet, or an empty text."""
+        return self.submitter.shortfall(self._workers.demand.count) if self.active else ""
 
     def adapt(self) -> None:
         """From now on the scheduler decides how many workers there are."""
-        self._demand = self._demand.adaptive()
+        self._workers.demand = self._workers.demand.adaptive()
 
     def share(self, change: SharingChange) -> None:
         """Somebody changes who else may come in, or is let in."""
@@ -127,6 +142,7 @@ class Machine:
     def _end(self, told: str, **why: str) -> None:
         if self.active:
             self._tell.append(told)
+            self._account.ending = True
             self.records.change(status=next_cluster_status(self.records.cluster.status, ClusterEvent.END), **why)
 
     def cleaned(self, stop_time: int) -> None:
@@ -137,10 +153,15 @@ class Machine:
             gone = ClusterEvent.FAILED_JOBS_GONE if self.records.cluster.reason else ClusterEvent.STOPPED_JOBS_GONE
             self.records.change(status=next_cluster_status(self.records.cluster.status, gone), stop_time=stop_time)
             self.records.submissions.clear()
+            self._account.close()
 
     def deaf(self, at: float, reason: str) -> None:
         """The gateway last could not hear everybody at the time `at`."""
         self._patience.deaf_at, self._patience.deaf_reason = at, reason
+
+    def client(self, connected: bool, now: float) -> None:
+        """A client is connected to the scheduler through the gateway, or none is any more."""
+        self._expiry.client(connected, now)
 
     # ---- events: the scheduler ----
 
@@ -157,8 +178,7 @@ class Machine:
         self._patience.note_silence(scheduler, now)
         if scheduler is not None:
             news |= scheduler.on_heartbeat(now)
-        before, self._demand = self._demand, self._demand.confirmed(heartbeat.count, now)
-        news |= self._hear_of_workers(heartbeat, now) or self._demand != before
+        news |= self._workers.hear(heartbeat, now)
         addresses = (record.scheduler_address, record.dashboard_address)
         if (heartbeat.scheduler_address, heartbeat.dashboard_address) != addresses:
             started = record.status is ClusterStatus.PENDING
@@ -168,23 +188,10 @@ class Machine:
             scheduler_address=heartbeat.scheduler_address,
             dashboard_address=heartbeat.dashboard_address,
             api_address=heartbeat.api_address,
-            count=self._demand.count,
+            count=self._workers.demand.count,
+            running_since=self._expiry.reported(now),
         )
         return news
-
-    def _hear_of_workers(self, heartbeat: Heartbeat, now: float) -> bool:
-        """The scheduler says who is connected; return whether that is news of anybody."""
-        events, rows = worker_events(self.rows.states, heartbeat), self.rows.by_name
-        changed = [rows[name] for name, event in events if rows[name].apply(event, now)]
-        for row in changed:
-            if row.state is RowState.ACTIVE:
-                self.submitter.failed_starts.succeeded()
-                self.submitter.refusals.succeeded()
-            elif row.state is RowState.LOST and self._config.jobs_may_run_again:
-                self._patience.poll = True
-                if row.waits:
-                    row.apply(RowEvent.JOB_QUEUED, now)
-        return bool(changed)
 
     def asked(self, silence: Silence, answer: Answer, words: str, now: float) -> None:
         """This came of the question to a silent scheduler; `words` say it, for the end of a sentence."""
@@ -223,38 +230,22 @@ class Machine:
 
     def explained(self, row: Row, text: str, now: float) -> None:
         """This is why a job has ended, or what is known of it."""
-        if not self.active or not self._explanations.end(row):
+        if not self.active or not self._workers.explanations.end(row):
             return
-        verdict, failures = self._patience.verdict, self.submitter.failed_starts.failures
+        verdict = self._patience.verdict
         if verdict is not None and verdict.row is row:
             self.failed(verdict.words + text)
         elif row.role is Role.WORKER:
-            self._tell.append(f"Worker {row.name} failed to start: {text}")
-            hopeless = RowState.ACTIVE not in self.rows.states.values() and not self._explanations.pending
-            if hopeless and failures >= self._rules.options.worker_start_failure_limit:
-                self.failed(f"{failures} workers in a row failed to start; the last one: {text}")
+            self._workers.explained(row, text)
 
     def _job_ended(self, row: Row, now: float) -> None:
-        """The job of a row is gone, as far as anybody knows: judge what that means."""
-        vanished = "was never in the queue" if row.report.presumed and not row.seen else ""
-        never_ran = vanished or ("was deleted before it had started" if row.report.deleted else "")
-        coming = row.shown in (RowState.QUEUED, RowState.STARTING)
+        """The job of a row is gone: judge what that means."""
         if not self.active or row.state is RowState.GONE:
             return
         if row.role is Role.SCHEDULER:
             self._patience.condemn(row, JOB_ENDED, final=True)
-        elif row.shown is RowState.ACTIVE:
-            self._tell.append(f"Worker {row.name} was lost{because(row.report.reason)}")
-        elif coming and never_ran:
-            self._tell.append(f"The job of worker {row.name} {never_ran}{because(row.report.reason)}")
-            # Not a failure, but whatever deletes jobs must not become a loop.
-            self.submitter.wait(max(1.0, self._rules.options.backoff_base_delay), now)
-        elif coming:
-            self._failed_to_start(row, now)
-
-    def _failed_to_start(self, row: Row, now: float) -> None:
-        self.submitter.failed_starts.failed(now)
-        self._explanations.add(row)
+        else:
+            self._workers.job_ended(row, now)
 
     def _remove(self, row: Row) -> None:
         """Forget a row, and its submission with the last one; but not that a scheduler was submitted that has ended."""
@@ -269,6 +260,7 @@ class Machine:
     def next(self, now: float) -> Actions:
         """Return what to do now."""
         moment, questions = Moment(now), Questions()
+        self._expire(moment)
         wanted = self._plan(moment) if self.active else Plan()
         self._fill_slot(wanted.start, moment)
         if write := self.records.write():
@@ -294,6 +286,10 @@ class Machine:
         self._tell.clear()
         return actions
 
+    def _expire(self, moment: Moment) -> None:
+        if self.active and (reason := self._expiry.check(moment, self._patience.deaf_at, self._tell)):
+            self.stop(reason)
+
     def _fill_slot(self, missing: int, moment: Moment) -> None:
         if not self.active:
             self.submitter.fill(None, 0, moment)
@@ -303,36 +299,13 @@ class Machine:
             self.submitter.fill(Role.WORKER, missing, moment)
 
     def _plan(self, moment: Moment) -> Plan:
-        """Give up workers with which patience has ended; return what to do about the others.
-
-        Before the first heartbeat after a restart nobody knows who is connected: none is given up, lost, or too many.
-        """
-        states = {}
         self._patience.note_silence(self.rows.scheduler, moment.now)
-        deaf, requeue = self._patience.deaf_to_workers, self._config.jobs_may_run_again
-        for row in self.rows.workers:
-            when, clock = deadline(row, self._rules, requeue=requeue, deaf=deaf)
-            due = moment.due(when)
-            if due and self._heard_of:
-                self._give_up(row, clock, moment.now)
-            states[row.name] = RowState.FAILED if row.shown is RowState.LOST and due else row.shown
-        if self.records.cluster.status is not ClusterStatus.RUNNING or self._patience.verdict is not None:
-            return Plan()
-        wanted = plan(self._demand.count, states, self._config.max_workers)
-        return wanted if self._heard_of else Plan(wanted.start)
-
-    def _give_up(self, row: Row, clock: Clock, now: float) -> None:
-        """Patience with a worker has ended."""
-        if clock is Clock.MISSED:
-            self._job_ended(row, now)
-            row.apply(RowEvent.MISSED, now)
-        elif row.shown is RowState.STARTING:
-            row.apply(RowEvent.GIVEN_UP, now)
-            self._failed_to_start(row, now)
+        running = self.records.cluster.status is ClusterStatus.RUNNING and self._patience.verdict is None
+        return self._workers.plan(moment, heard_of=self._heard_of, running=running)
 
     def _explain(self) -> tuple[Row, ...]:
         verdict = self._patience.verdict
-        return self._explanations.begin(None if verdict is None else verdict.row) if self.active else ()
+        return self._workers.explanations.begin(None if verdict is None else verdict.row) if self.active else ()
 
     def _clean(self) -> bool:
         """Return whether to remove what is left: all jobs are gone."""

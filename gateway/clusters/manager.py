@@ -19,6 +19,7 @@ from attrs import evolve
 
 from gateway.auth.secret_compare import same_secret
 from gateway.clusters import sharing
+from gateway.clusters.admission import admit
 from gateway.clusters.certificate import new_cluster_certificate
 from gateway.clusters.cluster import RECORD_DEADLINE, Cluster
 from gateway.clusters.cluster_options import ClusterOptions
@@ -65,25 +66,20 @@ class Manager:
     async def create(self, user: User, requested: object) -> Cluster:
         """A new cluster with the options that the user asked for. Returns when it is durable, before it has started.
 
-        Raises `InvalidRequest` when the options are refused or the user has too many clusters, `TryAgainLater` during a
-        shutdown.
+        Raises `InvalidRequest` when the options are refused or a limit is reached, `TryAgainLater` during a shutdown.
         """
         self._refuse_when_closed()
         options, config = await self.options.configure(user, requested)
         if reason := self._backend.refuses_sharing(config.share_view, config.share_use):
             raise InvalidRequest(f"The cluster would be shared, but {reason}")
-        size = stored_size(options)
-        try:
-            self._quota.ask(user.name, size)
-        except InvalidRequest as error:
-            _log.warning("a cluster was refused", user=user.name, reason=str(error))
-            raise
+        account = await admit(self._quota, self._services.ledger, user, options, config)
         try:
             record = await self._make_record(user, options, config)
         except BaseException:
-            self._quota.give_back(user.name, size)
+            account.close()
+            self._quota.give_back(user.name, stored_size(options))
             raise
-        cluster = Cluster(record, config, self._services)
+        cluster = Cluster(record, config, self._services, account=account)
         if record.share_view or record.share_use:
             cluster.events.record_event(sharing.told(record.share_view, record.share_use))
         self._start(cluster)
@@ -101,6 +97,7 @@ class Manager:
             tls_key=key,
             options=options,
             config=dump(config),
+            owner_groups=tuple(sorted(user.groups)),
             start_time=time_ms(),
             route=sharing.route_name(name, new_secret()) if self._backend.sharing == "use" else "",
         )
@@ -197,7 +194,9 @@ class Manager:
         self._quota.add(record.username, stored_size(record.options))
         record = sharing.within(self._backend.sharing, record)
         config, misfits = self.options.restore(record.config)
-        cluster = Cluster(record, config, self._services, submissions)
+        account = self._services.ledger.account(record.username, record.owner_groups, config)
+        (account.close if is_ended(record.status) else account.adopt)()
+        cluster = Cluster(record, config, self._services, submissions, account=account)
         if cluster.ended:
             self._add(cluster)
             return
@@ -216,6 +215,11 @@ class Manager:
         """Somebody could not reach this cluster: ask the batch system about its jobs at once."""
         if name in self._clusters:
             self._clusters[name].poll_now()
+
+    def client(self, name: str, connected: bool) -> None:
+        """A client is connected to the scheduler of this cluster through the gateway, or none is any more."""
+        if name in self._clusters:
+            self._clusters[name].client(connected)
 
     async def stop_all(self) -> None:
         """Stop every cluster and wait for the ends, within `STOP_ALL_DEADLINE`."""

@@ -18,12 +18,37 @@ BY_GATEWAY = "the gateway stopped all clusters when it was shut down"
 BY_SCHEDULER = "its own scheduler asked for that"
 
 
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"))
+
+
+def span(seconds: float) -> str:
+    """A time as people say it, with its two largest units: 90 s are "1 min 30 s"."""
+    for place, (size, unit) in enumerate(_UNITS):
+        if seconds >= size:
+            smaller, name = (*_UNITS, (1, "s"))[place + 1]
+            whole, rest = divmod(round(seconds / smaller), size // smaller)
+            return f"{whole} {unit}" + (f" {rest} {name}" if rest else "")
+    return f"{seconds:.3g} s"
+
+
+def outlived(max_lifetime: float) -> str:
+    """Why a cluster was stopped that has run for so many seconds."""
+    return f"it has run for {span(max_lifetime)}, as long as it may (max_lifetime)"
+
+
+def without_client(client_disconnect_timeout: float) -> str:
+    """Why a cluster was stopped to which no client was connected for so many seconds."""
+    return f"no client was connected to it for {span(client_disconnect_timeout)} (client_disconnect_timeout)"
+
+
 def by_scheduler(idle_timeout: float) -> str:
     """Why a scheduler has ended its own cluster. `idle_timeout` is in seconds, 0 without one.
 
     The published scheduler plugin does so for one reason only, that nothing was computed for that long.
     """
-    return f"it was idle for {idle_timeout:g} s (its idle timeout) and stopped itself" if idle_timeout else BY_SCHEDULER
+    if not idle_timeout:
+        return BY_SCHEDULER
+    return f"it was idle for {span(idle_timeout)} (its idle timeout) and stopped itself"
 
 
 def by_administrator(name: str, reason: str) -> str:

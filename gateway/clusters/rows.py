@@ -22,7 +22,7 @@ back to the queue.
 """
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import inf
 
 from attrs import define, evolve, field
@@ -169,6 +169,8 @@ def _silent_until(row: Row, rules: Rules, limit: float, deaf: float) -> float:
 class Table:
     """The rows of a cluster's jobs that have not ended, in the order of their submission: by name, and by known id."""
 
+    count_workers: Callable[[int], None] = lambda count: None
+    """Told how many more workers there are, or fewer."""
     by_name: dict[str, Row] = field(factory=dict, init=False)
     by_job: dict[JobId, Row] = field(factory=dict, init=False)
 
@@ -201,6 +203,8 @@ class Table:
         group, role = submission.group, submission.role
         for name in job_names(role, group, submission.count):
             self.by_name[name] = Row(name=name, group=group, role=role, state=state, since=now)
+        if role is Role.WORKER:
+            self.count_workers(submission.count)
         if submission.jobs is not None:
             self.set_jobs(group, submission.jobs)
 
@@ -216,3 +220,4 @@ class Table:
             del self.by_name[row.name]
             if row.job is not None:
                 del self.by_job[row.job]
+        self.count_workers(-sum(row.role is Role.WORKER for row in rows))

@@ -1,4 +1,4 @@
-"""What all clusters share: the batch system, the store, the route table, the site's rules, and what was missed."""
+"""What all clusters share: batch system, store, route table, the site's rules, what they hold, what was missed."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -7,6 +7,7 @@ from attrs import field, frozen
 
 from gateway.backends.base import Driver
 from gateway.clusters.hearing import Hearing
+from gateway.clusters.ledger import Ledger
 from gateway.clusters.rules import Rules
 from gateway.clusters.scheduler_client import Asked, ask_scheduler
 from gateway.store.writer import Store
@@ -33,4 +34,5 @@ class Services:
     routes: Routing
     rules: Rules
     hearing: Hearing = field(factory=Hearing)
+    ledger: Ledger = field(factory=Ledger)
     ask: Callable[[str, str], Awaitable[Asked]] = ask_scheduler

@@ -3,7 +3,8 @@
 One submission at a time has the slot. It begins with an intent on record; it
 ends with the jobs' ids, or it came to nothing and leaves nothing. When its
 answer was lost its jobs are looked for, and so are those of the intents that
-were found at a restart.
+were found at a restart. Of workers only so many are submitted as limits leave
+room for (ledger.py).
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from attrs import evolve
 
 from gateway.clusters.actions import Submit
 from gateway.clusters.job_specs import SCHEDULER_GROUP
+from gateway.clusters.ledger import Account
 from gateway.clusters.lifecycle import LIVE_STATES, RowState
 from gateway.clusters.news import because, workers
 from gateway.clusters.records import Records
@@ -39,7 +41,9 @@ Room = Callable[[], int | None]
 class Submitter:
     """Fills the slot. Sentences for the user are added to `tell`."""
 
-    def __init__(self, rules: Rules, rows: Table, records: Records, tell: list[str], fail: Fail, room: Room) -> None:
+    def __init__(
+        self, rules: Rules, rows: Table, records: Records, tell: list[str], fail: Fail, room: Room, account: Account
+    ) -> None:
         base, longest = rules.options.backoff_base_delay, rules.options.backoff_max_delay
         self.slot: Submit | None = None
         self.attempts = 0
@@ -51,6 +55,8 @@ class Submitter:
         self._limit = rules.options.worker_start_failure_limit
         self._rows, self._records = rows, records
         self._tell, self._fail, self._room = tell, fail, room
+        self._account = account
+        self._short = False  # of what the limits leave; told once
         self._away = Retry(1.0, 15.0)
         self._wait_until = -inf
         self._full = ""  # why the batch system takes no more jobs at the moment, in its own words
@@ -71,16 +77,30 @@ class Submitter:
         if unanswered:
             self.slot = Submit(unanswered[0], look=True, adopted=True)
         elif role is None or not missing:
-            self._full, self._fitting = "", None
+            self._full, self._fitting, self._short = "", None, False
         elif moment.due(max(self._wait_until, self.refusals.at, self._away.at, self.failed_starts.at)):
-            size = min(limit for limit in (missing, self._room(), self._fitting) if limit is not None)
-            if size:
-                self._begin(role, size, moment)
-                return
+            self._take_slot(role, missing, moment)
+
+    def _take_slot(self, role: Role, missing: int, moment: Moment) -> None:
+        """Give the slot to as many of the `missing` as the batch system and the limits leave room for."""
+        size = min(limit for limit in (missing, self._room(), self._fitting) if limit is not None)
+        granted = self._account.grant(size) if role is Role.WORKER else size
+        if granted:
+            self._begin(role, granted, moment)
+        if granted < size:
+            self._tell_short(missing - granted)
+        elif not size:
             # A submission would wait as well, but nothing could be cancelled meanwhile.
             self._tell.append(TOO_MANY_WAIT)
             self.wait(QUEUE_RETRY, moment.now)
             moment.due(self._wait_until)
+
+    def _tell_short(self, missing: int) -> None:
+        """Limits leave no room for so many workers: the account wakes when there is more."""
+        if not self._short:
+            _, why = self._account.missing(self._account.workers + missing)
+            self._tell.append(f"{workers(missing, 'waits', 'wait')} until there is room: {why}")
+        self._short = True
 
     def _withdraw(self) -> None:
         """Take back what is not under way yet."""
@@ -199,4 +219,7 @@ class Submitter:
         if self._full:
             missing = max(1, wanted - sum(row.shown in LIVE_STATES for row in rows))
             parts.append(workers(missing, "is not submitted yet", "are not submitted yet") + because(self._full))
+        short, why = self._account.missing(wanted)
+        if short:
+            parts.append(f"{workers(short, 'waits', 'wait')} until there is room: {why}")
         return "; ".join(parts)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from gateway.config.fields import Command, Memory, SettingError, ShareNames, configurable, setting
+from gateway.models import Role
 
 
 def _environment(variables: Mapping[str, str]) -> None:
@@ -75,6 +76,22 @@ class ClusterConfig:
     idle_timeout: float = setting(
         default=0, help="An idle cluster is stopped after this time; 0: never.", unit="seconds", minimum=0
     )
+    max_lifetime: float = setting(
+        default=0,
+        help="""A cluster is stopped when it has run for this time, which counts from when its scheduler first
+        reports, over restarts of the gateway; 0: never. Its events announce that beforehand (a tenth of the time,
+        ten minutes at most).""",
+        unit="seconds",
+        minimum=0,
+    )
+    client_disconnect_timeout: float = setting(
+        default=0,
+        help="""A cluster is stopped when no client was connected to its scheduler through the gateway for this time,
+        whether or not it computes something; 0: never. The time begins anew at a restart of the gateway, and whenever
+        the gateway could not hear everybody. Announced as with max_lifetime.""",
+        unit="seconds",
+        minimum=0,
+    )
     cluster_max_memory: Memory | None = setting(
         default=None,
         help="Memory that a cluster may have in all, its scheduler included; None: no limit.",
@@ -129,14 +146,29 @@ class ClusterConfig:
         """Whether the batch system may run a job of this cluster again."""
         return False
 
+    def job_cores(self, role: Role) -> int:
+        """Cores that a job of this role asks for."""
+        return self.scheduler_cores if role is Role.SCHEDULER else self.worker_cores
+
+    def job_memory(self, role: Role) -> int:
+        """Bytes of memory that a job of this role asks for."""
+        return self.scheduler_memory if role is Role.SCHEDULER else self.worker_memory
+
+    @property
+    def worker_limits(self) -> Mapping[str, int]:
+        """How many workers the cluster may have because of an option, by its name; after the scheduler's share."""
+        limits = {}
+        if self.cluster_max_workers is not None:
+            limits["cluster_max_workers"] = self.cluster_max_workers
+        if self.cluster_max_memory is not None:
+            memory = self.cluster_max_memory - self.job_memory(Role.SCHEDULER)
+            limits["cluster_max_memory"] = memory // self.job_memory(Role.WORKER)
+        if self.cluster_max_cores is not None:
+            cores = self.cluster_max_cores - self.job_cores(Role.SCHEDULER)
+            limits["cluster_max_cores"] = int(cores // self.job_cores(Role.WORKER))
+        return limits
+
     @property
     def max_workers(self) -> int | None:
-        """Workers that the cluster may have: the smallest of three limits, after the scheduler's share."""
-        limits = []
-        if self.cluster_max_workers is not None:
-            limits.append(self.cluster_max_workers)
-        if self.cluster_max_memory is not None:
-            limits.append((self.cluster_max_memory - self.scheduler_memory) // self.worker_memory)
-        if self.cluster_max_cores is not None:
-            limits.append(int((self.cluster_max_cores - self.scheduler_cores) // self.worker_cores))
-        return min(limits, default=None)
+        """Workers that the cluster may have: the smallest of its limits."""
+        return min(self.worker_limits.values(), default=None)

@@ -1,7 +1,7 @@
 """From configuration files and the command line to frozen values, or to one message with every mistake.
 
 files ──► file.py ─────────┐
---Class.option=value ──────┴─► assignments ──► resolve.py ──► five instances: Config
+--Class.option=value ──────┴─► assignments ──► resolve.py ──► instances: Config
 """
 
 import re
@@ -24,6 +24,7 @@ from gateway.config.checks import (
 from gateway.config.cluster import ClusterConfig
 from gateway.config.compat import SECTION_ALIASES, install
 from gateway.config.file import Assignment, Recording
+from gateway.config.limits import GroupLimits, Limits, MemberLimits, TotalLimits, UserLimits
 from gateway.config.proxy import Proxy
 from gateway.config.registry import builtin_classes
 from gateway.config.resolve import Literal, Resolution
@@ -52,13 +53,14 @@ class Config:
     authenticators: tuple["Authenticator", ...]
     backend: DBBackendBase
     cluster_config: ClusterConfig
+    limits: Limits
     warnings: tuple[str, ...]
     origins: Mapping[str, str]
 
     @property
     def parts(self) -> tuple[object, ...]:
         """The instances that together are the configuration."""
-        return self.gateway, self.proxy, *self.authenticators, self.backend, self.cluster_config
+        return self.gateway, self.proxy, *self.authenticators, self.backend, self.cluster_config, *self.limits.parts
 
 
 def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -120,8 +122,17 @@ def _build(resolution: Resolution, shipped: Mapping[str, type]) -> tuple["dict[s
         "authenticators": known,
         "backend": backend,
         "cluster_config": cluster_config,
+        "limits": _limits(resolution),
     }
     return (None if None in parts.values() else parts), exposure
+
+
+def _limits(resolution: Resolution) -> Limits | None:
+    users, members = resolution.build(UserLimits), resolution.build(MemberLimits)
+    groups, total = resolution.build(GroupLimits), resolution.build(TotalLimits)
+    if users is None or members is None or groups is None or total is None:
+        return None
+    return Limits(users=users, members=members, groups=groups, total=total)
 
 
 def _parse_overrides(overrides: Sequence[str]) -> Iterator[Assignment]:

@@ -16,6 +16,7 @@ MODULES = (
     "gateway.auth.kerberos",
     "gateway.auth.munge",
     "gateway.config.cluster",
+    "gateway.config.limits",
     "gateway.config.backend",
     "gateway.backends.local.backend",
     "gateway.backends.batch.options",

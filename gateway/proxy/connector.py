@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -102,6 +103,7 @@ class SchedulerConnector:
         self._dials: dict[Route, set[Dial]] = {}
         self._relays: dict[Route, set[Relay]] = {}
         self._traffic: dict[str, Traffic] = {}
+        self._clients: Counter[str] = Counter()
         self._on_closed = self._relay_closed  # one bound method for all relays
 
     def connect(self, pending: PendingConnection, route: Route) -> None:
@@ -218,6 +220,9 @@ class SchedulerConnector:
         if traffic is None:
             traffic = self._traffic[route.cluster] = Traffic()
         traffic.total_connections += 1
+        self._clients[route.cluster] += 1
+        if self._clients[route.cluster] == 1:
+            self._routes.client(route.cluster, True)
         relay.start()
 
     def _relay_closed(self, relay: Relay) -> None:
@@ -228,6 +233,10 @@ class SchedulerConnector:
             del self._relays[route]
         if traffic := self._traffic.get(route.cluster):
             traffic.count(relay.upstream.sock)
+        self._clients[route.cluster] -= 1
+        if not self._clients[route.cluster]:
+            del self._clients[route.cluster]
+            self._routes.client(route.cluster, False)
         self._left(guest)
 
     def end_route(self, route: Route) -> None:

@@ -9,7 +9,8 @@ The cluster side writes (`add` when a scheduler has reported its addresses,
 look-up is told by calls in either direction: `on_gone` callbacks run when
 connections to an address must end, because the route was removed or now leads
 elsewhere; `on_refused` callbacks run when nobody answered at a route's address,
-which is news to whoever watches the cluster's job.
+and `on_client` callbacks when the first client of a cluster has connected or
+the last one has left, which is news to whoever watches the cluster.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -41,6 +42,7 @@ class Routes:
         self._of_clusters: dict[str, dict[str, Route]] = {}
         self._on_gone: list[Callable[[Route], None]] = []
         self._on_refused: list[Callable[[str], None]] = []
+        self._on_client: list[Callable[[str, bool], None]] = []
 
     def add(self, name: str, scheduler: str, dashboard: str = "", *, cluster: str = "") -> None:
         """Lead to these addresses from now on: `tls://host:port`, `http://host:port`, or an empty text for nowhere.
@@ -95,6 +97,11 @@ class Routes:
         for callback in tuple(self._on_refused):
             callback(name if route is None else route.cluster)
 
+    def client(self, name: str, connected: bool) -> None:
+        """Tell the `on_client` callbacks whether clients are connected to this cluster's scheduler; for the proxy."""
+        for callback in tuple(self._on_client):
+            callback(name, connected)
+
     @contextmanager
     def on_gone(self, callback: Callable[[Route], None]) -> Iterator[None]:
         """While entered, `callback(route)` runs for each route that was removed or replaced. It must not raise."""
@@ -112,6 +119,18 @@ class Routes:
             yield
         finally:
             self._on_refused.remove(callback)
+
+    @contextmanager
+    def on_client(self, callback: Callable[[str, bool], None]) -> Iterator[None]:
+        """While entered, `callback(name, connected)` runs for the first client of a cluster, and after the last one.
+
+        It must not raise.
+        """
+        self._on_client.append(callback)
+        try:
+            yield
+        finally:
+            self._on_client.remove(callback)
 
     def _gone(self, route: Route) -> None:
         for callback in tuple(self._on_gone):

@@ -10,6 +10,7 @@ from attrs import evolve
 
 from gateway.backends.batch.options import JobQueueClusterConfig
 from gateway.clusters import cluster as cluster_module
+from gateway.clusters import errands
 from gateway.clusters.job_specs import job_spec
 from gateway.clusters.lifecycle import RowState
 from gateway.clusters.scheduler_client import SchedulerUnreachable
@@ -698,7 +699,7 @@ async def test_a_task_that_keeps_failing_fails_this_cluster_only(autojump_clock,
             raise ZeroDivisionError("a bug")
         return job_spec(cluster, record, submission, rules)
 
-    monkeypatch.setattr(cluster_module, "job_spec", broken)
+    monkeypatch.setattr(errands, "job_spec", broken)
     async with open_house() as house:
         await house.running()
         await house.cluster.scale(1)

@@ -3,7 +3,7 @@
 import trio
 import trio.testing
 
-from gateway.clusters.cluster import SUBMIT_DEADLINE
+from gateway.clusters.errands import SUBMIT_DEADLINE
 from gateway.models import ClusterStatus, SubmissionRecord
 from gateway.store.errors import StoreError
 from tests.support.cluster_house import open_house, settle

@@ -1,8 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.clusters.demand import Demand, Plan, limited_count, limited_range, plan
+from gateway.clusters.demand import Demand, Plan, WorkerLimit, limited_count, limited_range, own_limit, plan
 from gateway.clusters.lifecycle import LIVE_STATES, RowState
+from gateway.config.cluster import ClusterConfig
 
 Q, S, A, C, L, E, F, G = (
     RowState.QUEUED,
@@ -97,21 +98,34 @@ def test_adaptive_scaling_frees_the_scheduler():
 
 
 def test_a_user_gets_no_more_than_the_limit():
-    assert limited_count(3, None) == limited_count(3, 3) == (3, "")
-    assert limited_count(4, 3) == (
+    assert limited_count(3, WorkerLimit()) == limited_count(3, WorkerLimit(3)) == (3, "")
+    assert limited_count(4, WorkerLimit(3, "cluster_max_cores")) == (
         3,
-        "Scale request of 4 workers would exceed resource limit of 3 workers. Scaling to 3 instead.",
+        "Scale request of 4 workers would exceed resource limit of 3 workers (cluster_max_cores). "
+        "Scaling to 3 instead.",
     )
 
 
+def test_the_limit_that_a_clusters_options_set_is_named():
+    config = ClusterConfig(cluster_max_workers=5, cluster_max_cores=4)
+    assert own_limit(config) == WorkerLimit(3, "cluster_max_cores")
+    assert own_limit(ClusterConfig()) == WorkerLimit(None, "")
+
+    class Sites(ClusterConfig):
+        max_workers = 2
+
+    assert own_limit(Sites(cluster_max_workers=5)) == WorkerLimit(2, "")
+
+
 def test_a_user_s_bounds_are_kept_within_the_limit():
-    assert limited_range(1, None, None) == (1, None, "")
-    assert limited_range(None, None, 3) == (0, 3, "")
-    assert limited_range(1, 3, 3) == (1, 3, "")
-    low, high, message = limited_range(1, 4, 3)
+    three = WorkerLimit(3)
+    assert limited_range(1, None, WorkerLimit()) == (1, None, "")
+    assert limited_range(None, None, three) == (0, 3, "")
+    assert limited_range(1, 3, three) == (1, 3, "")
+    low, high, message = limited_range(1, 4, three)
     assert (low, high) == (1, 3)
     assert message == (
         "Adapt with `maximum=4, minimum=1` workers would exceed resource limit of 3 workers. "
         "Using `maximum=3, minimum=1` instead."
     )
-    assert limited_range(4, None, 3)[:2] == (3, 3)
+    assert limited_range(4, None, three)[:2] == (3, 3)

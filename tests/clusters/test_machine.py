@@ -7,14 +7,16 @@ import pytest
 from gateway.backends.batch.options import JobQueueClusterConfig
 from gateway.clusters.actions import Actions
 from gateway.clusters.heartbeat import Heartbeat
+from gateway.clusters.ledger import Ledger
 from gateway.clusters.lifecycle import RowState
 from gateway.clusters.machine import MOST_ERRORS, Machine
 from gateway.clusters.patience import MOST_ATTEMPTS
 from gateway.clusters.reasons import BY_GATEWAY, BY_USER
 from gateway.clusters.silence import Answer
+from gateway.config.limits import Limits, UserLimits
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
 from gateway.models import ClusterStatus, JobReport, JobState, Role, SubmissionRecord
-from tests.support.fakes import RULES, rules_with
+from tests.support.fakes import RULES, adopted, rules_with
 from tests.support.houses import record
 
 QUEUED, RUNNING, GONE = (JobReport(state) for state in (JobState.QUEUED, JobState.RUNNING, JobState.GONE))
@@ -25,16 +27,20 @@ SUSPENDED = JobReport(JobState.RUNNING, "Preempted", suspended=True)
 class Story:
     """A machine, and a store that writes whatever it wants to have recorded."""
 
-    def __init__(self, stored=None, submissions=(), *, requeue=False, rules=RULES, most=None):
+    def __init__(self, stored=None, submissions=(), *, requeue=False, rules=RULES, most=None, limit=None, **options):
         self.now = 0.0
         self.room, self.polling = None, False
         self.told = []
+        config = JobQueueClusterConfig(requeue=requeue, cluster_max_workers=most, **options)
+        ledger = Ledger(Limits(users=UserLimits(max_workers=limit)))
+        self.account, self.other = adopted(config, ledger), adopted(config, ledger)
         self.machine = Machine(
             stored or record(),
             submissions,
             self.now,
             rules=rules,
-            config=JobQueueClusterConfig(requeue=requeue, cluster_max_workers=most),
+            config=config,
+            account=self.account,
             room=lambda: self.room,
             polling=lambda: self.polling,
         )
@@ -216,7 +222,8 @@ def test_of_what_does_not_fit_half_is_tried():
         sizes.append(action.intent.count)
         story.fail(action, QueueFull("full"))
     assert sizes == [4, 2, 1]
-    assert story.machine.scale(4, story.now) == "4 workers are not submitted yet: full"
+    story.machine.scale(4, story.now)
+    assert story.machine.shortfall == "4 workers are not submitted yet: full"
     assert story.next().tell == ("Not all workers can be submitted; trying again: full",)
     assert story.idle() == 10.0
     action = story.next(10.0).submit
@@ -701,7 +708,8 @@ def test_late_words_to_a_cluster_at_its_end():
     story.machine.stop(BY_USER)
     story.next()
     assert not story.beat(5)
-    assert story.machine.scale(9, story.now) == ""
+    story.machine.scale(9, story.now)
+    assert story.machine.shortfall == ""
     story.machine.failed("too late")
     story.machine.explained(row, "too late", story.now)
     story.machine.cleaned(5)
@@ -733,3 +741,123 @@ def test_a_queue_limit_tells_the_reason():
     assert story.next().wake_at == 100.0
     story.next(100.0)
     assert story.cluster.reason == "the scheduler's job waited in the queue for more than 100 s: PartitionDown"
+
+
+# ---- limits
+
+FULL_OF_WORKERS = "user alice may have 4 workers (c.UserLimits.max_workers) and has 4"
+
+
+def test_no_more_workers_than_limits_leave_room_for():
+    story = Story(limit=4).start()
+    story.other.add_workers(1)
+    story.machine.scale(5, story.now)
+    action = story.next().submit
+    assert action.intent.count == 3
+    assert story.machine.shortfall == f"2 workers wait until there is room: {FULL_OF_WORKERS}"
+    story.answer(action, "7", "8", "9")
+    assert story.next().submit is None
+    assert story.idle() < inf  # for the scheduler's next heartbeat
+    assert story.told.count(f"2 workers wait until there is room: {FULL_OF_WORKERS}") == 1
+
+
+def test_who_waits_for_room_is_woken_and_takes_what_there_is():
+    story = Story(limit=4).start()
+    story.other.add_workers(3)
+    woken = []
+    story.account.wake = lambda: woken.append(story.now)
+    story.scale("7")
+    story.machine.scale(3, story.now)
+    story.beat(3, active=["w1-0"])
+    assert story.next().submit is None
+    assert woken == []
+    story.other.add_workers(-1)
+    assert woken == [story.now]
+    story.answer(story.next().submit, "8")
+    assert story.next().submit is None
+    story.other.close()
+    assert len(woken) == 2
+    assert story.next().submit.intent == a_group("w3", count=1)
+
+
+def test_an_adaptive_cluster_gets_no_more_either():
+    story = Story(limit=4).start()
+    story.machine.adapt()
+    story.beat(50)
+    assert story.next().submit.intent.count == 4
+    assert story.told[-1] == f"46 workers wait until there is room: {FULL_OF_WORKERS}"
+
+
+def test_a_worker_counts_until_its_job_is_gone():
+    story = Story(limit=1).start().scale("7")
+    story.report("7", RUNNING)
+    story.beat(1, active=["w1-0"])
+    story.machine.scale(0, story.now)
+    story.beat(0, closing=["w1-0"])
+    story.machine.scale(1, story.now)
+    story.beat(1)
+    assert story.next().submit is None  # the one that is closing
+    story.report("7", GONE)
+    assert story.account.workers == 0
+    assert story.next().submit.intent.count == 1
+
+
+def test_what_is_looked_for_after_a_restart_is_counted_whatever_the_limits_are():
+    story = taken_back(a_group("w1", "7", "8", "9"), a_group("w2", count=2), count=6, limit=4)
+    assert story.account.workers == 5
+    action = story.next().submit
+    assert action.look
+    story.answer(action)
+    assert story.account.workers == 3
+    story.beat(6, active=["w1-0", "w1-1", "w1-2"])
+    assert story.next().submit.intent.count == 1
+    assert story.account.held["workers"] == 4
+
+
+def test_at_the_end_nothing_is_held():
+    story = Story(limit=4).start().scale("7", "8")
+    story.machine.stop(BY_USER)
+    assert story.account.ending
+    (cancel,) = story.next().cancel
+    story.machine.cancelled(cancel, None, story.now)
+    for job in ("1", "7", "8"):
+        story.report(job, GONE)
+        assert story.account.is_open
+    assert story.next().clean
+    story.machine.cleaned(5)
+    assert not story.account.is_open
+    assert set(story.account.held.values()) == {0}
+
+
+# ---- ended by the clock
+
+
+def test_a_cluster_that_has_run_for_too_long_is_stopped():
+    story = Story(max_lifetime=1000.0)
+    story.next(500.0)
+    story.start()
+    assert story.cluster.running_since == 500_000
+    for _ in range(60):
+        story.beat()
+        story.next(15.0)
+    assert story.told[-1] == "The cluster is stopped in 1 min 40 s: it may run for 16 min 40 s (max_lifetime)"
+    for _ in range(7):
+        story.beat()
+        story.next(15.0)
+    assert story.cluster.stopped == "it has run for 16 min 40 s, as long as it may (max_lifetime)"
+    assert story.told[-1] == f"Stopping: {story.cluster.stopped}"
+
+
+def test_a_cluster_without_a_client_is_stopped():
+    story = Story(client_disconnect_timeout=100.0).start()
+    story.machine.client(True, story.now)
+    for _ in range(20):
+        story.beat()
+        story.next(15.0)
+    story.machine.client(False, story.now)
+    for _ in range(7):
+        assert story.machine.active
+        story.beat()
+        story.next(15.0)
+    assert story.cluster.stopped == "no client was connected to it for 1 min 40 s (client_disconnect_timeout)"
+    assert [told for told in story.told if "unless a client connects" in told]

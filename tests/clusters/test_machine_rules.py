@@ -9,7 +9,9 @@ heartbeats name whom they want, the gateway crashes. After each step holds:
 - no job is without a row, or an intent under whose name it is looked for,
 - one submission is under way at most, and for no more workers than are missing,
 - no job is cancelled whose worker is needed,
-- silence alone ends nothing,
+- the ledger has as many workers as there are rows, and no submission exceeds a limit; whoever could have had more is
+  woken when another cluster of the same user gives some back,
+- silence alone ends nothing, and the clock nothing before its time,
 - what is under way is not decided again, and nobody is woken at once for nothing.
 
 At the end of each story the world behaves: then a cluster comes to have the
@@ -28,14 +30,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.backends.batch.options import JobQueueClusterConfig
 from gateway.clusters.actions import Actions
 from gateway.clusters.heartbeat import Heartbeat
+from gateway.clusters.ledger import Ledger
 from gateway.clusters.lifecycle import COMING_STATES, LIVE_STATES, RowState, is_ended
 from gateway.clusters.machine import Machine
 from gateway.clusters.reasons import BY_GATEWAY, BY_USER
 from gateway.clusters.sharing import SharingChange
 from gateway.clusters.silence import Answer
+from gateway.config.limits import Limits, UserLimits
 from gateway.errors import AnswerLost, BackendUnavailable, JobRefused, QueueFull
 from gateway.models import ClusterStatus, JobReport, JobState, Role
-from tests.support.fakes import rules_with
+from tests.support.fakes import adopted, rules_with
 from tests.support.houses import record
 
 #: What looks at the queue say of a job. Only of those that have ended it is always true.
@@ -66,9 +70,15 @@ class MachineRules(RuleBasedStateMachine):
     steps = 0
 
     @initialize(
-        requeue=st.booleans(), most=st.sampled_from([None, 0, 2, 4]), queue=st.sampled_from([0.0, 50.0]), running=picks
+        requeue=st.booleans(),
+        most=st.sampled_from([None, 0, 2, 4]),
+        queue=st.sampled_from([0.0, 50.0]),
+        running=picks,
+        limit=st.sampled_from([None, None, 0, 1, 3, 5]),
+        lifetime=st.sampled_from([0.0, 0.0, 0.0, 1000.0]),
+        alone=st.sampled_from([0.0, 0.0, 0.0, 300.0]),
     )
-    def begin(self, requeue, most, queue, running):
+    def begin(self, requeue, most, queue, running, limit, lifetime, alone):
         self.now = 1000.0
         self.room, self.polling = None, False
         self.living = {}  # the jobs that really exist, each with its group
@@ -76,7 +86,10 @@ class MachineRules(RuleBasedStateMachine):
         self.tried = set()  # jobs whose cancel was answered
         self.connected = set()  # the workers of the last heartbeat
         self.stored, self.stored_submissions = record(), {}
-        self.config = JobQueueClusterConfig(requeue=requeue, cluster_max_workers=most)
+        self.config = JobQueueClusterConfig(
+            requeue=requeue, cluster_max_workers=most, max_lifetime=lifetime, client_disconnect_timeout=alone
+        )
+        self.limit, self.others = limit, 0  # workers of the user: so many may be, so many are another cluster's
         self.rules = rules_with(queue_timeout=queue)
         self.evidence, self.judged = set(), ""
         self.start()
@@ -85,12 +98,21 @@ class MachineRules(RuleBasedStateMachine):
 
     def start(self):
         """The gateway starts, with what is on record."""
+        ledger = Ledger(Limits(users=UserLimits(max_workers=self.limit)))
+        self.other = adopted(self.config, ledger)
+        self.other.add_workers(self.others)
+        self.account = adopted(self.config, ledger)
+        self.account.wake = self.wake_up
+        if is_ended(self.stored.status):
+            self.account.close()
+        self.woken, self.alone_since = False, self.now
         self.machine = Machine(
             self.stored,
             tuple(self.stored_submissions.values()),
             self.now,
             rules=self.rules,
             config=self.config,
+            account=self.account,
             room=lambda: self.room,
             polling=lambda: self.polling,
         )
@@ -109,6 +131,14 @@ class MachineRules(RuleBasedStateMachine):
         """How many workers there should be."""
         most = self.config.max_workers
         return self.cluster.count if most is None else min(self.cluster.count, most)
+
+    @property
+    def possible(self):
+        """How many there may be, with no other cluster."""
+        return self.wanted if self.limit is None else min(self.wanted, self.limit)
+
+    def wake_up(self):
+        self.woken = True
 
     @property
     def failed_workers(self):
@@ -143,6 +173,7 @@ class MachineRules(RuleBasedStateMachine):
         idle = Actions(route=again.route, wake_at=again.wake_at, questions=questions)
         assert again == idle, "what is under way is decided again"
         assert again.wake_at > self.now
+        self.check_waits()
         self.wake_at = again.wake_at
         self.check_cancels(actions, states, active)
         self.submits += [actions.submit] if actions.submit else []
@@ -168,7 +199,23 @@ class MachineRules(RuleBasedStateMachine):
             if intent.role is Role.WORKER:
                 live = [state for state in self.machine.rows.states.values() if state in LIVE_STATES]
                 assert len(live) <= self.wanted
+                assert self.limit is None or self.account.workers + self.others <= self.limit
                 assert self.room is None or intent.count <= self.room
+
+    def check_waits(self):
+        """Whoever would have submitted more is going to be woken."""
+        if self.waits_for_room:
+            waiting = [account for each in self.account._allowances for account in each.waiting]
+            assert self.woken or self.account in waiting or self.account.grant(1)
+        self.woken = False
+
+    @property
+    def waits_for_room(self):
+        """True when nothing but limits keeps workers from being submitted."""
+        submitter = self.machine.submitter
+        later = max(submitter._wait_until, submitter.refusals.at, submitter._away.at, submitter.failed_starts.at)
+        asks = self.machine.active and submitter.slot is None and self.machine._patience.verdict is None
+        return asks and submitter._short and later <= self.now < self.wake_at
 
     def check_cancels(self, actions, states, active):
         """While a cluster lives, jobs are cancelled that are of no more use, or not of use yet and too many."""
@@ -227,15 +274,32 @@ class MachineRules(RuleBasedStateMachine):
         self.machine.records.written(self.writing)
         self.writing = None
 
-    @rule(created=st.booleans(), known=st.booleans())
-    def crash(self, created, known):
-        """And another start. What was being submitted may exist, and its ids may be on record."""
+    @rule(created=st.booleans(), known=st.booleans(), limit=st.sampled_from([None, 1, 3, "the same"]))
+    def crash(self, created, known, limit):
+        """And another start. What was being submitted may exist, and its ids may be on record. Limits may be others."""
+        self.limit = self.limit if limit == "the same" else limit
         for action in self.submits:
             if created and not action.look:
                 jobs = self.create(action.intent)
                 if known:
                     self.stored_submissions[action.intent.group] = evolve(action.intent, jobs=jobs)
         self.start()
+
+    @rule(more=st.integers(-4, 4))
+    def change_other(self, more):
+        """The user's other cluster starts workers, or some of it end."""
+        short = self.account.missing(self.account.workers + 1)[0]
+        more = self.other.grant(more) if more > 0 else max(more, -self.others)
+        self.other.add_workers(more)
+        self.others += more
+        if short and self.waits_for_room and not self.account.missing(self.account.workers + 1)[0]:
+            assert self.woken
+
+    @rule(connected=st.booleans())
+    def client(self, connected):
+        if self.machine.active:
+            self.alone_since = inf if connected else self.now
+        self.machine.client(connected, self.now)
 
     # ---- the batch system ----
 
@@ -408,6 +472,19 @@ class MachineRules(RuleBasedStateMachine):
         assert groups <= set(self.machine.records.submissions)
 
     @invariant()
+    def the_books_are_right(self):
+        rows = self.machine.rows.workers
+        assert self.account.workers == len(rows)
+        assert self.account.is_open == (not is_ended(self.cluster.status))
+
+    @invariant()
+    def the_clock_ends_nothing_before_its_time(self):
+        if "max_lifetime" in self.cluster.stopped:
+            assert self.now >= self.cluster.running_since / 1000 + self.config.max_lifetime
+        if "client_disconnect_timeout" in self.cluster.stopped:
+            assert self.alone_since < inf
+
+    @invariant()
     def silence_alone_ends_nothing(self):
         reason, evidence = self.cluster.reason, self.evidence
         if not reason or reason == self.judged:
@@ -463,6 +540,9 @@ class MachineRules(RuleBasedStateMachine):
         self.asks.clear()
         if self.cleaning:
             self.clean()
+        for row in tuple(self.machine.rows.by_job.values()):
+            if row.cancelled_at < inf:  # what was cancelled ends at last
+                self.learn(row.job, JobReport(JobState.GONE, "cancelled", deleted=True))
         for job in tuple(self.machine.rows.by_job):
             runs = JobReport(JobState.RUNNING) if job in self.living else JobReport(JobState.GONE, "no such job")
             self.learn(job, runs)
@@ -470,6 +550,8 @@ class MachineRules(RuleBasedStateMachine):
     def teardown(self):
         if not hasattr(self, "machine"):
             return
+        self.other.close()
+        self.others = 0
         self.behave(250, self.is_complete)
         assert self.is_complete(), self.machine.rows.states
         self.machine.stop(BY_USER)
@@ -482,7 +564,8 @@ class MachineRules(RuleBasedStateMachine):
     def is_complete(self):
         """There are as many connected workers as are wanted, or the cluster is at its end."""
         connected = list(self.machine.rows.states.values()).count(RowState.ACTIVE)
-        return not self.machine.active or (self.cluster.status is ClusterStatus.RUNNING and connected == self.wanted)
+        enough = self.possible <= connected <= self.wanted  # more than possible where the limit was lowered
+        return not self.machine.active or (self.cluster.status is ClusterStatus.RUNNING and enough)
 
 
 MachineRules.TestCase.settings = settings(

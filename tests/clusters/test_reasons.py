@@ -23,7 +23,11 @@ S = ClusterStatus
         (S.STOPPED, RAN, ": it has stopped"),  # recorded by an earlier version
         (S.STOPPING, {"stopped": BY_USER}, ": it is being stopped: its user has stopped it"),
         (S.STOPPED, {"stopped": BY_USER}, ": it has stopped: its user has stopped it"),
-        (S.STOPPED, {"stopped": IDLE}, ": it has stopped: it was idle for 600 s (its idle timeout) and stopped itself"),
+        (
+            S.STOPPED,
+            {"stopped": IDLE},
+            ": it has stopped: it was idle for 10 min (its idle timeout) and stopped itself",
+        ),
     ],
 )
 def test_why_it_does_not_run(status, fields, words):
@@ -50,4 +54,4 @@ def test_why_nobody_needs_to_wait_for_it(status, fields, words):
 
 def test_a_scheduler_without_an_idle_timeout_has_reasons_of_its_own():
     assert by_scheduler(0) == BY_SCHEDULER
-    assert "3600 s" in by_scheduler(3600.0)
+    assert "for 1 h " in by_scheduler(3600.0)

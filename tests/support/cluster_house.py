@@ -8,6 +8,7 @@ import trio.testing
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.hearing import Hearing
 from gateway.clusters.heartbeat import Heartbeat
+from gateway.clusters.ledger import Ledger
 from gateway.clusters.scheduler_client import Asked
 from gateway.clusters.services import Services
 from gateway.clusters.silence import Answer
@@ -15,7 +16,7 @@ from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import with_overrides
 from gateway.models import ClusterRecord
 from tests.support.fake_store import FakeStore
-from tests.support.fakes import RULES, FakeDriver, FakeRoutes
+from tests.support.fakes import RULES, FakeDriver, FakeRoutes, adopted
 
 
 class LoneCluster:
@@ -25,11 +26,12 @@ class LoneCluster:
     refuses. `asked` has the times.
     """
 
-    def __init__(self, nursery, *, rules=RULES, overrides=None, config=None, driver=None, store=None):
+    def __init__(self, nursery, *, rules=RULES, overrides=None, config=None, driver=None, store=None, limits=None):
         self.driver = driver or FakeDriver()
         self.store = store or FakeStore()
         self.routes = FakeRoutes()
         self.hearing = Hearing()
+        self.ledger = Ledger(limits)
         self.answers = [Answer.REFUSED]
         self.asked = []
         self.nursery = nursery
@@ -53,9 +55,11 @@ class LoneCluster:
             routes=self.routes,
             rules=self.rules,
             hearing=self.hearing,
+            ledger=self.ledger,
             ask=self.ask,
         )
-        self.cluster = Cluster(record or self.record, self.config, services, submissions)
+        account = adopted(self.config, self.ledger)
+        self.cluster = Cluster(record or self.record, self.config, services, submissions, account=account)
         await self.store.save(self.cluster.record)
         self.scope = trio.CancelScope()
 

@@ -24,8 +24,10 @@ from attrs import define, field, frozen
 
 from gateway.backends.base import ClusterRef, JobSpec, job_names, submission_name
 from gateway.backends.watch import Watch, WatchBoard
+from gateway.clusters.ledger import Account, Ledger
 from gateway.clusters.rules import Rules
 from gateway.config.backend import DBBackendBase
+from gateway.config.cluster import ClusterConfig
 from gateway.errors import AnswerLost, BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, JobReport, JobState, Role
 
@@ -36,6 +38,13 @@ def rules_with(**options: Any) -> Rules:
 
 
 RULES = rules_with()
+
+
+def adopted(config: ClusterConfig, ledger: Ledger | None = None, user: str = "alice") -> Account:
+    """The account of a cluster that is counted; without a ledger nothing is limited."""
+    account = (ledger or Ledger()).account(user, (), config)
+    account.adopt()
+    return account
 
 
 def fake_backend(default_host: str = "127.0.0.1") -> str:

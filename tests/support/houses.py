@@ -22,6 +22,7 @@ from gateway.auth.sessions import Sessions
 from gateway.auth.simple import SimpleAuthenticator
 from gateway.auth.token_registry import TokenRegistry
 from gateway.auth.unix_groups import UnixGroups
+from gateway.clusters.ledger import Ledger
 from gateway.clusters.manager import open_manager
 from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase
@@ -208,6 +209,7 @@ async def open_house(
     prefix="",
     secure=False,
     hosts=None,
+    limits=None,
     groups=None,
     tokens=None,
     **backend_options,
@@ -216,7 +218,7 @@ async def open_house(
     store, driver, routes = store or FakeStore(), driver or FakeDriver(), FakeRoutes()
     backend = DBBackendBase(db_url="sqlite://", **backend_options)
     rules = evolve(RULES, options=backend, scheduler_api_retries=1)
-    services = Services(driver=driver, store=store, routes=routes, rules=rules)
+    services = Services(driver=driver, store=store, routes=routes, rules=rules, ledger=Ledger(limits))
     authenticator = authenticator or SimpleAuthenticator()
     authenticators = authenticator if isinstance(authenticator, tuple) else (authenticator,)
     more = {} if tokens is None else {"tokens": tokens}

@@ -450,11 +450,11 @@ async def test_of_a_cluster_of_before_a_restart_the_reason_is_known(rest, body):
         answer = await house.ask("POST", CLUSTERS + "c0ffee" + rest, body=body)
         assert (answer.status, answer.error) == (409, "Cluster c0ffee is not running: it failed: the disk is full")
         answer = await house.ask("POST", CLUSTERS + "1d1e" + rest, body=body)
-        assert (answer.status, "it has stopped: it was idle for 600 s" in answer.error) == (409, True)
+        assert (answer.status, "it has stopped: it was idle for 10 min" in answer.error) == (409, True)
         answer = await house.ask("GET", CLUSTERS + "c0ffee?wait")
         assert (answer.status, answer.error) == (409, "Cluster c0ffee failed: the disk is full")
         answer = await house.ask("GET", CLUSTERS + "1d1e?wait")
-        assert (answer.status, "it was idle for 600 s" in answer.error) == (409, True)
+        assert (answer.status, "it was idle for 10 min" in answer.error) == (409, True)
         assert (await house.ask("GET", CLUSTERS + "1d1e")).json["status"] == "STOPPED"
 
 
@@ -465,9 +465,9 @@ async def test_an_idle_cluster_says_that_it_was_idle():
         assert (await house.ask("DELETE", CLUSTERS + name, token=token)).status == 204
         await house.manager.find(name).wait_ended()
         told = [event["message"] for event in (await house.ask("GET", CLUSTERS + name + "/events")).json["events"]]
-        assert "Stopping: it was idle for 90 s (its idle timeout) and stopped itself" in told
+        assert "Stopping: it was idle for 1 min 30 s (its idle timeout) and stopped itself" in told
         answer = await house.ask("POST", CLUSTERS + name + "/scale", body={"count": 1})
-        assert (answer.status, "it was idle for 90 s" in answer.error) == (409, True)
+        assert (answer.status, "it was idle for 1 min 30 s" in answer.error) == (409, True)
         assert house.store.clusters[name].stopped
         assert house.manager.find(name).record.status is ClusterStatus.STOPPED
 

@@ -176,6 +176,14 @@ class JobQueueClusterConfig(ClusterConfig):
         own = getattr(self, f"{role}_{option}")
         return getattr(self, option) if own is None or own == "" else own
 
+    def job_cores(self, role: Role) -> int:
+        """Cores that a job of this role asks for: for all its processes."""
+        return super().job_cores(role) * (self.worker_processes if role is Role.WORKER else 1)
+
+    def job_memory(self, role: Role) -> int:
+        """Bytes of memory that a job of this role asks for: for all its processes."""
+        return super().job_memory(role) * (self.worker_processes if role is Role.WORKER else 1)
+
     @property
     def jobs_may_run_again(self) -> bool:
         """Whether the batch system may run a job of this cluster again: the option `requeue`."""

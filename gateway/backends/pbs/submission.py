@@ -58,13 +58,8 @@ def format_memory(size: int) -> str:
 
 def _resources(config: PBSClusterConfig, role: Role) -> Iterator[str]:
     """The options that say what a job of this role needs and where it goes."""
-    if role is Role.SCHEDULER:
-        template, cores, memory = config.scheduler_resource_list, config.scheduler_cores, int(config.scheduler_memory)
-    else:
-        processes = config.worker_processes
-        template, cores = config.worker_resource_list, config.worker_cores * processes
-        memory = config.worker_memory * processes
-    yield "-l" + template.format(cores=cores, memory=format_memory(memory))
+    template = config.scheduler_resource_list if role is Role.SCHEDULER else config.worker_resource_list
+    yield "-l" + template.format(cores=config.job_cores(role), memory=format_memory(config.job_memory(role)))
     if limit := str(config.for_role(role, "time")):
         yield f"-lwalltime={walltime_seconds(limit)}"
     for option, flag in (("place", "-lplace="), ("queue", "-q"), ("account", "-A"), ("project", "-P")):

@@ -66,11 +66,7 @@ def clusters_option(name: str) -> tuple[str, ...]:
 
 def _resources(config: SlurmClusterConfig, role: Role) -> tuple[str, ...]:
     """The options that say what a job of this role needs."""
-    if role is Role.SCHEDULER:
-        cores, memory = config.scheduler_cores, int(config.scheduler_memory)
-    else:
-        cores, memory = config.worker_cores * config.worker_processes, config.worker_memory * config.worker_processes
-    options = [f"--cpus-per-task={cores}", f"--mem={format_memory(memory)}"]
+    options = [f"--cpus-per-task={config.job_cores(role)}", f"--mem={format_memory(config.job_memory(role))}"]
     for option in ("partition", "qos", "account", "time", "gres", "constraint", "reservation", "nodes"):
         value = config.for_role(role, option)
         if value not in ("", None):
