@@ -72,15 +72,14 @@ _log = structlog.get_logger()
 
 def run(config: Config) -> int:
     """Serve until a signal says stop; returns the process's exit code (0 clean, 1 failure)."""
-    code = 1
     try:
         trio.run(_serve_until_signal, config)
-        code = 0
+        return 0
     except* GatewayError as group:
         _log.critical("the gateway cannot go on", reason=describe(group))
     except* Exception as group:  # noqa: BLE001 (the last boundary)
         _log.critical("the gateway failed", exc_info=group)
-    return code
+    return 1
 
 
 async def _serve_until_signal(config: Config) -> None:
