@@ -155,7 +155,7 @@ def _lock_session(connection: Any, record: object) -> None:
         holders = connection.execute(_HOLDERS).fetchall()
         database = connection.info.dbname
         connection.close()
-        raise StoreUnavailable(in_use(database, "; ".join(name for (name,) in holders)))
+        raise StoreUnavailable(in_use(database, "; ".join(name or "another user's" for (name,) in holders)))
     # A commit that was reported must survive a crash of the server.
     connection.execute(
         "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"

@@ -29,15 +29,35 @@ def check_rows(
                 seals.secrets(row)
 
 
-def seal_rows(connection: sa.Connection, seals: Seals) -> None:
-    """Encrypt and seal all rows anew, with the first key. Raises `StartError` for secrets that no key opens."""
-    for table in METADATA.sorted_tables:
-        if table is not INFO and (changes := list(_renewed(connection, seals, table))):
+def triggers(connection: sa.Connection) -> list[str]:
+    """What others have the database do when rows of ours change, by names."""
+    names = [table.name for table in METADATA.sorted_tables]
+    if connection.dialect.name == "sqlite":
+        statement = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN :tables"
+    else:
+        statement = """SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+            WHERE relname IN :tables AND NOT tgisinternal
+            UNION SELECT rulename FROM pg_rules WHERE tablename IN :tables"""
+    found = connection.execute(sa.text(statement).bindparams(sa.bindparam("tables", expanding=True)), {"tables": names})
+    return sorted(str(name) for (name,) in found)
+
+
+def seal_rows(connection: sa.Connection, seals: Seals, *, checked: bool) -> None:
+    """Encrypt and seal all rows anew, with the first key.
+
+    Unless they were `checked`, those alone that have a seal. Raises `StartError` for others, and for secrets that no
+    key opens. All are read before the first one is written: what a trigger does then, gets no seal.
+    """
+    tables = [table for table in METADATA.sorted_tables if table is not INFO]
+    for table, changes in [(table, list(_renewed(connection, seals, table, checked))) for table in tables]:
+        if changes:
             connection.execute(_update(table), changes)
 
 
-def _renewed(connection: sa.Connection, seals: Seals, table: sa.Table) -> Iterator[dict[str, object]]:
+def _renewed(connection: sa.Connection, seals: Seals, table: sa.Table, checked: bool) -> Iterator[dict[str, object]]:
     for values in rows(connection, table.name):
+        if not checked:
+            seals.check(table.name, values)
         if table is CLUSTERS:
             values["secrets"] = seals.cipher.encrypt(seals.secrets(values))
         yield {f"new_{name}": value for name, value in seals.sealed(table, values).items()}

@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.errors import StartError
 from gateway.store.errors import reason
 from gateway.store.keys import ENVIRONMENT_VARIABLE, OPTION, Cipher
-from gateway.store.rows import check_rows, seal_rows
+from gateway.store.rows import check_rows, seal_rows, triggers
 from gateway.store.seals import Seals
 from gateway.store.tables import CLUSTERS, INFO, METADATA, SUBMISSIONS
 
@@ -149,8 +149,7 @@ def check_believed(connection: sa.Connection, seals: Seals, schema: int) -> None
 
 def renew(connection: sa.Connection, seals: Seals) -> None:
     """Encrypt and seal all rows anew, with the first key. Raises `StartError` for those that are not believed."""
-    check_believed(connection, seals, SCHEMA_VERSION)
-    _seal(connection, seals)
+    _seal(connection, seals, checked=False)
 
 
 def _make(connection: sa.Connection, cipher: Cipher) -> None:
@@ -164,6 +163,11 @@ def _upgrade(connection: sa.Connection, seals: Seals, schema: int, steps: Sequen
 
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+    if found := triggers(connection):  # what they do between the look at the rows and their seals would be believed
+        raise StartError(
+            f"The database cannot be upgraded from schema {schema} to {SCHEMA_VERSION}, and is as it was: its tables "
+            f"have triggers ({', '.join(found)}), which the gateway has not made: see who has, and drop them."
+        )
     check_believed(connection, seals, schema)
     take(connection, steps_from(schema, STEPS if steps is None else steps))
     refuse_differences(connection)
@@ -172,11 +176,11 @@ def _upgrade(connection: sa.Connection, seals: Seals, schema: int, steps: Sequen
             f"The database cannot be upgraded from schema {schema} to {SCHEMA_VERSION}, and is as it was: a row of "
             f"{torn[0][0]} belongs to nothing. Restore a backup, or delete the row."
         )
-    _seal(connection, seals)
+    _seal(connection, seals, checked=True)
 
 
-def _seal(connection: sa.Connection, seals: Seals) -> None:
-    seal_rows(connection, seals)
+def _seal(connection: sa.Connection, seals: Seals, *, checked: bool) -> None:
+    seal_rows(connection, seals, checked=checked)
     values = {"schema_version": SCHEMA_VERSION, "key_check": _new_key_check(seals.cipher)}
     connection.execute(INFO.update().values(values))
 

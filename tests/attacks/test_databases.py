@@ -12,7 +12,8 @@ from gateway.auth.token_record import Token, to_document
 from gateway.errors import StartError
 from gateway.models import JobId
 from gateway.store.database import Database
-from gateway.store.errors import StoreUnavailable
+from gateway.store.errors import StoreError, StoreUnavailable
+from gateway.store.rotation import replace_key
 from gateway.store.schema import SCHEMA_VERSION
 from tests.support.store_records import a_cluster, a_submission
 from tests.support.users import is_root
@@ -181,6 +182,29 @@ def test_a_rewritten_row_is_not_sealed_when_keys_are_replaced(path):
     for _ in range(2):
         with pytest.raises(StartError, match="is not as the gateway has written it"):
             Database.open(f"sqlite:///{path}", keys=keys, environment={}, debug=False)
+
+
+TRIGGER = """CREATE TRIGGER planted AFTER UPDATE ON dask_gateway_clusters BEGIN
+    UPDATE dask_gateway_submissions SET document = replace(document, '7_0', '4711');
+    INSERT OR IGNORE INTO dask_gateway_documents VALUES ('token', 'b2', '{"user": "root"}', x'00');
+END"""
+
+
+def test_what_a_trigger_does_while_keys_are_replaced_gets_no_seal(path):
+    attack(path, TRIGGER)
+    with opened(path) as database, pytest.raises(StoreError, match="token b2 in the database is not as the gateway"):
+        replace_key(database)
+    attack(path, "DROP TRIGGER planted", "DELETE FROM dask_gateway_documents WHERE name = 'b2'")
+    assert load(path)[0][1] == (RECORDS[2],)
+
+
+def test_a_database_with_triggers_is_not_upgraded(tmp_path):
+    path = tmp_path / "old.sqlite"
+    path.touch(0o600)
+    attack(path, (Path(__file__).parents[1] / "data" / "store" / "schema-2.sql").read_text(), TRIGGER)
+    keys = ("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",)
+    with pytest.raises(StartError, match=r"its tables have triggers \(planted\), which the gateway has not made"):
+        Database.open(f"sqlite:///{path}", keys=keys, environment={})
 
 
 # --- files beside it --------------------------------------------------------------------------------------------------

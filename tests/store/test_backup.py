@@ -15,6 +15,7 @@ import pytest
 from gateway.errors import StartError
 from gateway.store import publishing
 from gateway.store.backup import Backup, BackupFailed, back_up
+from gateway.store.files import key_file_of
 from gateway.store.schema import SCHEMA_VERSION
 from tests.support.databases import CLUSTERS, DOCUMENTS, KEYS, change, opened, restore, save
 from tests.support.store_records import a_cluster, a_submission
@@ -212,3 +213,13 @@ def test_a_backup_is_one_file_that_needs_no_other(path: Path, target: Path) -> N
     with closing(sqlite3.connect(f"{target.as_uri()}?mode=ro", uri=True)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
         assert names(target) == {"one.sqlite", "one.sqlite.key"}
+
+
+def test_names_that_mean_something_in_urls(tmp_path: Path, target: Path) -> None:
+    path, made = tmp_path / "a b#c+é.sqlite", target.with_name("d?e#f%41 ö")
+    fill(path)
+    assert backed_up(path, made).findings.clusters == 2
+    for file in (made, key_file_of(made)):
+        file.rename(target.with_name(file.name.replace(made.name, target.name)))
+    with opened(target) as database:
+        assert database.load() == CLUSTERS

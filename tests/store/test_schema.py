@@ -299,9 +299,29 @@ def test_whoever_may_not_alter_tables_is_told(postgres: Postgres) -> None:
         pass
     with opened(url) as owner:
         assert owner.preparation.upgraded_from == 2
+        words = rf"Another process uses the database {database} \(dask-gateway-server, the gateway, process"
+        with pytest.raises(StartError, match=words), opened(plain):
+            pass
     postgres.execute(database, "GRANT ALL ON ALL TABLES IN SCHEMA public TO plain")
     with opened(plain) as database_of_plain:
         assert database_of_plain.load() == CLUSTERS
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        (
+            "CREATE FUNCTION plant() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            "CREATE TRIGGER planted BEFORE UPDATE ON dask_gateway_clusters FOR EACH ROW EXECUTE FUNCTION plant()",
+        ),
+        ("CREATE RULE planted AS ON UPDATE TO dask_gateway_submissions DO INSTEAD NOTHING",),
+    ],
+)
+def test_tables_with_triggers_are_not_upgraded(postgres: Postgres, statements: Sequence[str]) -> None:
+    url = postgres.emptied_database()
+    restore(url, 2, "SET search_path = public", *statements)
+    with pytest.raises(StartError, match=r"its tables have triggers \(planted\)"), opened(url):
+        pass
 
 
 def test_an_upgrade_does_not_wait_for_ever_for_readers(postgres: Postgres) -> None:

@@ -12,7 +12,7 @@ from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import SettingError
 from gateway.config.load import load
 from gateway.errors import StartError
-from gateway.store.keys import open_cipher
+from gateway.store.keys import find_keys
 from tests.support.houses import open_house
 
 CLUSTERS = "/api/v1/clusters/"
@@ -110,13 +110,14 @@ def test_clusters_outlive_no_database_in_memory() -> None:
 def test_keys_of_the_environment() -> None:
     keys = [Fernet.generate_key(), Fernet.generate_key()]
     environment = {"DASK_GATEWAY_ENCRYPT_KEYS": b";".join(keys).decode()}
-    cipher = open_cipher((), environment, None, new=True)
+    cipher = find_keys((), environment, None, new=True).cipher()
     secret = cipher.encrypt(b"my secret data")
     assert secret != b"my secret data"
     for key in keys:
         configured = DBBackendBase(db_encrypt_keys=[keys[1], key]).db_encrypt_keys
         assert all(isinstance(text, str) for text in configured)
     backend = DBBackendBase(db_encrypt_keys=keys[:1])
-    assert open_cipher([str(key) for key in backend.db_encrypt_keys], {}, None, new=True).decrypt(secret)
+    configured_keys = [str(key) for key in backend.db_encrypt_keys]
+    assert find_keys(configured_keys, {}, None, new=True).cipher().decrypt(secret) == b"my secret data"
     with pytest.raises(StartError, match="DASK_GATEWAY_ENCRYPT_KEYS"):
-        open_cipher((), {"DASK_GATEWAY_ENCRYPT_KEYS": "abc"}, None, new=True)
+        find_keys((), {"DASK_GATEWAY_ENCRYPT_KEYS": "abc"}, None, new=True)
