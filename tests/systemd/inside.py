@@ -110,6 +110,8 @@ def of_process(pid: str) -> dict[str, str]:
 
 
 def journal(*matches: str) -> list[str]:
+    """The lines of the journal, all that have been said by now."""
+    run("journalctl", "--sync")
     return run("journalctl", "--no-pager", "--output=cat", *matches).splitlines()
 
 
@@ -281,7 +283,6 @@ def mistakes_are_not_tried_for_ever() -> object:
     restarted = subprocess.run(["systemctl", "restart", "dask-gateway.service"], check=False, capture_output=True)
     lines = journal("_SYSTEMD_UNIT=dask-gateway.service")
     CONFIG.write_text(good)
-    run("systemctl", "stop", "dask-gateway.service")
     return {
         "failed": restarted.returncode != 0,
         "says": [line for line in lines if "adress" in line][-1:],
@@ -291,9 +292,10 @@ def mistakes_are_not_tried_for_ever() -> object:
 
 @step
 def a_stopped_service_is_started_by_a_connection() -> object:
-    run("systemctl", "reset-failed", "dask-gateway.service")
-    run("systemctl", "restart", "dask-gateway.socket")
+    run("systemctl", "stop", "dask-gateway.socket", "dask-gateway.service")
+    run("systemctl", "reset-failed", "dask-gateway.socket", "dask-gateway.service")
     stopped = shown("dask-gateway.service", "ActiveState")["ActiveState"]
+    run("systemctl", "start", "dask-gateway.socket")
     return {"stopped": stopped, "answer": ask_api("/api/health")}
 
 
