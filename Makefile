@@ -67,6 +67,7 @@ bench-slurm: $(VENV)/.test $(ORIGINAL:=/.installed)    ## what users wait for on
 
 soak: $(VENV)/.test                       ## minutes of random kills, of batch systems that are away
 	SOAK_SECONDS=$(or $(FOR),600) $(BIN)/pytest -s --timeout 0 tests/proxy/test_soak.py
+	SOAK_MINUTES=480 $(BIN)/pytest --timeout 0 tests/clusters/test_limits.py -k two_hundred_users
 	$(BIN)/pytest -m soak
 
 fuzz: $(VENV)/.test                       ## coverage-guided, FOR=600 seconds

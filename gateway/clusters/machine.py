@@ -153,7 +153,6 @@ class Machine:
             gone = ClusterEvent.FAILED_JOBS_GONE if self.records.cluster.reason else ClusterEvent.STOPPED_JOBS_GONE
             self.records.change(status=next_cluster_status(self.records.cluster.status, gone), stop_time=stop_time)
             self.records.submissions.clear()
-            self._account.close()
 
     def deaf(self, at: float, reason: str) -> None:
         """The gateway last could not hear everybody at the time `at`."""
@@ -308,7 +307,9 @@ class Machine:
         return self._workers.explanations.begin(None if verdict is None else verdict.row) if self.active else ()
 
     def _clean(self) -> bool:
-        """Return whether to remove what is left: all jobs are gone."""
+        """Return whether to remove what is left: all jobs are gone. Once the end is on record nothing is held."""
+        if is_ended(self.records.cluster.status):
+            self._account.close()
         ending = self.records.cluster.status is ClusterStatus.STOPPING
         left = self.rows.by_job or self.submitter.slot is not None or self._canceller.under_way
         before, self._cleaning = self._cleaning, ending and not left

@@ -825,6 +825,9 @@ def test_at_the_end_nothing_is_held():
         assert story.account.is_open
     assert story.next().clean
     story.machine.cleaned(5)
+    assert story.machine.next(story.now).record is not None
+    assert story.account.is_open  # until that is durable
+    story.next()
     assert not story.account.is_open
     assert set(story.account.held.values()) == {0}
 

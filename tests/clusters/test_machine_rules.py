@@ -475,7 +475,7 @@ class MachineRules(RuleBasedStateMachine):
     def the_books_are_right(self):
         rows = self.machine.rows.workers
         assert self.account.workers == len(rows)
-        assert self.account.is_open == (not is_ended(self.cluster.status))
+        assert self.account.is_open or is_ended(self.stored.status)
 
     @invariant()
     def the_clock_ends_nothing_before_its_time(self):
@@ -560,6 +560,7 @@ class MachineRules(RuleBasedStateMachine):
         self.behave(1)
         assert not self.living.keys() - self.tried
         assert not self.stored_submissions
+        assert not self.account.is_open
 
     def is_complete(self):
         """There are as many connected workers as are wanted, or the cluster is at its end."""
