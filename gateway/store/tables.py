@@ -29,7 +29,8 @@ Record = ClusterRecord | SubmissionRecord | Document
 _T = TypeVar("_T")
 StoredCluster = tuple[ClusterRecord, tuple[SubmissionRecord, ...]]
 
-_SECRETS = ("token", "tls_key")
+#: What of a cluster is encrypted. By a name of `route` and `guests` alone somebody's connections are told from others'.
+_SECRETS = ("token", "tls_key", "route", "guests")
 
 METADATA = sa.MetaData()
 INFO = sa.Table(
