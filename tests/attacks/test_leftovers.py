@@ -171,7 +171,8 @@ def test_the_launcher_is_as_quick_to_start_as_before():
     loaded = done.stdout.split()
     assert not {"shutil", "tempfile", "trio", "attr", "structlog", "random", "logging"} & set(loaded)
     launcher = [
-        f"backends.launcher.{name}" for name in ("commands", "directories", "program", "request", "rules", "settings")
+        f"backends.launcher.{name}"
+        for name in ("commands", "directories", "output", "policy", "program", "request", "rules", "settings")
     ]
     ours = ["backends", "backends.launcher", *launcher, "backends.removal", "trusted_files"]
     assert [name for name in loaded if name.startswith("gateway")] == ["gateway", *(f"gateway.{name}" for name in ours)]
