@@ -67,6 +67,8 @@ def why_not() -> str:
     """Why no machine can be booted here; empty when one can."""
     if reason := why_no_slurm():
         return reason
+    if missing := [name for name in ("slurmctld", "slurmd", "sbatch", "munged", "sudo") if shutil.which(name) is None]:
+        return f"{', '.join(missing)} cannot be installed there; `make test` does so here"
     if shutil.which("systemd-nspawn") is None or not Path("/usr/lib/systemd/systemd").exists():
         return "systemd-nspawn or systemd is not installed (Debian: systemd-container, systemd)"
     if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], check=False, capture_output=True).returncode:
@@ -142,7 +144,8 @@ def played() -> Iterator[dict[str, dict[str, Any]]]:
                 [
                     *("timeout", "--kill-after=10", str(PATIENCE)),
                     *("systemd-nspawn", "--quiet", f"--directory={root}", "--boot", "--private-network"),
-                    *("--register=no", "--keep-unit", "--console=pipe", "--machine=edge"),
+                    *("--register=no", "--keep-unit", "--console=pipe"),
+                    *(f"--machine=dask-gateway-{os.getpid()}", "--hostname=edge"),
                     *(f"--bind-ro={path}" for path in outermost),
                     "systemd.unit=play.target",
                 ],

@@ -45,6 +45,7 @@ GRACE = 30.0
 PAUSE = 1.0
 
 _FIRST_DESCRIPTOR = 3  # sd_listen_fds(3)
+_CREDENTIALS = struct.Struct("=iII")  # pid, uid, gid; SO_PEERCRED in unix(7)
 _ERROR, _WARNING, _INFO = 3, 4, 6  # sd-daemon(3)
 
 
@@ -163,9 +164,8 @@ def _answer(connection: socket.socket, answer: bytes) -> None:
 
 def peer_uid(connection: socket.socket) -> int:
     """The uid of the process that has connected, as the kernel knows it."""
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
+    told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(told)[1])
 
 
 def handed_over(environment: Mapping[str, str], pid: int) -> socket.socket:

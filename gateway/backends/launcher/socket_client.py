@@ -26,6 +26,7 @@ _log = structlog.get_logger()
 PAUSE = 0.1
 
 _UNIT = "dask-gateway-launcherd"
+_CREDENTIALS = struct.Struct("=iII")  # pid, uid, gid; SO_PEERCRED in unix(7)
 
 
 @frozen
@@ -93,8 +94,8 @@ def _is_connected(connection: trio.SocketStream) -> bool:
 
 def _server_uid(connection: trio.SocketStream) -> int:
     """The uid of the process that listens, as the kernel knows it."""
-    credentials = connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[1])
+    told = connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(told)[1])
 
 
 async def _converse(connection: trio.SocketStream, said: bytes) -> bytes:
