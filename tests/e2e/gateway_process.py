@@ -238,5 +238,5 @@ def wait_ready(channel, process, timeout):
             continue
         fields = dict(line.split("=", 1) for line in message.splitlines())
         if fields.get("READY") == "1":
-            return fields["STATUS"].removeprefix("serving at ")
+            return fields["STATUS"].removeprefix("serving at ").partition(";")[0]
     return None
