@@ -30,7 +30,7 @@ _LIST = re.compile(rb'"closed_workers"[ \t\r\n]*:[ \t\r\n]*\[')
 _BEGINNING = 64
 _ITEMS = re.compile(rb'(?:[^"\[\]{}]+|"[^"\\]*(?:\\.[^"\\]*)*")*', re.DOTALL)
 #: `w3-0`, or `w3-0-1` as workers with several processes are called.
-_NAME = re.compile(rb'(?<!\\)"([^"-]+-[^"-]+)["-]')
+_NAME = re.compile(rb'(?<!\\)"(w[0-9]+-[0-9]+)["-]')
 
 
 class HeartbeatBody:

@@ -4,7 +4,7 @@ import json
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.clusters.heartbeat_body import LONGEST_NAME, WINDOW, HeartbeatBody
@@ -46,6 +46,7 @@ def ours(closed: list[object]) -> set[str]:
     return {"-".join(name.split("-", 2)[:2]) for name in closed if isinstance(name, str)} & {"w1-0", "w2-0"}
 
 
+@example([], ["", -1, "w1-0"], [], json.dumps, False)
 @given(
     st.lists(names, max_size=4),
     st.lists(anything, max_size=8),
