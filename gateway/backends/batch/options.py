@@ -5,10 +5,17 @@ Everything here is a value. Options of one role (`scheduler_time`,
 system adds its own options in subclasses, and the dialect reads them.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from gateway.backends.batch.option_values import (
+    check_variable_names,
+    check_walltime,
+    directory_template,
+    port_range,
+    shebang_line,
+    walltime_seconds,
+)
 from gateway.backends.batch.submit_options import (
     Grammar,
     directive_options,
@@ -18,73 +25,10 @@ from gateway.backends.batch.submit_options import (
     skipped,
 )
 from gateway.config.backend import DBBackendBase
+from gateway.config.callables import function_of
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import SettingError, SettingErrors, configurable, retired, setting
 from gateway.models import Role
-
-_WALLTIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
-_PORTS = re.compile(r"(\d{1,5})(?:[:-](\d{1,5}))?")
-
-
-def walltime_seconds(text: str) -> int:
-    """Seconds of a time limit in the forms that sbatch takes.
-
-    These are `MINUTES`, `MINUTES:SECONDS`, `HOURS:MINUTES:SECONDS`, `DAYS-HOURS`, `DAYS-HOURS:MINUTES` and
-    `DAYS-HOURS:MINUTES:SECONDS`. Raises ValueError.
-    """
-    match = _WALLTIME.fullmatch(text)
-    if match is None:
-        raise ValueError("must be a time like 90 (minutes), 1:30:00 or 2-12 (days and hours)")
-    days, *parts = match.groups()
-    numbers = [int(part) for part in parts if part is not None]
-    if days is not None:  # hours come first
-        hours, minutes, seconds = (*numbers, 0, 0)[:3]
-    elif len(numbers) == 3:
-        hours, minutes, seconds = numbers
-    else:  # minutes come first
-        hours, (minutes, seconds) = 0, (*numbers, 0)[:2]
-    total = ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
-    if total == 0:
-        raise ValueError("must be longer than nothing; leave it empty for the batch system's own limit")
-    return total
-
-
-def _walltime(text: str) -> None:
-    if text:
-        walltime_seconds(text)
-
-
-def port_range(text: str) -> tuple[int, int]:
-    """The first and last port of `8786` or `8786:8800`. Raises ValueError."""
-    match = _PORTS.fullmatch(text)
-    if match is None:
-        raise ValueError("must be a port, or the first and last of a range like 8786:8800")
-    first = int(match[1])
-    last = int(match[2] or first)
-    if not first <= last <= 65535 or (match[2] and (first < 1 or last - first < 2)):
-        raise ValueError("must be ports up to 65535; a scheduler needs a range of at least three")
-    return first, last
-
-
-def _shebang(line: str) -> str:
-    line = line.strip()
-    if "\n" in line or "\0" in line or not re.match(r"#! ?/", line):
-        raise ValueError("must be one line that begins with #! and a path, like '#!/bin/bash -l'")
-    return line
-
-
-def directory_template(text: str) -> str:
-    """A directory with {home} and {username} in it. Raises ValueError for other fields and relative paths."""
-    bare = text.replace("{home}", "/home").replace("{username}", "user")
-    if text and (re.search(r"[{}\\\x00-\x1f\x7f]", bare) or not bare.startswith("/")):
-        raise ValueError("must be an absolute path, or begin with {home}; the only fields are {home} and {username}")
-    return text
-
-
-def _variable_names(names: tuple[str, ...]) -> None:
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(f"must be names of environment variables ({name!r} is none)")
 
 
 @configurable
@@ -119,24 +63,24 @@ class JobQueueClusterConfig(ClusterConfig):
     shebang: str = setting(
         default="#!/bin/bash -l",
         help="The first line of each job script. The default is a login shell, so users find their environment.",
-        convert=_shebang,
+        convert=shebang_line,
     )
     pass_environment: tuple[str, ...] = setting(
         default=(),
         help="Names of the gateway's own environment variables that jobs get too; those that are not set are left out.",
-        validator=_variable_names,
+        validator=check_variable_names,
     )
     time: str = setting(
         default="",
         help="""The time limit of each job, in the forms of sbatch: minutes, H:MM:SS, D-HH. Workers retire before it
         is over, see worker_lifetime_margin. Empty: the batch system's own limit, and workers do not retire.""",
-        validator=_walltime,
+        validator=check_walltime,
     )
     scheduler_time: str = setting(
-        default="", help="The time limit of the scheduler's job; empty: as time.", validator=_walltime
+        default="", help="The time limit of the scheduler's job; empty: as time.", validator=check_walltime
     )
     worker_time: str = setting(
-        default="", help="The time limit of each worker's job; empty: as time.", validator=_walltime
+        default="", help="The time limit of each worker's job; empty: as time.", validator=check_walltime
     )
     worker_lifetime_margin: float = setting(
         default=120,
@@ -336,6 +280,13 @@ class JobQueueBackend(DBBackendBase):
         help="Further submissions of a user wait while this many of the user's jobs do; None: no limit.",
         minimum=1,
     )
+    extra_directives: Callable[..., Any] | None = setting(
+        default=None,
+        help="""A function of the user, the cluster's configuration and the role ("scheduler" or "worker") of a
+        submission. It returns a list of further options of the submit command, as in extra_args, which they replace
+        where they are of the same kind. It may be async; docs/migration.md has an example. None: there are none.""",
+        validator=function_of("user", "config", "role"),
+    )
     log_retention: float = setting(
         default=7 * 86400, help="Logs of failed clusters are removed after this time.", unit="seconds", minimum=0
     )
@@ -346,3 +297,6 @@ class JobQueueBackend(DBBackendBase):
         if self.eager_poll_period > self.poll_period:
             reason = f"must not exceed poll_period ({self.poll_period:g} seconds)"
             raise SettingError("eager_poll_period", reason, value=self.eager_poll_period)
+        if self.extra_directives is not None and getattr(self.cluster_config_class, "grammar", None) is None:
+            reason = f"cannot be used: {self.cluster_config_class.__name__} knows of no submit command's options"
+            raise SettingError("extra_directives", reason)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from gateway.backends.base import JobSpec
 from gateway.backends.batch.dialect import Submission
-from gateway.backends.batch.options import walltime_seconds
+from gateway.backends.batch.option_values import walltime_seconds
 from gateway.backends.batch.script import JobScript, render_script
 from gateway.backends.pbs.options import PBSClusterConfig
 from gateway.models import Role

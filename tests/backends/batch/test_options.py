@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig, port_range, walltime_seconds
+from gateway.backends.batch.option_values import port_range, walltime_seconds
+from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig
 from gateway.config.fields import SettingError, dump, with_overrides
 from gateway.models import Role
 
