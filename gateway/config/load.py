@@ -90,6 +90,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
             *visible_secrets(resolution, assignments),
             *resolution.warnings,
             *parts["cluster_config"].warnings(),
+            *parts["limits"].warnings(parts["cluster_config"]),
         ),
         origins=resolution.origins,
     )

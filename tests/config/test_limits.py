@@ -76,3 +76,16 @@ def test_mistakes_have_a_place(tmp_path: Path) -> None:
     assert "config.py:1: c.UserLimits.max_clusters = -1: must be at least 0" in text
     assert "config.py:2: c.GroupLimits.max_memory = {'a': '4 X'}: 'a': must be a number of bytes" in text
     assert "config.py:3: c.TotalLimits.no = 1: TotalLimits has no option 'no'" in text
+
+
+def test_limits_that_no_scheduler_fits_in(tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text(
+        "c.ClusterConfig.scheduler_cores = 4\nc.UserLimits.max_cores = 3\nc.UserLimits.max_clusters = 0\n"
+        "c.GroupLimits.max_memory = {'a': '1 G', 'b': '3 G', 'c': 0}\nc.TotalLimits.max_cores = 4\n"
+    )
+    warned = [text for text in load(path).warnings if "Limits" in text]
+    assert warned == [
+        "c.UserLimits.max_cores leaves no room for a cluster: its scheduler alone takes 4",
+        f"c.GroupLimits.max_memory leaves no room for a cluster: its scheduler alone takes {2 << 30}",
+    ]
