@@ -133,6 +133,11 @@ class Limits:
         return self.users, self.members, self.groups, self.total
 
     @property
+    def depends_on_groups(self) -> bool:
+        """Whether it matters which groups a user is in."""
+        return any(_option(section, kind) for section in (self.members, self.groups) for kind in KINDS)
+
+    @property
     def limited_groups(self) -> frozenset[str]:
         """The groups whose members are limited together."""
         return frozenset(group for kind in KINDS for group in _option(self.groups, kind))

@@ -89,3 +89,25 @@ def test_limits_that_no_scheduler_fits_in(tmp_path: Path) -> None:
         "c.UserLimits.max_cores leaves no room for a cluster: its scheduler alone takes 4",
         f"c.GroupLimits.max_memory leaves no room for a cluster: its scheduler alone takes {2 << 30}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "depends"),
+    [
+        ("", False),
+        ("c.UserLimits.max_cores = 9\nc.TotalLimits.max_cores = 9", False),
+        ("c.GroupLimits.max_cores = {'a': 9}", True),
+        ("c.MemberLimits.max_workers['a'] = None", True),
+        ("c.Backend.before_create = lambda user, config: config", True),
+        ("c.Backend.cluster_options = lambda user: None", True),
+        (
+            "c.DaskGateway.backend_class = 'gateway.backends.slurm.SlurmBackend'\n"
+            "c.JobQueueBackend.extra_directives = lambda user, config, role: []",
+            True,
+        ),
+    ],
+)
+def test_whether_anything_depends_on_groups(tmp_path: Path, text: str, depends: bool) -> None:
+    path = tmp_path / "config.py"
+    path.write_text(text)
+    assert load(path).depends_on_groups is depends
