@@ -50,7 +50,7 @@ def test_a_cluster_too_many_is_refused_and_one_that_ends_makes_room(house):
                 await other.new_cluster()
             except ValueError as error:
                 refused.append(str(error))
-        first, second = await gateway.new_cluster(), await gateway.new_cluster()
+        first, second = await asyncio.gather(gateway.new_cluster(), gateway.new_cluster())
         try:
             await gateway.new_cluster()
         except ValueError as error:
@@ -70,7 +70,8 @@ def test_a_cluster_too_many_is_refused_and_one_that_ends_makes_room(house):
 
 def test_what_there_is_no_room_for_is_a_warning_and_comes_when_there_is(house):
     async def script(gateway):
-        async with await gateway.new_cluster() as one, await gateway.new_cluster() as other:
+        one, other = await asyncio.gather(gateway.new_cluster(), gateway.new_cluster())
+        async with one, other:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 await one.scale(2)
@@ -98,7 +99,8 @@ def test_what_there_is_no_room_for_is_a_warning_and_comes_when_there_is(house):
 def test_an_adaptive_cluster_gets_what_another_user_gives_back(house):
     async def script(gateway):
         bob = Gateway(gateway.address, proxy_address=gateway.proxy_address, auth=BasicAuth("bob"), asynchronous=True)
-        async with bob, await gateway.new_cluster() as one, await bob.new_cluster() as other:
+        async with bob:
+            one, other = await asyncio.gather(gateway.new_cluster(), bob.new_cluster())
             await one.scale(3)
             await other.adapt(minimum=2, maximum=3)
             async with other.get_client(set_as_default=False) as client:
@@ -107,7 +109,9 @@ def test_an_adaptive_cluster_gets_what_another_user_gives_back(house):
                 before = len(await client.nthreads())
                 await one.shutdown()
                 await client.wait_for_workers(2, timeout=60)
-                return [other.name, before, await client.submit(inc, 1)]
+                result = await client.submit(inc, 1)
+            await other.shutdown()
+            return [other.name, before, result]
 
     name, before, result = house.client(script)
     assert (before, result) == (1, 2)
@@ -117,11 +121,11 @@ def test_an_adaptive_cluster_gets_what_another_user_gives_back(house):
 
 def test_clusters_that_are_forgotten_stop_after_an_announcement(house):
     async def script(gateway):
-        alone, old = await gateway.submit(client_disconnect_timeout=4), await gateway.submit(max_lifetime=3)
+        alone, old = await gateway.submit(client_disconnect_timeout=3), await gateway.submit(max_lifetime=3)
         async with await gateway.connect(alone) as cluster, cluster.get_client(set_as_default=False):
             while (await gateway.get_cluster(old)).status.name != "STOPPED":
                 await asyncio.sleep(0.2)
-            await asyncio.sleep(2)
+            await asyncio.sleep(1)
             assert (await gateway.get_cluster(alone)).status.name == "RUNNING"
         while (await gateway.get_cluster(alone)).status.name != "STOPPED":
             await asyncio.sleep(0.2)
@@ -135,11 +139,11 @@ def test_clusters_that_are_forgotten_stop_after_an_announcement(house):
 
     alone, old, *reasons = house.client(script)
     assert reasons == [
-        f"Cluster {alone} is already stopped: no client was connected to it for 4 s (client_disconnect_timeout)",
+        f"Cluster {alone} is already stopped: no client was connected to it for 3 s (client_disconnect_timeout)",
         f"Cluster {old} is already stopped: it has run for 3 s, as long as it may (max_lifetime)",
     ]
     assert "The cluster is stopped in 0.3 s: it may run for 3 s (max_lifetime)" in told(house, old)
     events = told(house, alone)
     announced = next(event for event in events if "unless a client connects" in event)
-    assert announced.startswith("The cluster is stopped in 0.4 s")
+    assert announced.startswith("The cluster is stopped in 0.3 s")
     assert events[events.index(announced) + 1].startswith("Stopping: no client was connected")
