@@ -32,7 +32,7 @@ from gateway.auth.token_text import Presented, id_of, presented
 from gateway.auth.tokens import Tokens
 from gateway.auth.unix_groups import UnixGroups
 from gateway.config.site_errors import as_gateway_error
-from gateway.errors import Forbidden, GatewayError, NoAccount, TryAgainLater, Unauthorized
+from gateway.errors import Forbidden, GatewayError, NoAccount, TooManyFailures, TryAgainLater, Unauthorized
 from gateway.log import RateLimitedLog
 from gateway.models import User
 from gateway.user_text import one_line
@@ -204,6 +204,20 @@ class Chain:
             return None
         method = method_of(authenticator)
         return Identity(identified, None, None, self.sessions.cookie(user, secure=secure, method=method), method)
+
+    def refusal_by_headers(self, cookies: str, authorization: str, address: str) -> TooManyFailures | None:
+        """What `identify` would raise since logins like this have failed too often; None when it would not.
+
+        Whoever guesses passwords costs no more than this look. Jobs' own tokens are no logins.
+        """
+        scheme = scheme_of(authorization)
+        if scheme in ("", "token") or presented(authorization) is not None or self._by_cookie(cookies) is not None:
+            return None
+        try:
+            self._attempts.check_rate(Attempt.by_header(authorization, self._owner_of(address)))
+        except TooManyFailures as error:
+            return error
+        return None
 
     def _by_token_at_once(self, shown: Presented) -> Identity | None:
         try:

@@ -140,8 +140,19 @@ class FastReads:
         self._chain = chain
 
     def find(self, scope: Scope) -> App | None:
-        """The app that answers, for a request without a query of somebody who is known; None for any other."""
-        if scope["type"] != "http" or scope["method"] != "GET" or scope["query_string"]:
+        """The app that answers a read without a query of somebody who is known, or whoever guesses; None for others."""
+        if scope["type"] != "http":
+            return None
+        return self._find_read(scope) or self._find_refusal(scope)
+
+    def _find_refusal(self, scope: Scope) -> App | None:
+        if not scope["path"].startswith("/api/v1/"):
+            return None
+        error = self._chain.refusal_by_headers(cookies(scope), header(scope, b"authorization"), _address(scope))
+        return None if error is None else partial(_refuse, error)
+
+    def _find_read(self, scope: Scope) -> App | None:
+        if scope["method"] != "GET" or scope["query_string"]:
             return None
         path = scope["path"]
         if path == "/api/health":
@@ -151,12 +162,9 @@ class FastReads:
         match = _OF_USERS.fullmatch(path)
         if match is None:
             return None
-        client = scope.get("client")
+        secure = scope["scheme"] == "https"
         identity = self._chain.identify_by_headers(
-            cookies(scope),
-            header(scope, b"authorization"),
-            client[0] if client else "",
-            secure=scope["scheme"] == "https",
+            cookies(scope), header(scope, b"authorization"), _address(scope), secure=secure
         )
         return None if identity is None else self._read_of(match, identity)
 
@@ -174,6 +182,16 @@ class FastReads:
         cluster: Callable[[User, str], Read] = partial(self._reads.cluster, keys=identity.may_change)
         of_cluster = {None: cluster, "events": self._reads.events, "traffic": self._reads.traffic}
         return partial(_answer, partial(of_cluster[part], identity.user, name), identity)
+
+
+def _address(scope: Scope) -> str:
+    """Where a request comes from; empty when nobody knows."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+async def _refuse(error: GatewayError, scope: Scope, receive: Receive, send: Send) -> None:
+    await answer_error(send, error)
 
 
 async def _answer(

@@ -190,3 +190,20 @@ async def test_options_that_depend_on_the_user_are_the_apis(authenticator):
         assert not await is_fast(house, authenticator, "GET", path, user="alice", password="secret")
         answer = await house.ask("GET", "/api/v1/options", password="secret")
         assert [option["field"] for option in answer.json["cluster_options"]] == ["of_alice"]
+
+
+async def test_guesses_are_refused_at_once_however_they_come(authenticator):
+    async with open_house(authenticator=authenticator) as house:
+        for _ in range(10):
+            assert (await house.ask("GET", CLUSTERS, user="alice", password="guess")).status == 401
+        for method, path in (
+            ("GET", CLUSTERS),
+            ("POST", CLUSTERS),
+            ("GET", f"{CLUSTERS}?status=running"),
+            ("DELETE", f"{CLUSTERS}x"),
+        ):
+            for password in ("guess", "secret"):
+                answer = await house.ask(method, path, user="alice", password=password)
+                assert (answer.status, "retry-after" in answer.headers) == (429, True)
+        assert (await house.ask("GET", CLUSTERS, user="bob", password="secret")).status == 200
+        assert (await house.ask("DELETE", f"{CLUSTERS}x", user=None, token="of-a-job")).status == 204
