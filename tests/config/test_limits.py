@@ -40,6 +40,17 @@ def test_a_sites_limits(tmp_path: Path) -> None:
     assert limits.of_all() == {"workers": Limit(1000, "c.TotalLimits.max_workers")}
 
 
+def test_the_example_in_the_documents(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    example = page.partition("\n## Limits\n")[2].split("```")[1].removeprefix("python")
+    path = tmp_path / "config.py"
+    path.write_text(example)
+    config = load(path)
+    assert config.limits.of_user({"students"})["cores"].most == 16
+    assert "cores" not in config.limits.of_user({"students", "staff"})
+    assert config.cluster_config.max_lifetime == 12 * 3600
+
+
 def test_without_any() -> None:
     limits = Limits()
     assert limits.of_user({"staff"}) == limits.of_all() == limits.of_group("staff") == {}
