@@ -413,6 +413,7 @@ def test_a_setup_that_fails_is_logged_without_a_traceback(configure):
     ],
 )
 async def test_a_cleanup_that_fails_stops_no_stop(configure, cleanup, event, autojump_clock):
+    autojump_clock.autojump_threshold = 0.1  # the store works in a thread, in which the clock does not see work
     config = configure(an_authenticator(cleanup=cleanup))
     with capture_logs() as logs:
         async with open_server(config):
