@@ -190,7 +190,8 @@ class _Inside:
 async def _edges(inside: _Inside) -> AsyncIterator[None]:
     """The API and the public listeners; at the end open requests have `serve_public`'s time of grace."""
     config, ports = inside.config, inside.ports
-    chain = await open_chain(config.authenticators, inside.store, config.proxy.prefix, config.gateway)
+    needs_groups, prefix = config.depends_on_groups, config.proxy.prefix
+    chain = await open_chain(config.authenticators, inside.store, prefix, config.gateway, needs_groups=needs_groups)
     guard = open_guard(config.proxy, inside.manager, chain, inside.store)
     relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
     reads = Reads(inside.manager, inside.store, partial(_traffic, relaying), guard.route)

@@ -31,8 +31,8 @@ PURE = {
     "": "addresses backoff errors models user_text",
     "auth": """access basic discovery failures hub_models jwt kerberos_header kerberos_refusals keytab known_tokens
         oauth origins pam_answers pam_stack secret_compare signing_keys token_claims token_record token_text""",
-    "config": """backend carried carry cluster compat fields limits option_fields original_classes proxy registry server
-        site_errors structure traits user_options""",
+    "config": """backend callables carried carry cluster compat fields limits option_fields original_classes proxy
+        registry server site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
     "backends.batch": "cancellations dialect evidence option_values options script submit_options",
     "backends.launcher": "answers policy request rules sudo",

@@ -302,7 +302,7 @@ class Chain:
             try:
                 groups |= await self._groups.of(name)
             except TryAgainLater:
-                if names_groups(authenticator):
+                if self._groups.needed or names_groups(authenticator):
                     raise
         known = User(name, groups, user.admin)
         try:

@@ -12,6 +12,7 @@ from gateway.auth.chain import Chain, finished
 from gateway.auth.ended_sessions import EndedSessions
 from gateway.auth.sessions import Sessions
 from gateway.auth.token_registry import TokenRegistry
+from gateway.auth.unix_groups import UnixGroups
 from gateway.config.server import DaskGateway
 from gateway.config.site_errors import described
 from gateway.errors import GatewayError, StartError, innermost
@@ -26,10 +27,18 @@ SETUP_DEADLINE = 60.0
 CLEANUP_DEADLINE = 2.0
 
 
-async def open_chain(authenticators: Sequence[Authenticator], store: Store, prefix: str, options: DaskGateway) -> Chain:
+async def open_chain(
+    authenticators: Sequence[Authenticator],
+    store: Store,
+    prefix: str,
+    options: DaskGateway,
+    *,
+    needs_groups: bool = False,
+) -> Chain:
     """The authenticators, with sessions and personal tokens that outlive this process.
 
-    The first one's options say how long clients have a session, `options` what tokens there may be.
+    The first one's options say how long clients have a session, `options` what tokens there may be. With
+    `needs_groups` nobody is let in whose groups the system does not say.
     Raises `StoreError`, or `StartError` when what is stored cannot be read.
     """
     first = authenticators[0]
@@ -46,7 +55,7 @@ async def open_chain(authenticators: Sequence[Authenticator], store: Store, pref
     keys = store.derive_keys(Sessions.PURPOSE)
     sessions = Sessions(first.cookie_name, first.cache_max_age, prefix, keys=keys, ended=ended)
     await ended.tidy(sessions.now())
-    return Chain(authenticators, sessions, tokens=tokens)
+    return Chain(authenticators, sessions, tokens=tokens, groups=UnixGroups(needed=needs_groups))
 
 
 @asynccontextmanager

@@ -51,7 +51,8 @@ class Tokens:
             try:
                 groups = await self._groups.of(token.user)
             except TryAgainLater:
-                if any(names_groups(judge) and not judge.brings_groups for judge in judges):
+                needed = self._groups.needed
+                if any((needed or names_groups(judge)) and not judge.brings_groups for judge in judges):
                     raise
         return self._admitted(token, judges, groups)
 

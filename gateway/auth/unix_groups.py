@@ -41,11 +41,20 @@ def groups_of(name: str) -> frozenset[str]:
 
 
 class UnixGroups:
-    """Asks the system, at most a few times at once."""
+    """Asks the system, at most a few times at once.
+
+    They are `needed` when more depends on them than who may use the gateway: nobody is let in without.
+    """
 
     def __init__(
-        self, ask: Callable[[str], frozenset[str]] = groups_of, *, deadline: float = DEADLINE, most: int = MOST
+        self,
+        ask: Callable[[str], frozenset[str]] = groups_of,
+        *,
+        deadline: float = DEADLINE,
+        most: int = MOST,
+        needed: bool = False,
     ) -> None:
+        self.needed = needed
         self._ask = ask
         self._deadline = deadline
         self._most = most

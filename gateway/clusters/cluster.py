@@ -168,7 +168,9 @@ class Cluster:
 
     def client(self, connected: bool) -> None:
         """A client is connected to the scheduler through the gateway, or none is any more."""
-        self._feed(self._machine.client, connected, trio.current_time())
+        self._machine.client(connected, trio.current_time())
+        if self.ref.config.client_disconnect_timeout and not connected:  # a clock begins to run
+            self.changes.notify()
 
     def poll_now(self) -> None:
         """Have the batch system asked about our jobs at once."""

@@ -4,7 +4,6 @@ Fields, handlers and functions may be a site's own code: what it raises becomes
 a sentence for its user, and a traceback in the log for its author.
 """
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import structlog
 from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import SettingErrors, settings_of, with_overrides
+from gateway.config.hooks import call_hook
 from gateway.config.site_errors import as_gateway_error, told
 from gateway.config.structure import shown
 from gateway.config.user_options import Options, checked_configuration
@@ -23,6 +23,8 @@ _log = structlog.get_logger()
 
 #: How users are told that what the site's own code made of their options is no configuration.
 _UNUSABLE = "These cluster options cannot be used"
+#: How users are told of what the site's own code raises when a cluster is to be made.
+_REFUSED = "The cluster was refused"
 
 
 class ClusterOptions:
@@ -41,9 +43,7 @@ class ClusterOptions:
         if isinstance(options, Options):
             return options
         try:
-            chosen = options(user)
-            if inspect.isawaitable(chosen):
-                chosen = await chosen
+            chosen = await call_hook("c.Backend.cluster_options", options, user)
         except (Exception, SystemExit) as error:
             raise _refusal(error, user, "the site's function of cluster options failed") from error
         if not isinstance(chosen, Options):
@@ -85,11 +85,30 @@ class ClusterOptions:
         except (Exception, SystemExit) as error:
             raise _refusal(error, user, "the site's handler of cluster options failed") from error
         try:
-            return parsed, with_overrides(self._cluster_config, overrides)
+            config = with_overrides(self._cluster_config, overrides)
         except SettingErrors as error:
             # Either the user's doing (a value out of bounds) or the site's (a handler's name for an option).
             _log.warning("the cluster options lead to a configuration that cannot be", user=user.name, exc_info=error)
             raise InvalidRequest(f"{_UNUSABLE}: {error}") from error
+        return parsed, await self._before_create(user, config)
+
+    async def _before_create(self, user: User, config: ClusterConfig) -> ClusterConfig:
+        """What the site's function makes of a configuration."""
+        hook = self._backend.before_create
+        if hook is None:
+            return config
+        try:
+            result = await call_hook("c.Backend.before_create", hook, user, config)
+        except (Exception, SystemExit) as error:
+            raise _refusal(error, user, "the site's before_create failed", begin=_REFUSED) from error
+        if not isinstance(result, type(self._cluster_config)):
+            wanted = f"the configuration, a {type(self._cluster_config).__name__}"
+            _log.error("the site's before_create did not return the configuration", user=user.name)
+            raise InvalidRequest(
+                f"{_REFUSED}: the site's function before_create returned {shown(result)}, expected {wanted}; please"
+                " tell the administrators of this gateway"
+            )
+        return result
 
     def restore(self, stored: Mapping[str, Any]) -> tuple[ClusterConfig, Mapping[str, str]]:
         """The configuration of a cluster of before a restart, and why some of its options now have the site's values.
@@ -107,11 +126,11 @@ class ClusterOptions:
                 known = {name: value for name, value in known.items() if name not in misfits}
 
 
-def _refusal(error: BaseException, user: User, event: str) -> GatewayError:
+def _refusal(error: BaseException, user: User, event: str, begin: str = _UNUSABLE) -> GatewayError:
     """What a user is told when the site's own code has raised: its answer, or else its text."""
     answer = as_gateway_error(error)
     if answer is not None:
         return answer
     # Its author needs the traceback, its user the text.
     _log.error(event, user=user.name, exc_info=error)
-    return InvalidRequest(f"{_UNUSABLE}: {told(error)}")
+    return InvalidRequest(f"{begin}: {told(error)}")

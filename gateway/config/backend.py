@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from gateway.config.callables import function_of
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import SettingError, configurable, retired, setting
 from gateway.config.user_options import Options
@@ -85,6 +86,13 @@ class Backend:
     )
     cluster_config_class: type[ClusterConfig] = setting(
         default=ClusterConfig, help="The class of a cluster's options: a class, or its dotted name."
+    )
+    before_create: Callable[..., Any] | None = setting(
+        default=None,
+        help="""A function of the user and of the configuration that a new cluster is to have. It returns that
+        configuration, or another one (`with_overrides(config, {"worker_cores": 2})`), or it raises an error, whose text
+        the user reads. It may be async; docs/migration.md has an example. None: nothing is done.""",
+        validator=function_of("user", "config"),
     )
     api_url: str = setting(
         default="",

@@ -11,7 +11,9 @@ from typing import Any
 
 from attrs import field, frozen
 
+from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import Memory, configurable, setting
+from gateway.models import Role
 
 #: What is limited; options are called `max_` and one of these.
 KINDS = ("clusters", "cores", "memory", "workers")
@@ -131,9 +133,25 @@ class Limits:
         return self.users, self.members, self.groups, self.total
 
     @property
+    def depends_on_groups(self) -> bool:
+        """Whether it matters which groups a user is in."""
+        return any(_option(section, kind) for section in (self.members, self.groups) for kind in KINDS)
+
+    @property
     def limited_groups(self) -> frozenset[str]:
         """The groups whose members are limited together."""
         return frozenset(group for kind in KINDS for group in _option(self.groups, kind))
+
+    def warnings(self, config: ClusterConfig) -> tuple[str, ...]:
+        """What an administrator should know: limits that no scheduler fits in, unless users choose a smaller one."""
+        needs = {"cores": config.job_cores(Role.SCHEDULER), "memory": config.job_memory(Role.SCHEDULER)}
+        groups = (self.of_group(group) for group in sorted(self.limited_groups))
+        return tuple(
+            f"{limits[kind].option} leaves no room for a cluster: its scheduler alone takes {needed}"
+            for limits in (self.of_user(()), *groups, self.of_all())
+            for kind, needed in needs.items()
+            if kind in limits and 0 < limits[kind].most < needed
+        )
 
     def of_user(self, groups: Collection[str]) -> Mapping[str, Limit]:
         """Return what a user may have who is in these groups."""

@@ -29,6 +29,7 @@ from gateway.config.proxy import Proxy
 from gateway.config.registry import builtin_classes
 from gateway.config.resolve import Literal, Resolution
 from gateway.config.server import DaskGateway
+from gateway.config.user_options import Options
 from gateway.errors import ConfigError
 from gateway.log import SiteLog
 
@@ -56,6 +57,13 @@ class Config:
     limits: Limits
     warnings: tuple[str, ...]
     origins: Mapping[str, str]
+
+    @property
+    def depends_on_groups(self) -> bool:
+        """Whether limits, or a function of the site's own, may give users something else by their groups."""
+        hooks = (self.backend.before_create, getattr(self.backend, "extra_directives", None))
+        options = isinstance(self.backend.cluster_options, Options)
+        return self.limits.depends_on_groups or not options or any(hook is not None for hook in hooks)
 
     @property
     def parts(self) -> tuple[object, ...]:
@@ -90,6 +98,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
             *visible_secrets(resolution, assignments),
             *resolution.warnings,
             *parts["cluster_config"].warnings(),
+            *parts["limits"].warnings(parts["cluster_config"]),
         ),
         origins=resolution.origins,
     )

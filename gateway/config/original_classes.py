@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from gateway.config.carry import CARRIED
 
 _REFUSE = (
-    "to refuse a cluster, or to change what it gets, raise an error in the function c.Backend.cluster_options or in the"
-    " handler of its Options (their user reads the text); c.ClusterConfig.cluster_max_workers, cluster_max_cores and"
-    " cluster_max_memory limit each cluster"
+    "to refuse a cluster, or to change what it gets, set c.Backend.before_create to a function of the user and the"
+    " cluster's configuration (their user reads what it raises); c.ClusterConfig.cluster_max_workers, cluster_max_cores"
+    " and cluster_max_memory limit each cluster, c.UserLimits, c.GroupLimits and c.TotalLimits all clusters"
 )
 _DRIVER = (
     "what starts, watches and ends jobs is a Driver here: override open_driver() (gateway/backends/base.py says what a"
@@ -37,7 +37,8 @@ _COMMAND = (
 _SUBMIT = (
     "set options of the cluster's config class (partition, queue, account, qos, time, ...; extra_args for further"
     " arguments of the submit command, scheduler_setup and worker_setup for lines of the job's script, environment for"
-    " variables); the handler of the cluster options may return any of them for one user"
+    " variables); the handler of the cluster options may return any of them for one user, and the function"
+    " c.JobQueueBackend.extra_directives adds arguments for each submission"
 )
 _DIRECTORY = "set c.LocalBackend.clusters_directory; the gateway makes and removes the directories below it"
 _WRAPPER = (

@@ -222,7 +222,7 @@ class SchedulerConnector:
         traffic.total_connections += 1
         self._clients[route.cluster] += 1
         if self._clients[route.cluster] == 1:
-            self._routes.client(route.cluster, True)
+            self._routes.client(route.cluster, connected=True)
         relay.start()
 
     def _relay_closed(self, relay: Relay) -> None:
@@ -236,7 +236,7 @@ class SchedulerConnector:
         self._clients[route.cluster] -= 1
         if not self._clients[route.cluster]:
             del self._clients[route.cluster]
-            self._routes.client(route.cluster, False)
+            self._routes.client(route.cluster, connected=False)
         self._left(guest)
 
     def end_route(self, route: Route) -> None:

@@ -97,7 +97,7 @@ class Routes:
         for callback in tuple(self._on_refused):
             callback(name if route is None else route.cluster)
 
-    def client(self, name: str, connected: bool) -> None:
+    def client(self, name: str, *, connected: bool) -> None:
         """Tell the `on_client` callbacks whether clients are connected to this cluster's scheduler; for the proxy."""
         for callback in tuple(self._on_client):
             callback(name, connected)

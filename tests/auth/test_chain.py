@@ -159,6 +159,10 @@ async def test_groups_are_those_of_the_account_unless_the_authenticator_has_them
     assert (await chain.identify(a_request(basic("slow", "p")))).user.groups == frozenset()
     with pytest.raises(TryAgainLater):
         await chain_of(simple(allowed_groups={"staff"}), groups=Groups()).identify(a_request(basic("slow", "p")))
+    with pytest.raises(TryAgainLater):  # where limits, or a function of the site's own, may depend on them
+        await chain_of(simple(), groups=Groups(needed=True)).identify(a_request(basic("slow", "p")))
+    tickets = chain_of(Tickets(), groups=Groups(needed=True))
+    assert (await tickets.identify(a_request("Negotiate ticket-of-slow"))).user.name == "slow"
 
 
 async def test_sessions_of_an_authenticator_that_is_gone_or_has_another_password(autojump_clock: MockClock) -> None:

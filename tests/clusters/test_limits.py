@@ -6,15 +6,17 @@ import random
 import pytest
 import trio
 import trio.testing
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.clusters.admission import PATIENCE
+from gateway.config.cluster import ClusterConfig
 from gateway.config.limits import GroupLimits, Limits, MemberLimits, TotalLimits, UserLimits
 from gateway.config.user_options import Integer, Options
-from gateway.errors import GatewayError, JobRefused
-from gateway.models import User
+from gateway.errors import Conflict, GatewayError, JobRefused
+from gateway.models import ClusterStatus, User
 from gateway.store.writer import StoreError
 from tests.support.crowd import open_crowd
 from tests.support.fake_store import FakeStore
@@ -302,6 +304,7 @@ def test_whatever_happens_at_once_no_limit_is_exceeded(rounds):
                     else:
                         nursery.start_soon(happen, crowd, what, pick, number)
                 await trio.lowlevel.checkpoint()
+            crowd.driver.forget_next()
             await trio.sleep(400)  # past all delays
             await settle()
             crowd.check_books()
@@ -361,3 +364,46 @@ async def test_two_hundred_users(autojump_clock):
         assert "c.MemberLimits.max_cores" in warnings
         assert "c.TotalLimits.max_cores" in warnings
         await crowd.stop_all()
+
+
+# ---- ended by the clock
+
+
+async def test_a_cluster_is_stopped_when_no_client_was_connected_for_long(autojump_clock):
+    config = ClusterConfig(client_disconnect_timeout=600, max_lifetime=10_000)
+    async with open_crowd(Limits(), cluster_config=config) as crowd:
+        name = await crowd.create("alice")
+        cluster = crowd.manager.find(name)
+        crowd.manager.client(name, True)
+        crowd.manager.client("nosuch", True)
+        await trio.sleep(3000)
+        assert cluster.record.status is ClusterStatus.RUNNING
+        crowd.manager.client(name, False)
+        await trio.sleep(599)
+        assert cluster.record.status is ClusterStatus.RUNNING
+        announced = "The cluster is stopped in 1 min unless a client connects: it may be without one for 10 min"
+        assert [event.message for event in cluster.events][-1].startswith(announced)
+        await trio.sleep(2)
+        assert cluster.ended
+        with pytest.raises(Conflict, match="it has stopped: no client was connected to it for 10 min"):
+            await cluster.scale(1)
+
+
+async def test_a_lifetime_is_counted_over_restarts(autojump_clock):
+    store, config = FakeStore(), ClusterConfig(max_lifetime=10_000)
+    async with open_crowd(Limits(), store=store, cluster_config=config) as crowd:
+        name = await crowd.create("alice")
+        driver = crowd.driver
+    # The wall clock is not the test's: what has passed meanwhile is said by the record.
+    store.clusters[name] = evolve(store.clusters[name], running_since=store.clusters[name].running_since - 9_500_000)
+    async with open_crowd(Limits(), store=store, cluster_config=config) as again:
+        again.driver.jobs, again.driver.held = driver.jobs, driver.held
+        again.users["alice"] = frozenset()
+        again.wanted[name] = 0
+        cluster = again.manager.find(name)
+        await trio.sleep(300)
+        assert cluster.record.status is ClusterStatus.RUNNING
+        assert cluster.record.running_since == store.clusters[name].running_since
+        await trio.sleep(400)
+        assert cluster.record.stopped == "it has run for 2 h 47 min, as long as it may (max_lifetime)"
+        assert cluster.ended

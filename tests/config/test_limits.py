@@ -40,6 +40,17 @@ def test_a_sites_limits(tmp_path: Path) -> None:
     assert limits.of_all() == {"workers": Limit(1000, "c.TotalLimits.max_workers")}
 
 
+def test_the_example_in_the_documents(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    example = page.partition("\n## Limits\n")[2].split("```")[1].removeprefix("python")
+    path = tmp_path / "config.py"
+    path.write_text(example)
+    config = load(path)
+    assert config.limits.of_user({"students"})["cores"].most == 16
+    assert "cores" not in config.limits.of_user({"students", "staff"})
+    assert config.cluster_config.max_lifetime == 12 * 3600
+
+
 def test_without_any() -> None:
     limits = Limits()
     assert limits.of_user({"staff"}) == limits.of_all() == limits.of_group("staff") == {}
@@ -76,3 +87,38 @@ def test_mistakes_have_a_place(tmp_path: Path) -> None:
     assert "config.py:1: c.UserLimits.max_clusters = -1: must be at least 0" in text
     assert "config.py:2: c.GroupLimits.max_memory = {'a': '4 X'}: 'a': must be a number of bytes" in text
     assert "config.py:3: c.TotalLimits.no = 1: TotalLimits has no option 'no'" in text
+
+
+def test_limits_that_no_scheduler_fits_in(tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text(
+        "c.ClusterConfig.scheduler_cores = 4\nc.UserLimits.max_cores = 3\nc.UserLimits.max_clusters = 0\n"
+        "c.GroupLimits.max_memory = {'a': '1 G', 'b': '3 G', 'c': 0}\nc.TotalLimits.max_cores = 4\n"
+    )
+    warned = [text for text in load(path).warnings if "Limits" in text]
+    assert warned == [
+        "c.UserLimits.max_cores leaves no room for a cluster: its scheduler alone takes 4",
+        f"c.GroupLimits.max_memory leaves no room for a cluster: its scheduler alone takes {2 << 30}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "depends"),
+    [
+        ("", False),
+        ("c.UserLimits.max_cores = 9\nc.TotalLimits.max_cores = 9", False),
+        ("c.GroupLimits.max_cores = {'a': 9}", True),
+        ("c.MemberLimits.max_workers['a'] = None", True),
+        ("c.Backend.before_create = lambda user, config: config", True),
+        ("c.Backend.cluster_options = lambda user: None", True),
+        (
+            "c.DaskGateway.backend_class = 'gateway.backends.slurm.SlurmBackend'\n"
+            "c.JobQueueBackend.extra_directives = lambda user, config, role: []",
+            True,
+        ),
+    ],
+)
+def test_whether_anything_depends_on_groups(tmp_path: Path, text: str, depends: bool) -> None:
+    path = tmp_path / "config.py"
+    path.write_text(text)
+    assert load(path).depends_on_groups is depends

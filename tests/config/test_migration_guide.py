@@ -5,11 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.batch.extra_directives import with_extra_directives
+from gateway.backends.slurm.submission import submission_of
+from gateway.clusters.cluster_options import ClusterOptions
+from gateway.config.cluster import ClusterConfig
 from gateway.config.load import load
 from gateway.config.original_classes import REPLACED
-from gateway.errors import Unauthorized
+from gateway.config.user_options import Options, String
+from gateway.errors import PublicException, Unauthorized
+from gateway.models import Role, User
 
+A_CLUSTER = ClusterRef(name="c0ffee", username="ann", config=ClusterConfig())
 PAGE = (Path(__file__).parents[2] / "docs" / "migration.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
@@ -39,10 +48,35 @@ async def test_an_authenticator(tmp_path: Path) -> None:
         await authenticator.authenticate(Request())
 
 
+async def test_a_function_before_a_cluster_is_made(tmp_path: Path) -> None:
+    config = load_example(tmp_path, 2)
+    fields = Options(String("gres"), String("partition", default="batch"))
+    options = ClusterOptions(evolve(config.backend, cluster_options=fields), config.cluster_config)
+    with pytest.raises(PublicException, match="GPUs are for members of the group gpu"):
+        await options.configure(User("ann", ["physics"]), {"gres": "gpu:1"})
+    _, made = await options.configure(User("ann", ["gpu", "students"]), {"gres": "gpu:1"})
+    assert (made.gres, made.partition, made.max_lifetime) == ("gpu:1", "teaching", 14400)
+    _, made = await options.configure(User("bob"), {})
+    assert (made.partition, made.max_lifetime) == ("batch", 0)
+
+
+async def test_a_function_for_each_submission(tmp_path: Path) -> None:
+    config = load_example(tmp_path, 3)
+    cluster = evolve(A_CLUSTER, config=config.cluster_config, groups=frozenset(["physics", "chemistry", "x"]))
+    spec = JobSpec(
+        cluster=cluster, role=Role.WORKER, group="w1", count=1, command=("dask", "worker"), environment={}, secrets={}
+    )
+    made = submission_of(await with_extra_directives(spec, config.backend)).arguments
+    assert {"--account=c5678", "--nice=100", "--licenses=dask"} <= set(made)
+    scheduler = evolve(spec, role=Role.SCHEDULER, group="scheduler")
+    made = submission_of(await with_extra_directives(scheduler, config.backend)).arguments
+    assert [argument for argument in made if argument.startswith(("--account", "--nice"))] == ["--account=c5678"]
+
+
 def test_a_map_of_names(tmp_path: Path) -> None:
-    authenticator = load_example(tmp_path, 2).authenticators[0]
+    authenticator = load_example(tmp_path, 4).authenticators[0]
     assert [authenticator.username_map(name) for name in ("SITE\\ann", "ann", "X\\ann")] == ["ann", "ann", None]
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 5
 
 
 def test_the_table_names_what_is_refused() -> None:

@@ -367,6 +367,11 @@ c.JobQueueClusterConfig.worker_memory = "256 M"
 c.JobQueueClusterConfig.worker_extra_args = ["--resources", "LICENSES=1"]
 c.SlurmClusterConfig.extra_args = ["--comment=from the gateway"]
 c.SlurmBackend.worker_job_arrays = False
+
+def extra_directives(user, config, role):
+    return [f"--comment=a {role} of {user.name}, who is in {len(user.groups)} group(s)"] if role == "worker" else []
+
+c.JobQueueBackend.extra_directives = extra_directives
 """
     with folder_of_dask() as folder, open_house(folder, config) as house:
         name = house.client(create, {})
@@ -378,6 +383,8 @@ c.SlurmBackend.worker_job_arrays = False
         shown = subprocess.run(["scontrol", "show", "job", jobs[0]], check=True, capture_output=True, text=True).stdout
         assert "TimeLimit=01:00:00" in shown
         assert "Comment=from the gateway" in shown
+        worker = subprocess.run(["scontrol", "show", "job", jobs[1]], check=True, capture_output=True, text=True).stdout
+        assert re.search(r"Comment=a worker of alice, who is in [1-9]\d* group\(s\)", worker)
         scheduler, api = addresses(house, name)
         assert scheduler in range(21000, 21101)
         assert api in range(21000, 21101)
@@ -415,9 +422,11 @@ def test_a_restart_of_the_gateway_loses_nothing():
             assert house.client(compute, name, 2, timeout=120)
             jobs = slurm_ids(name)
         assert slurm_ids(name) == jobs
-        with open_house(folder, port) as house:
+        with open_house(folder, f"{port}\nc.UserLimits.max_workers = 1") as house:  # nor does a limit that is new
             assert house.client(compute, name, 2, timeout=120) == [1, 2, 3, 4, 5]
             assert sorted(slurm_ids(name)) == sorted(jobs)
+            (warning,) = house.client(scale, name, 3)
+            assert "would exceed resource limit of 1 workers (c.UserLimits.max_workers)" in warning
             stopped(house, name)
 
 

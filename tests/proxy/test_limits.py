@@ -452,6 +452,30 @@ async def test_traffic_of_all_names_of_a_cluster_counts_and_stays_when_one_ends(
         listener.close()
 
 
+async def test_the_first_and_the_last_client_of_a_cluster_are_told() -> None:
+    async with peer(echo) as port, trio.open_nursery() as nursery:
+        routes = Routes()
+        for name in ("abc", "abc-two"):
+            routes.add(name, f"tls://{LOCAL}:{port}", cluster="abc")
+        (listener,) = await open_listeners("127.0.0.1:0")
+        options = {"routes": routes, "serve_http": None, "options": Proxy(shutdown_grace=0)}
+        await nursery.start(partial(serve_public, [listener], **options))
+        told: list[tuple[str, bool]] = []
+        with routes.on_client(lambda name, connected: told.append((name, connected))):
+            address, hello = listener.getsockname(), openssl_hello("daskgateway-abc-two")
+            async with await relayed(address), await connect(address) as second:
+                await second.send_all(hello)
+                await receive_exactly(second, len(hello))
+                assert told == [("abc", True)]
+                await second.send_eof()
+                await receive_all(second)
+                assert told == [("abc", True)]
+                routes.add("abc", f"tls://{LOCAL}:9", cluster="abc")  # its scheduler is elsewhere now
+                assert told == [("abc", True), ("abc", False)]
+        nursery.cancel_scope.cancel()
+        listener.close()
+
+
 # --- beside the slow and the malformed ------------------------------------------------------------------------------
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"

@@ -83,6 +83,16 @@ def test_refused_connections_are_told() -> None:
     assert told == ["abc"]
 
 
+def test_clients_are_told() -> None:
+    routes = Routes()
+    told: list[tuple[str, bool]] = []
+    routes.client("abc", connected=True)
+    with routes.on_client(lambda name, connected: told.append((name, connected))):
+        routes.client("abc", connected=False)
+    routes.client("abc", connected=True)
+    assert told == [("abc", False)]
+
+
 @pytest.mark.parametrize(
     "text", ["host", "host:1", "tls://:1", "tls://host", "tls://host:0", "tls://h:99999", "tls://[::1"]
 )

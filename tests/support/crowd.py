@@ -118,7 +118,7 @@ class Crowd:
         except GatewayError:
             return
         for job in mine:
-            if job.name in closing:
+            if job.name in closing and job.id in self.driver.jobs:
                 self.driver.end(job.id)
 
     async def stop(self, name):

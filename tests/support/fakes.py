@@ -161,6 +161,10 @@ class FakeDriver:
         self._answers.append(_Answer(exists=exists, hang=event))
         return event
 
+    def forget_next(self) -> None:
+        """The next submissions have no fate of their own any more."""
+        self._answers.clear()
+
     # -- the script: the jobs' lives
 
     def select(self, what: str) -> list[FakeJob]:

@@ -26,6 +26,7 @@ from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.cancellations import TIMEOUT as CANCEL_TIMEOUT
 from gateway.backends.batch.canceller import Canceller
 from gateway.backends.batch.dialect import Dialect, Refusal, SiteLimits, StatusFailed
+from gateway.backends.batch.extra_directives import with_extra_directives
 from gateway.backends.batch.job_names import JobNames
 from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.batch.poller import Poller, Queue
@@ -87,8 +88,9 @@ class BatchDriver:
 
     async def submit(self, spec: JobSpec) -> tuple[JobId, ...]:
         """One call of the submit command, as the user. Raises as `Driver.submit` does."""
-        config = config_of(spec.cluster)
         self._check_pending(spec.cluster.username)
+        spec = await with_extra_directives(spec, self._backend)
+        config = config_of(spec.cluster)
         inherited = {name: os.environ[name] for name in config.pass_environment if name in os.environ}
         self._secrets[spec.cluster.name] = tuple(spec.secrets.values())
         submission = self._dialect.submission(evolve(spec, environment={**inherited, **spec.environment}))

@@ -26,6 +26,7 @@ from gateway.backends.batch.submit_options import (
     skipped,
 )
 from gateway.config.backend import DBBackendBase
+from gateway.config.callables import function_of
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import SettingError, SettingErrors, configurable, retired, setting
 from gateway.models import Role
@@ -289,6 +290,13 @@ class JobQueueBackend(DBBackendBase):
         help="Further submissions of a user wait while this many of the user's jobs do; None: no limit.",
         minimum=1,
     )
+    extra_directives: Callable[..., Any] | None = setting(
+        default=None,
+        help="""A function of the user, the cluster's configuration and the role ("scheduler" or "worker") of a
+        submission. It returns a list of further options of the submit command, as in extra_args, which they replace
+        where they are of the same kind. It may be async; docs/migration.md has an example. None: there are none.""",
+        validator=function_of("user", "config", "role"),
+    )
     log_retention: float = setting(
         default=7 * 86400, help="Logs of failed clusters are removed after this time.", unit="seconds", minimum=0
     )
@@ -299,3 +307,6 @@ class JobQueueBackend(DBBackendBase):
         if self.eager_poll_period > self.poll_period:
             reason = f"must not exceed poll_period ({self.poll_period:g} seconds)"
             raise SettingError("eager_poll_period", reason, value=self.eager_poll_period)
+        if self.extra_directives is not None and getattr(self.cluster_config_class, "grammar", None) is None:
+            reason = f"cannot be used: {self.cluster_config_class.__name__} knows of no submit command's options"
+            raise SettingError("extra_directives", reason)

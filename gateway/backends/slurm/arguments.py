@@ -69,7 +69,7 @@ def _short_form(word: str, waiting: list[str]) -> str:
         if not waiting:
             raise ValueError(f"must not end with an option without its value ({word!r})")
         value = waiting.pop()
-    return f"--{name}={value.removeprefix('=')}"
+    return f"--{name}={value.removeprefix('=').strip()}"
 
 
 #: What the gateway gives by itself and a site may leave out.
