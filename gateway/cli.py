@@ -56,7 +56,7 @@ def cli(context: click.Context, file: Path | None, log_level: str | None) -> int
 
 def _serve(chosen: Chosen) -> int:
     config = chosen.load()
-    from gateway.main import run  # here, as it brings the whole server
+    from gateway.server.main import run  # here, as it brings the whole server
 
     log.set_up(str(config.gateway.log_level))
     if chosen.path is None:

@@ -31,7 +31,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 class Server:
-    """Stands for gateway.main: takes the configuration instead of serving."""
+    """Stands for gateway.server.main: takes the configuration instead of serving."""
 
     def __init__(self) -> None:
         self.config: Config | None = None
@@ -53,7 +53,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
-    for name, function in (("main", server.run), ("demo.program", server.demo)):
+    for name, function in (("server.main", server.run), ("demo.program", server.demo)):
         module = ModuleType(f"gateway.{name}")
         module.run = function  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, f"gateway.{name}", module)

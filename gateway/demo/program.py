@@ -17,8 +17,8 @@ import trio
 
 from gateway.config.load import load
 from gateway.errors import GatewayError
-from gateway.main import serve
 from gateway.proxy.listeners import Ports
+from gateway.server.main import serve
 from gateway.supervise import describe
 
 _NOTEBOOK = """

@@ -17,8 +17,8 @@ import trio
 from attrs import Factory, define, field, frozen
 
 from gateway.config.load import load
-from gateway.main import serve
 from gateway.proxy.listeners import Ports
+from gateway.server.main import serve
 from tests.attacks.memory import MEGABYTE, peak_growth
 from tests.support.fakes import FakeDriver, fake_backend
 from tests.support.hellos import openssl_hello

@@ -18,8 +18,9 @@ from structlog.testing import capture_logs
 
 from gateway.config.load import load
 from gateway.errors import StartError, innermost
-from gateway.main import _api_url, _hear_signals, run, serve
 from gateway.proxy.listeners import Ports
+from gateway.server.main import _hear_signals, run, serve
+from gateway.server.own_names import jobs_api_url
 from tests.e2e.gateway_process import open_gateway
 from tests.support.fakes import fake_backend
 from tests.support.hellos import openssl_hello
@@ -105,7 +106,7 @@ async def test_a_backup_that_is_restored_has_the_clusters_back(configure, tmp_pa
         (spec,) = await driver.wait_submissions(1)
         assert await beat(ports, spec) == 200
         command = [sys.executable, "-m", "gateway", "db", "-f", tmp_path / "config.py", "backup", backups / "daily"]
-        await trio.run_process(command, cwd=Path(__file__).parents[1], capture_stdout=True)
+        await trio.run_process(command, cwd=Path(__file__).parents[2], capture_stdout=True)
     # As docs/operations.md has it.
     (folder / "old").mkdir()
     for file in folder.glob("db.sqlite*"):
@@ -193,7 +194,7 @@ def test_warnings_of_the_configuration_are_logged(configure):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_a_clean_stop(tmp_path, monkeypatch, number):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     with open_gateway(tmp_path / "gateway", base=fake_backend()) as gateway:
         assert gateway.request("GET", "/api/health")[0] == 200
         assert gateway.stop(number) == 0
@@ -202,7 +203,7 @@ def test_a_signal_is_a_clean_stop(tmp_path, monkeypatch, number):
 
 
 def test_the_second_process_on_a_database_ends_with_a_sentence(tmp_path, monkeypatch, configure):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     line = f"c.DBBackendBase.db_url = 'sqlite:///{tmp_path}/db.sqlite'"
     with open_gateway(tmp_path / "gateway", line, base=fake_backend()), capture_logs() as logs:
         assert run(configure(line)) == 1
@@ -303,7 +304,7 @@ def listening(name, family=socket.AF_INET):
 
 
 def url_of(config, public, private=()):
-    return _api_url(config, config.backend, Ports(public=public, schedulers=[], private=private))
+    return jobs_api_url(config, Ports(public=public, schedulers=[], private=private))
 
 
 @pytest.mark.parametrize(
@@ -469,7 +470,7 @@ def test_a_kernel_that_cannot_be_asked_for_addresses(configure, monkeypatch):
     def unsupported(address):
         raise OSError(97, "Address family not supported by protocol")
 
-    monkeypatch.setattr("gateway.main.is_this_host", unsupported)
+    monkeypatch.setattr("gateway.server.main.is_this_host", unsupported)
     with capture_logs() as logs:
         assert run(configure()) == 1
     assert "AF_NETLINK" in said(logs)
