@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 import traceback
@@ -28,7 +27,8 @@ CHECKOUT = Path("/srv/dask-gateway")
 CONFIG = Path("/etc/dask-gateway/dask_gateway_config.py")
 #: The address of this host's name, in machine.py; without one that is no loopback, names are not looked up.
 ADDRESS = "192.0.2.1/32"
-PACKAGES = sysconfig.get_path("purelib")
+#: The packages of this checkout, where a unit that sees neither /tmp nor homes finds them (machine.py).
+PACKAGES = "/srv/packages"
 SEEN: dict[str, dict[str, object]] = {}
 
 #: The steps in their order.
@@ -46,7 +46,9 @@ def run(*command: str, user: str = "", timeout: float = 120, **options: object) 
         ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--reset-env", *command] if user else command
     )
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=timeout, **options)
-    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert done.returncode == 0, (
+        f"{command}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}\n{said_by_the_gateway()}"
+    )
     return done.stdout
 
 
@@ -107,6 +109,12 @@ def of_process(pid: str) -> dict[str, str]:
     """What the kernel says of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def said_by_the_gateway() -> str:
+    """The end of its journal, for whoever reads why a step went wrong."""
+    command = ("journalctl", "--no-pager", "--output=cat", "--lines=20", "_SYSTEMD_UNIT=dask-gateway.service")
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def journal(*matches: str) -> list[str]:

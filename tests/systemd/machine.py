@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,6 +148,7 @@ def played() -> Iterator[dict[str, dict[str, Any]]]:
                     *("--register=no", "--keep-unit", "--console=pipe"),
                     *(f"--machine=dask-gateway-{os.getpid()}", "--hostname=edge"),
                     *(f"--bind-ro={path}" for path in outermost),
+                    f"--bind-ro={sysconfig.get_path('purelib')}:/srv/packages",
                     "systemd.unit=play.target",
                 ],
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
