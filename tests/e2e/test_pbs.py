@@ -27,7 +27,7 @@ from tests.pbs.simulation import jobs_named, some_pbs
 from tests.pbs.tidy import end_jobs, queue, remove_directories
 from tests.slurm.real import allow_dask, folder_of_dask, installation
 from tests.support import original_guide
-from tests.support.users import ensure_dask, ensure_users, is_root
+from tests.support.users import ensure_dask, ensure_users, is_root, miniconda
 
 pytestmark = [
     pytest.mark.root,
@@ -66,20 +66,6 @@ c.Backend.cluster_options = Options(
 
 
 @contextmanager
-def miniconda():
-    """`~/miniconda` of each user, as the guide has it."""
-    links = [Path(f"/home/{user}/miniconda") for user in ensure_users()]
-    made = [link for link in links if not link.exists()]
-    for link in made:
-        link.symlink_to(installation())
-    try:
-        yield
-    finally:
-        for link in made:
-            link.unlink()
-
-
-@contextmanager
 def open_house(folder, commands, config=""):
     """A gateway that leaves no jobs of its own clusters; on a real PBS the users may have clusters of others."""
     paths = PATHS.replace("PBS/", f"{commands}/").replace("PREFIX", str(installation()))
@@ -103,7 +89,7 @@ def pbs():
     allow_dask()
     # A simulation has the guide's queue; a real PBS may not.
     with (
-        miniconda(),
+        miniconda(installation(), ensure_users()),
         some_pbs() as commands,
         queue(commands, "dask"),
     ):

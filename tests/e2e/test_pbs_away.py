@@ -3,11 +3,11 @@
 import pytest
 
 from tests.e2e.outage import live_through
-from tests.e2e.test_pbs import miniconda, open_house, pbs_jobs, stop
+from tests.e2e.test_pbs import open_house, pbs_jobs, stop
 from tests.e2e.test_slurm import connect_fails, create, events, status, wait_until
 from tests.pbs.simulation import Simulation
-from tests.slurm.real import allow_dask, folder_of_dask
-from tests.support.users import ensure_dask, is_root
+from tests.slurm.real import allow_dask, folder_of_dask, installation
+from tests.support.users import ensure_dask, ensure_users, is_root, miniconda
 
 pytestmark = [
     pytest.mark.root,
@@ -20,7 +20,10 @@ pytestmark = [
 def simulation():
     ensure_dask()
     allow_dask()
-    with miniconda(), Simulation.start(queues={"dask": True}, memory=256 << 30) as simulation:
+    with (
+        miniconda(installation(), ensure_users()),
+        Simulation.start(queues={"dask": True}, memory=256 << 30) as simulation,
+    ):
         yield simulation
 
 

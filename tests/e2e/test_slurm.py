@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.gateway_process import open_gateway
 from tests.slurm.real import allow_dask, ensure_slurm, folder_of_dask, installation, needs_slurm
 from tests.support import original_guide
+from tests.support.users import miniconda
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(300)]
 
@@ -192,18 +193,13 @@ c.JobQueueBackend.dask_gateway_jobqueue_launcher = "PREFIX/bin/dask-gateway-jobq
 
 
 @pytest.fixture
-def miniconda():
+def own_environment():
     """The user's own environment, where the guide has it."""
-    link = Path("/home/alice/miniconda")
-    made = not link.exists()
-    if made:
-        link.symlink_to(installation())
-    yield
-    if made:
-        link.unlink(missing_ok=True)
+    with miniconda(installation(), ["alice"]):
+        yield
 
 
-def test_the_walkthrough_of_the_original_s_guide(miniconda):
+def test_the_walkthrough_of_the_original_s_guide(own_environment):
     async def walk(gateway):
         told = [await gateway.list_clusters(), dict(await gateway.cluster_options())]
         cluster = await gateway.new_cluster()

@@ -5,6 +5,9 @@ import grp
 import os
 import pwd
 import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 USERS = ("alice", "bob")
 GROUP = "dask_users"
@@ -27,6 +30,20 @@ def ensure_dask() -> str:
     """Create the gateway's own account when it is missing; return its name. Needs root."""
     _ensure(("useradd", "--create-home", "--shell", "/bin/bash", "dask"), exists=lambda: pwd.getpwnam("dask"))
     return "dask"
+
+
+@contextmanager
+def miniconda(installation: Path, users: Iterable[str] = USERS) -> Iterator[None]:
+    """`~/miniconda` of each user, as the original's guide has it; one that a killed run has left is replaced."""
+    made = [link for user in users if not (link := Path(f"/home/{user}/miniconda")).exists()]
+    try:
+        for link in made:
+            link.unlink(missing_ok=True)
+            link.symlink_to(installation)
+        yield
+    finally:
+        for link in made:
+            link.unlink(missing_ok=True)
 
 
 def _ensure(command, *, exists):
