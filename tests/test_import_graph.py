@@ -40,8 +40,11 @@ PROGRAMS = {
 #: Room → its pure modules.
 PURE = {
     "": "addresses backoff errors models user_text",
-    "auth": """access basic discovery failures hub_models jwt kerberos_header kerberos_refusals keytab known_tokens
-        oauth origins pam_answers pam_stack secret_compare signing_keys token_claims token_record token_text""",
+    "auth": "access basic failures oauth origins secret_compare token_record token_text",
+    "auth.jupyterhub": "known_tokens models",
+    "auth.kerberos": "header keytab refusals",
+    "auth.oidc": "claims discovery jwt signing_keys",
+    "auth.pam": "answers stack",
     "config": """backend callables carried carry cluster compat fields limits option_fields original_classes proxy
         registry server site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",

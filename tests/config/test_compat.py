@@ -101,7 +101,7 @@ def test_every_name_of_ours_leads_somewhere() -> None:
     ("name", "home"),
     [
         ("gateway.auth.Authenticator", "gateway.auth.authenticator"),
-        ("gateway.auth.JupyterHubAuthenticator", "gateway.auth.jupyterhub"),
+        ("gateway.auth.JupyterHubAuthenticator", "gateway.auth.jupyterhub.authenticator"),
         ("gateway.auth.SimpleAuthenticator", "gateway.auth.simple"),
         ("gateway.auth.unauthorized", "gateway.auth.authenticator"),
         ("gateway.backends.jobqueue.JobQueueBackend", "gateway.backends.batch.options"),

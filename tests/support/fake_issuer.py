@@ -3,8 +3,8 @@
 from typing import Any
 
 from gateway.auth.http_json import JsonClient
-from gateway.auth.issuer import WHOM, Issuer
-from gateway.auth.published import Ages
+from gateway.auth.oidc.issuer import WHOM, Issuer
+from gateway.auth.oidc.published import Ages
 from tests.support.fake_http import Asked, FakeServer
 from tests.support.tokens import ISSUER, KEY_SET
 

@@ -1,0 +1,4 @@
+"""JupyterHub: its users' tokens, and logins with it.
+
+May import: auth, config.
+"""

@@ -1,0 +1,4 @@
+"""MUNGE: who somebody is on the nodes of the cluster.
+
+May import: auth, config.
+"""
