@@ -151,5 +151,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """The console script `dask-gateway-server`."""
-    faulthandler.enable()  # systemd's watchdog ends it with SIGABRT: its journal then says where it stood
+    # systemd's watchdog ends it with SIGABRT: the journal then says where it stood. Of this thread alone: the others go
+    # on while their stacks are read, which can crash, and they would come first.
+    faulthandler.enable(all_threads=False)
     sys.exit(run(sys.argv[1:]))
