@@ -13,7 +13,7 @@ from gateway.process.units import Installation, next_steps, render_units
 
 
 class Chosen(Protocol):
-    """What the command line says of the configuration (cli.py)."""
+    """What the command line says of the configuration (server/cli.py)."""
 
     @property
     def path(self) -> Path | None: ...

@@ -50,7 +50,9 @@ def lacking(commands: Path, *, patience: float = PATIENCE) -> Iterator[str]:
         return
     users = (*ensure_users(), ensure_dask())
     yield from (f"the home of {user} is not /home/{user}" for user in users if _home(user) != Path("/home", user))
-    if as_user("alice", sys.executable, "-c", f"import sys; sys.path[0:0] = ['{ROOT}']; import gateway.cli").returncode:
+    if as_user(
+        "alice", sys.executable, "-c", f"import sys; sys.path[0:0] = ['{ROOT}']; import gateway.server.cli"
+    ).returncode:
         yield f"other users cannot read {ROOT} or {sys.prefix}: move them out of private folders, chmod -R go+rX"
     settings = _run(commands / "qmgr", "-c", "print server").stdout
     if "set server job_history_enable = True" not in settings:

@@ -14,8 +14,8 @@ import pytest
 import sqlalchemy as sa
 import structlog
 
-from gateway.cli import run
 from gateway.errors import StartError
+from gateway.server.cli import run
 from gateway.store.database import Database
 from gateway.store.schema import SCHEMA_VERSION
 from tests.store.conftest import BINARIES

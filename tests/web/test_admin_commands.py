@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import run
+from gateway.server.cli import run
 
 REPORT = {
     "id": "a1B2c3D4e5",

@@ -8,10 +8,10 @@ import trio
 from structlog.testing import capture_logs
 
 from gateway.auth.simple import SimpleAuthenticator
-from gateway.cli import run
 from gateway.clusters.events import time_ms
 from gateway.config.server import DaskGateway
 from gateway.models import ClusterStatus
+from gateway.server.cli import run
 from gateway.web.admin.server import open_admin_socket
 from gateway.web.admin.tables import moment
 from tests.support.fake_store import FakeStore

@@ -14,10 +14,10 @@ import structlog
 from click.testing import CliRunner
 
 import gateway
-from gateway.cli import run
 from gateway.config.load import Config
 from gateway.errors import StartError
 from gateway.proxy.__main__ import main as proxy_alone
+from gateway.server.cli import run
 
 
 @pytest.fixture(autouse=True)
