@@ -21,6 +21,7 @@ from typing import Final, TypedDict
 import structlog
 import trio
 
+from gateway import metrics
 from gateway.backoff import backoff
 from gateway.errors import GatewayError
 
@@ -46,6 +47,7 @@ async def supervise(
     name: str,
     run: Callable[[], Awaitable[None]],
     *,
+    kind: str = "",
     limit: int = 5,
     window: float = 60.0,
     base_delay: float = 0.1,
@@ -54,8 +56,9 @@ async def supervise(
 ) -> None:
     """Call `run` until it returns; again after a delay when it fails.
 
-    `name` says in logs and errors what runs. `window`, `base_delay` and
-    `max_delay` are seconds; `uniform` draws a number in [0, 1) for the jitter.
+    `name` says in logs and errors what runs, `kind` what to count it as where
+    there are many names. `window`, `base_delay` and `max_delay` are seconds;
+    `uniform` draws a number in [0, 1) for the jitter.
     Raises `TooManyRestarts` at the `limit`-th failure (at least 1) within `window`.
     """
     failures: deque[float] = deque()
@@ -74,6 +77,7 @@ async def supervise(
             raise TooManyRestarts(f"{name} failed {_times(len(failures), window)}: {describe(failure)}") from failure
         # Half of it is always waited, which keeps the pressure off whatever failed.
         delay = backoff(len(failures), base=base_delay, longest=max_delay) * (1 + uniform()) / 2
+        metrics.RESTARTS.labels(kind or name).inc()
         _log.warning("restarting after a failure", child=name, delay=round(delay, 3), exc_info=failure)
         await trio.sleep(delay)
 

@@ -30,6 +30,7 @@ PROGRAMS = {
     "server.main",
     "server.cli",
     "server.edges",
+    "server.exposition",
     "server.own_names",
     "demo",
     "demo.client",

@@ -13,6 +13,7 @@ from typing import Self
 import trio
 from attrs import define, field, frozen
 
+from gateway import metrics
 from gateway.auth.basic import basic_credentials, scheme_of
 from gateway.auth.failures import Failures
 from gateway.errors import TooManyFailures, TryAgainLater, Unauthorized
@@ -97,11 +98,13 @@ class Attempts:
         seconds = self.seconds_to_wait(attempt)
         if seconds:
             whole = int(seconds) + 1
+            metrics.SLOWED_LOGINS.inc()
             raise TooManyFailures(f"Too many logins have failed here: try again in {whole} seconds", seconds=whole)
 
     def has_failed(self, attempt: Attempt, error: Unauthorized) -> None:
         """Count a login that has failed, and log it."""
         self._failures.note(_key(attempt), attempt.address, trio.current_time())
+        metrics.count_login(attempt.method, "refused")
         self._log.warning(
             "a login has failed",
             user=attempt.user or "unknown",

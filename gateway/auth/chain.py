@@ -18,15 +18,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from attrs import frozen
-
+from gateway import metrics
 from gateway.auth.access import admitted, names_groups
 from gateway.auth.attempts import Attempt, Attempts
 from gateway.auth.authenticator import Authenticator, method_of
 from gateway.auth.basic import scheme_of
 from gateway.auth.failures import Failures
+from gateway.auth.identity import ADMINISTRATOR, Identity
 from gateway.auth.sessions import Session, Sessions
-from gateway.auth.token_record import Token
 from gateway.auth.token_registry import TokenRegistry
 from gateway.auth.token_text import Presented, id_of, presented
 from gateway.auth.tokens import Tokens
@@ -40,36 +39,10 @@ from gateway.user_text import one_line
 if TYPE_CHECKING:
     from quart import Request
 
-#: In the scope of a request that came by the administrator's socket (web/admin/): the account of who has sent it.
-ADMINISTRATOR = "gateway.administrator"
 #: Methods that change nothing (RFC 9110, 9.2.1).
 _READING = frozenset(("GET", "HEAD", "OPTIONS"))
 #: Lines about failures in a second: enough for people and fail2ban, too few to fill a disk.
 _LINES_PER_SECOND = 20.0
-
-
-@frozen
-class Identity:
-    """Who asks. `new_cookie` is the value of a Set-Cookie header, or None.
-
-    `authenticator` is the one that has just been asked: the answer is
-    then to pass through its `pre_response`, with `context`. `method` is how the user was authenticated, as
-    sessions say it; `token` the personal token that was shown. `local`: by an account of this host, over the
-    administrator's socket.
-    """
-
-    user: User
-    authenticator: Authenticator | None = None
-    context: Any = None
-    new_cookie: str | None = None
-    method: str = ""
-    token: Token | None = None
-    local: bool = False
-
-    @property
-    def may_change(self) -> bool:
-        """False for who may only read."""
-        return self.token is None or self.token.may_change
 
 
 class Chain:
@@ -149,6 +122,7 @@ class Chain:
                 continue
             method = method_of(authenticator)
             cookie = self.sessions.cookie(user, secure=request.scheme == "https", method=method)
+            metrics.count_login(attempt.method, "accepted")
             return Identity(admitted(user, authenticator), authenticator, context, cookie, method)
         assert refusal is not None
         if attempt.method:
@@ -203,6 +177,7 @@ class Chain:
         except (Unauthorized, Forbidden):
             return None
         method = method_of(authenticator)
+        metrics.count_login(attempt.method, "accepted")
         return Identity(identified, None, None, self.sessions.cookie(user, secure=secure, method=method), method)
 
     def refusal_by_headers(self, cookies: str, authorization: str, address: str) -> TooManyFailures | None:
@@ -267,6 +242,7 @@ class Chain:
         max_age = authenticator.login_max_age
         method = method_of(authenticator)
         cookie = self.sessions.cookie(user, secure=secure, method=method, max_age=max_age)
+        metrics.count_login(attempt.method, "accepted")
         return Identity(admitted(user, authenticator), authenticator, context, cookie, method)
 
     async def end_session(self, cookies: str) -> None:
@@ -309,6 +285,7 @@ class Chain:
             admitted(known, authenticator)
         except Forbidden:
             self._log.warning("a user is not allowed to use the gateway", user=name, method=authenticator.name)
+            metrics.count_login(authenticator.name, "forbidden")
             raise
         return known
 

@@ -21,6 +21,7 @@ import structlog
 import trio
 
 from gateway.backends.base import ClusterRef
+from gateway.clusters import measures
 from gateway.clusters.actions import Actions
 from gateway.clusters.changes import ChangeNotifier
 from gateway.clusters.demand import limited_count, limited_range
@@ -237,7 +238,8 @@ class Cluster:
         changes = dict(self._watch.jobs)  # again, after a restart of this task
         while True:
             for job, report in changes.items():
-                self._machine.report(job, report, trio.current_time())
+                with measures.queue_wait(self.rows.by_job.get(job)):
+                    self._machine.report(job, report, trio.current_time())
             self.changes.notify()
             changes = await self._watch.wait_changes()
 
@@ -251,7 +253,9 @@ class Cluster:
             self._follow_jobs()
             if actions.record is not None:
                 await supervise("keeping the record", partial(self._write, actions.record), **FOR_EVER)
+                before = self.record
                 self._feed(machine.records.written, actions.record)
+                measures.progress(before, self.record)
                 continue
             self._perform(actions, children)
             if self.ended:

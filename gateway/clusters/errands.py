@@ -12,6 +12,7 @@ import trio
 from attrs import evolve, frozen
 
 from gateway.backends.base import ClusterRef
+from gateway.clusters import measures
 from gateway.clusters.actions import Actions, Cancel, Submit
 from gateway.clusters.events import time_ms
 from gateway.clusters.job_specs import job_spec
@@ -80,8 +81,9 @@ class Errands:
                 if action.look:
                     jobs = await services.driver.find(self.ref, intent.role, intent.group, intent.count)
                 else:
-                    record = self.machine.records.durable
-                    jobs = await services.driver.submit(job_spec(self.ref, record, intent, services.rules))
+                    spec = job_spec(self.ref, self.machine.records.durable, intent, services.rules)
+                    with measures.submission():
+                        jobs = await services.driver.submit(spec)
                 if jobs:
                     save = partial(services.store.save, evolve(intent, jobs=jobs))
                     await supervise("recording a submission", save, **FOR_EVER)

@@ -13,6 +13,8 @@ from math import inf
 
 import trio
 
+from gateway import metrics
+
 #: Seconds for which the loop may be busy with one round, or wait for longer than it wanted to. Less delays heartbeats,
 #: but hides none: there is more time than that between when they are due and when they are missing.
 STALL = 2.0
@@ -21,16 +23,22 @@ STALL = 2.0
 class Hearing:
     """The last moment at which somebody may have spoken in vain, and why.
 
-    `deaf_at` is in seconds of trio's clock, minus infinity when that never happened.
+    `deaf_at` is in seconds of trio's clock, minus infinity when that never happened; `stalled_at` likewise, when it was
+    for the loop, and `refused_at` when it was for want of room.
     """
 
     def __init__(self) -> None:
-        self.deaf_at = -inf
+        self.deaf_at = self.stalled_at = self.refused_at = -inf
         self.reason = ""
 
     def missed(self, reason: str) -> None:
-        """Somebody may have spoken in vain, just now."""
-        self.deaf_at = trio.current_time()
+        """Somebody was turned away, just now."""
+        self.deaf_at = self.refused_at = trio.current_time()
+        self.reason = reason
+
+    def stalled(self, reason: str) -> None:
+        """Nobody was listened to until just now."""
+        self.deaf_at = self.stalled_at = trio.current_time()
         self.reason = reason
 
 
@@ -53,8 +61,11 @@ class _Rounds(trio.abc.Instrument):
     def _note(self, wanted: float, what: str) -> None:
         now = self._clock()
         took, self._since = now - self._since, now
-        if took > wanted + STALL:
-            self._hearing.missed(f"{what} for {took - wanted:.1f} s")
+        late = took - wanted
+        if late > metrics.STALL:
+            metrics.STALLS.observe(late)
+            if late > STALL:
+                self._hearing.stalled(f"{what} for {late:.1f} s")
 
 
 @contextmanager

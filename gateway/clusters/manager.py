@@ -17,6 +17,7 @@ import structlog
 import trio
 from attrs import evolve
 
+from gateway import metrics
 from gateway.auth.secret_compare import same_secret
 from gateway.clusters import sharing
 from gateway.clusters.admission import admit
@@ -24,6 +25,7 @@ from gateway.clusters.certificate import new_cluster_certificate
 from gateway.clusters.cluster import RECORD_DEADLINE, Cluster
 from gateway.clusters.cluster_options import ClusterOptions
 from gateway.clusters.events import time_ms
+from gateway.clusters.hearing import Hearing
 from gateway.clusters.lifecycle import is_active, is_ended
 from gateway.clusters.quota import Limits, Quota, stored_size
 from gateway.clusters.reasons import BY_GATEWAY
@@ -68,6 +70,13 @@ class Manager:
 
         Raises `InvalidRequest` when the options are refused or a limit is reached, `TryAgainLater` during a shutdown.
         """
+        try:
+            return await self._create(user, requested)
+        except GatewayError as error:
+            metrics.REFUSED_CLUSTERS.labels(str(error.status)).inc()
+            raise
+
+    async def _create(self, user: User, requested: object) -> Cluster:
         self._refuse_when_closed()
         options, config = await self.options.configure(user, requested)
         if reason := self._backend.refuses_sharing(config.share_view, config.share_use):
@@ -129,6 +138,20 @@ class Manager:
     def trouble(self) -> str:
         """Why the batch system is of no use at the moment; empty when all is well."""
         return self._services.driver.trouble
+
+    @property
+    def hearing(self) -> Hearing:
+        """When the gateway could not hear everybody."""
+        return self._services.hearing
+
+    @property
+    def closed(self) -> bool:
+        """True once no cluster is created any more."""
+        return self._closed
+
+    def all(self) -> Collection[Cluster]:
+        """Every cluster that is remembered."""
+        return self._clusters.values()
 
     @property
     def active(self) -> int:

@@ -18,8 +18,8 @@ from gateway.config.proxy import Proxy
 from gateway.errors import StartError
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.listeners import open_listeners
-from gateway.proxy.port import serve_public
 from gateway.proxy.routes import Routes
+from gateway.proxy.serving import serve_public
 from gateway.proxy.sockets import raise_file_limit
 from gateway.web.server import HttpServer
 

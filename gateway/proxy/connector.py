@@ -103,6 +103,7 @@ class SchedulerConnector:
         self._dials: dict[Route, set[Dial]] = {}
         self._relays: dict[Route, set[Relay]] = {}
         self._traffic: dict[str, Traffic] = {}
+        self._ended = Traffic()  # what those that have ended have carried, of all clusters
         self._clients: Counter[str] = Counter()
         self._on_closed = self._relay_closed  # one bound method for all relays
 
@@ -220,6 +221,7 @@ class SchedulerConnector:
         if traffic is None:
             traffic = self._traffic[route.cluster] = Traffic()
         traffic.total_connections += 1
+        self._ended.total_connections += 1
         self._clients[route.cluster] += 1
         if self._clients[route.cluster] == 1:
             self._routes.client(route.cluster, connected=True)
@@ -231,6 +233,7 @@ class SchedulerConnector:
         relays.discard(relay)
         if not relays:
             del self._relays[route]
+        self._ended.count(relay.upstream.sock)
         if traffic := self._traffic.get(route.cluster):
             traffic.count(relay.upstream.sock)
         self._clients[route.cluster] -= 1
@@ -252,6 +255,11 @@ class SchedulerConnector:
         """Return what a cluster's connections have carried since it has a route; nothing for an unknown one."""
         relays = [relay for route in self._routes.of_cluster(cluster) for relay in self._relays.get(route, ())]
         return self._traffic.get(cluster, Traffic()).with_open([relay.upstream.sock for relay in relays])
+
+    def all_traffic(self) -> Traffic:
+        """Return what all connections have carried since the port was opened, of clusters that are gone as well."""
+        open_ones = [relay.upstream.sock for relays in self._relays.values() for relay in relays]
+        return self._ended.with_open(open_ones)
 
 
 def _scheduler_of(route: Route) -> Address:

@@ -15,12 +15,13 @@ their handler.
 import select
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import Any
 
 import trio
 from attrs import frozen
 
+from gateway import metrics
 from gateway.config.proxy import Proxy
 from gateway.log import RateLimitedLog
 from gateway.proxy.accept import Acceptor
@@ -39,7 +40,7 @@ from gateway.proxy.deadlines import Deadlines
 from gateway.proxy.detect import Malformed, Outcome, PendingConnection, Undecided
 from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell, Farewells
-from gateway.proxy.http import Context, HttpHandler, ServeHttp
+from gateway.proxy.http import HttpHandler
 from gateway.proxy.proxy_protocol import ProxyHeader
 from gateway.proxy.relay.epoll_loop import EpollLoop
 from gateway.proxy.relay.pipes import Pipes
@@ -52,68 +53,6 @@ _SPARED = 16
 
 #: How long a listener rests when they are used up and nobody is left to be ended, in seconds.
 _PAUSE = 0.1
-
-
-async def serve_public(
-    listeners: Sequence[socket.socket],
-    *,
-    routes: Routes,
-    serve_http: ServeHttp | None,
-    schedulers: bool = True,
-    ssl_context: Context | None = None,
-    options: Proxy,
-    dialer: Dialer | None = None,
-    farewell: Callable[[str], Farewell | None] = lambda name: None,
-    missed: Callable[[str], None] = lambda reason: None,
-    task_status: trio.TaskStatus["PublicPort"] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve connections from `listeners` (which stay the caller's to close) until cancelled.
-
-    `serve_http(stream)` serves HTTP on a connection whose TLS handshake, if any, is done; without it only
-    scheduler traffic is taken. Without `schedulers` no connection is relayed. With `ssl_context` TLS connections
-    are taken for HTTP too (a `ReloadingContext` follows renewed files); plain ones are handed to `serve_http` as
-    before, which decides what they may ask for. `dialer` says which addresses of schedulers are connected to; without
-    it all are. `farewell(name)` is what clients of a cluster that has ended are told, None for any other name.
-    `missed(reason)` is called when somebody may have spoken in vain: a connection was turned away. `task_status` gets
-    the `PublicPort`.
-
-    When cancelled, no more are taken, open ones have `options.shutdown_grace` seconds to end, and then are closed.
-    """
-    log = RateLimitedLog()
-    service = Service(
-        routes=routes,
-        http=HttpHandler(serve_http, ssl_context, options, log) if serve_http else None,
-        schedulers=schedulers,
-        trust=Trust(options.trusted_proxies),
-        dialer=dialer or Dialer(),
-        options=options,
-        log=log,
-        farewell=farewell,
-        missed=missed,
-    )
-    async with trio.open_nursery() as outer:
-        # Shielded, and with a deadline as soon as the cancellation that is waited for outside has come.
-        with closing(Pipes()) as pipes, closing(EpollLoop()) as loop, trio.CancelScope(shield=True) as life:
-            async with trio.open_nursery() as nursery:
-                port = PublicPort(nursery, loop, pipes, service)
-                with routes.on_gone(port.connector.end_route):
-                    port.listen(listeners)
-                    for run in (loop.run, port.silent.run, port.unclear.run, port.connector.dials.run):
-                        nursery.start_soon(run)
-                    if service.http:
-                        nursery.start_soon(service.http.abort_when_cancelled)
-                    outer.start_soon(_stop_when_cancelled, port, life, options.shutdown_grace)
-                    task_status.started(port)
-                    await trio.sleep_forever()
-        outer.cancel_scope.cancel()
-
-
-async def _stop_when_cancelled(port: "PublicPort", life: trio.CancelScope, grace: float) -> None:
-    try:
-        await trio.sleep_forever()
-    finally:
-        life.deadline = trio.current_time() + grace
-        port.stop(life)
 
 
 @frozen(kw_only=True)
@@ -163,6 +102,15 @@ class PublicPort:
         """Return what this cluster's connections through this port have carried so far."""
         return self.connector.traffic(name)
 
+    def all_traffic(self) -> Traffic:
+        """Return what the connections of all clusters through this port have carried so far."""
+        return self.connector.all_traffic()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are, of all kinds."""
+        return self._admission.total
+
     def listen(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections from these sockets, which stay the caller's to close."""
         for listener in listeners:
@@ -187,6 +135,7 @@ class PublicPort:
     def _pause(self, acceptor: Acceptor, reason: OSError) -> None:
         """File descriptors or memory are used up: let some be given back first."""
         self._log.warning("cannot accept connections", error=str(reason), open=self._admission.total)
+        metrics.REFUSED_CONNECTIONS.labels("no resources").inc()
         self._service.missed("connections could not be accepted")
         if self._admission.spare(_SPARED):
             return  # in the next turn those are closed
@@ -225,11 +174,13 @@ class PublicPort:
 
     def _turned_away(self, address: str, reason: str) -> None:
         self._log.warning("connection refused", client=address, reason=reason)
+        metrics.REFUSED_CONNECTIONS.labels("no room").inc()
         self._service.missed("connections were refused")
 
     def _ended(self, guest: Guest, reason: str) -> None:
         """A connection is about to be ended for another's sake."""
         self._log.warning("connection ended to make room", client=guest.address, reason=reason)
+        metrics.REFUSED_CONNECTIONS.labels("ended for others").inc()
         if not guest.served:  # it may have been about to say something
             self._service.missed("connections were ended to make room for others")
 
@@ -248,6 +199,7 @@ class PublicPort:
                     self._act(pending, pending.look())
             case Malformed(reason):
                 self._log.info("bad first bytes", client=pending.guest.address, error=reason)
+                metrics.REFUSED_CONNECTIONS.labels("bad first bytes").inc()
                 self._refuse(pending, DECODE_ERROR)
             case Undecided.LOOK_AGAIN:
                 self.loop.call_soon(pending)
@@ -323,6 +275,7 @@ class PublicPort:
             self.connector.connect(pending, route)
         else:
             self._log.warning("connection refused", client=pending.guest.address, reason="too many are relayed")
+            metrics.REFUSED_CONNECTIONS.labels("no room").inc()
             self._refuse(pending, INTERNAL_ERROR)
 
     def _to_farewell(self, pending: PendingConnection, farewell: Farewell) -> None:

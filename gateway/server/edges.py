@@ -5,12 +5,12 @@ carries their traffic; the private one speaks HTTP only, and the admin socket
 serves the administrator's commands.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import trio
-from attrs import frozen
+from attrs import Factory, define, frozen
 from quart import Quart
 
 from gateway.auth.chain import Chain
@@ -22,26 +22,32 @@ from gateway.clusters.lifecycle import is_active
 from gateway.clusters.manager import Manager
 from gateway.clusters.reasons import not_running
 from gateway.clusters.sharing import leads_nowhere
+from gateway.clusters.vital_signs import parts
 from gateway.config.load import Config
 from gateway.proxy.certificate import ReloadingContext
 from gateway.proxy.dashboard.app import Dashboard
 from gateway.proxy.dashboard.guard import Guard
 from gateway.proxy.dialer import Dialer
 from gateway.proxy.farewell import Farewell
+from gateway.proxy.http import ServeHttp
 from gateway.proxy.listeners import Ports
 from gateway.proxy.memory_budget import MemoryBudget
-from gateway.proxy.port import PublicPort, serve_public
+from gateway.proxy.port import PublicPort
 from gateway.proxy.routes import Routes
+from gateway.proxy.serving import serve_public
 from gateway.proxy.traffic import Traffic
+from gateway.server.exposition import Exposition, State
 from gateway.server.own_names import known_host_names
 from gateway.store.writer import Store
 from gateway.web.admin.server import AdminSocket
 from gateway.web.api import BODY_LIMIT, create_api
 from gateway.web.dashboards import open_guard
 from gateway.web.heartbeat_route import heartbeat_app
+from gateway.web.metrics_route import with_metrics
 from gateway.web.reads import FastReads, Reads
 from gateway.web.request_origin import HostNames
-from gateway.web.router import Router, with_bodies_of
+from gateway.web.room import with_bodies_of
+from gateway.web.router import Router
 from gateway.web.server import HttpServer
 
 
@@ -67,8 +73,11 @@ async def open_edges(inside: Inside) -> AsyncIterator[None]:
     needs_groups, prefix = config.depends_on_groups, config.proxy.prefix
     chain = await open_chain(config.authenticators, inside.store, prefix, config.gateway, needs_groups=needs_groups)
     guard = open_guard(config.proxy, inside.manager, chain, inside.store)
-    relaying: list[PublicPort] = []  # the port of scheduler traffic, once it is open
-    reads = Reads(inside.manager, inside.store, partial(_traffic, relaying), guard.route)
+    opened = _OpenPorts()
+    vital = partial(parts, inside.manager, inside.store)
+    state = State(manager=inside.manager, parts=vital, ports=opened.all, certificate=config.proxy.tls_cert)
+    metrics = Exposition(state).text
+    reads = Reads(inside.manager, inside.store, opened.traffic, guard.route)
     states = LoginStates(inside.store.derive_keys(LoginStates.PURPOSE))
     api = create_api(
         inside.manager,
@@ -77,38 +86,17 @@ async def open_edges(inside: Inside) -> AsyncIterator[None]:
         states=states,
         prefix=config.proxy.prefix,
         dashboard_host=config.proxy.dashboard_host,
+        metrics=metrics,
     )
     # For authenticators: under which URLs the gateway knows itself.
     api.config["OWN_URLS"] = own_origins(known_host_names(config), ports.numbers, https=inside.context is not None)
-    public, private = _http_servers(inside, api, FastReads(reads, chain), chain, guard)
-    serve_listeners = partial(
-        serve_public,
-        routes=inside.routes,
-        options=config.proxy,
-        farewell=partial(_farewell, inside.manager),
-        dialer=inside.dialer,
-        missed=inside.hearing.missed,
-    )
+    public, private = _http_servers(inside, api, FastReads(reads, chain), chain, guard, metrics)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(chain.tokens.registry.kept())
         for authenticator in config.authenticators:
             await stack.enter_async_context(prepared(authenticator, api))
         nursery = await stack.enter_async_context(trio.open_nursery())
-        web: PublicPort = await nursery.start(
-            partial(
-                serve_listeners,
-                ports.public,
-                serve_http=public.serve,
-                schedulers=not ports.schedulers,
-                ssl_context=inside.context,
-            )
-        )
-        if ports.schedulers:
-            relaying.append(await nursery.start(partial(serve_listeners, ports.schedulers, serve_http=None)))
-        else:
-            relaying.append(web)
-        if ports.private:
-            await nursery.start(partial(serve_listeners, ports.private, serve_http=private.serve, schedulers=False))
+        await opened.open(nursery, inside, public.serve, private.serve)
         nursery.start_soon(inside.admin.serve, api)
         yield
         await public.drain()
@@ -116,15 +104,57 @@ async def open_edges(inside: Inside) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
+@define
+class _OpenPorts:
+    """The ports that are open by now; `relaying` is that of schedulers' traffic."""
+
+    all: list[PublicPort] = Factory(list)
+    relaying: PublicPort | None = None
+
+    async def open(self, nursery: trio.Nursery, inside: Inside, public: ServeHttp, private: ServeHttp) -> None:
+        """Serve all listeners there are; returns once they accept."""
+        ports = inside.ports
+        serve_listeners = partial(
+            serve_public,
+            routes=inside.routes,
+            options=inside.config.proxy,
+            farewell=partial(_farewell, inside.manager),
+            dialer=inside.dialer,
+            missed=inside.hearing.missed,
+        )
+        serve_web = partial(
+            serve_listeners,
+            ports.public,
+            serve_http=public,
+            schedulers=not ports.schedulers,
+            ssl_context=inside.context,
+        )
+        self.relaying = await self._start(nursery, serve_web)
+        if ports.schedulers:
+            self.relaying = await self._start(nursery, partial(serve_listeners, ports.schedulers, serve_http=None))
+        if ports.private:
+            await self._start(nursery, partial(serve_listeners, ports.private, serve_http=private, schedulers=False))
+
+    async def _start(self, nursery: trio.Nursery, serve: Callable[..., Awaitable[None]]) -> PublicPort:
+        port: PublicPort = await nursery.start(serve)
+        self.all.append(port)
+        return port
+
+    def traffic(self, name: str) -> Traffic:
+        """What a cluster's connections have carried; before the port is open, nothing."""
+        return self.relaying.traffic(name) if self.relaying else Traffic()
+
+
 def _http_servers(
-    inside: Inside, api: Quart, reads: FastReads, chain: Chain, guard: Guard
+    inside: Inside, api: Quart, reads: FastReads, chain: Chain, guard: Guard, metrics: Callable[[], bytes]
 ) -> tuple[HttpServer, HttpServer]:
     """Those of the public port and of the private one, which has no dashboards."""
     config, manager, dialer, options = inside.config, inside.manager, inside.dialer, inside.config.proxy
     budget = MemoryBudget(options.memory_budget)
+    bounded_api = with_bodies_of(api, budget, 2 * BODY_LIMIT)  # as it came, and as it is understood
     router_of = partial(
         Router,
-        api=with_bodies_of(api, budget, 2 * BODY_LIMIT),  # as it came, and as it is understood
+        api=bounded_api,
         heartbeats=heartbeat_app(manager, dialer.refusal, budget),
         find_read=reads.find,
         hosts=HostNames(known_host_names(config)) if chain.believes_anybody else None,
@@ -136,7 +166,7 @@ def _http_servers(
             prefix=options.prefix,
             secure=inside.context is not None,
         ),
-        router_of(dashboards=None),
+        router_of(dashboards=None, api=with_metrics(bounded_api, metrics)),
     )
     public, private = (
         HttpServer(
@@ -158,8 +188,3 @@ def _farewell(manager: Manager, name: str) -> Farewell | None:
     record = manager.find(name).record
     words = leads_nowhere(name, record) if is_active(record.status) else not_running(record)
     return Farewell(words, record.tls_cert, record.tls_key) if words else None
-
-
-def _traffic(relaying: Sequence[PublicPort], name: str) -> Traffic:
-    """What a cluster's connections have carried; before the port is open, nothing."""
-    return relaying[0].traffic(name) if relaying else Traffic()

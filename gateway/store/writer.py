@@ -29,6 +29,7 @@ import structlog
 import trio
 from attrs import define, field
 
+from gateway import metrics
 from gateway.models import Document
 from gateway.store.database import Change, Database
 from gateway.store.errors import StoreError, StoreUnavailable
@@ -166,10 +167,14 @@ class Store:
         changes = [write.change for write in group]
         errors: list[Exception | None]
         try:
-            errors = await trio.to_thread.run_sync(self._database.commit, changes, limiter=self._thread)
+            with metrics.COMMITS.time():
+                errors = await trio.to_thread.run_sync(self._database.commit, changes, limiter=self._thread)
         except StoreUnavailable as failure:
             errors = [failure.again() for _ in group]
         self._judge(errors)
+        failed = sum(error is not None for error in errors)
+        metrics.CHANGES.labels("failed").inc(failed)
+        metrics.CHANGES.labels("stored").inc(len(errors) - failed)
         for write, error in zip(group, errors, strict=True):
             write.error = error
             write.done.set()

@@ -2,7 +2,8 @@
 
 from quart import g, request
 
-from gateway.auth.chain import Chain, Identity
+from gateway.auth.chain import Chain
+from gateway.auth.identity import Identity
 from gateway.errors import Forbidden
 
 

@@ -6,7 +6,7 @@ cluster, and render what comes back. Whoever was authenticated gets a cookie
 with the answer, and the authenticator its say, also when the answer is an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -25,6 +25,7 @@ from gateway.models import MOST_WORKERS, User
 from gateway.web.admin_routes import add_admin
 from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
 from gateway.web.json_answers import json_answer, json_body
+from gateway.web.metrics_route import add_metrics
 from gateway.web.pages import LEADS_TO, add_pages
 from gateway.web.reads import Reads
 from gateway.web.shares import add_shares
@@ -48,10 +49,12 @@ def create_api(
     states: LoginStates,
     prefix: str = "",
     dashboard_host: str = "",
+    metrics: Callable[[], bytes] = bytes,
 ) -> Quart:
     """The app with all its routes, and the pages.
 
-    `prefix` is before the paths that browsers see, `dashboard_host` the pattern of dashboards' own hosts.
+    `prefix` is before the paths that browsers see, `dashboard_host` the pattern of dashboards' own hosts, `metrics` the
+    text of `/metrics`.
     """
     app = QuartTrio(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
@@ -66,6 +69,7 @@ def create_api(
     api = _Api(manager, chain, reads)
     app.after_request(api.introduce)
     app.get("/api/health")(api.health)
+    app.get("/api/ready")(api.ready)
     app.get("/api/version")(api.version)
     app.get("/api/v1/login")(api.login_methods)
     app.get("/api/v1/options")(api.options)
@@ -79,6 +83,7 @@ def create_api(
     app.get("/api/v1/clusters/<name>/traffic")(api.show_traffic)
     add_shares(app, manager, reads, api.identified, prefix)
     add_admin(app, manager, chain)
+    add_metrics(app, chain, metrics)
     return app
 
 
@@ -107,6 +112,10 @@ class _Api:
         if identity is not None and identity.authenticator is not None:
             await finished(identity.authenticator.pre_response(request, response, identity.context))
         return response
+
+    async def ready(self) -> Response:
+        """Whether clusters can be created."""
+        return json_answer(*self.reads.ready())
 
     async def health(self) -> Response:
         """Whether what the gateway needs is there."""

@@ -11,7 +11,7 @@ from gateway.config.proxy import Proxy
 from gateway.models import User
 from gateway.proxy.dashboard.guard import Guard, People
 from gateway.store.writer import Store
-from gateway.web.router import cookies
+from gateway.web.asgi import cookies
 
 #: What the keys of links are derived for.
 PURPOSE: Final = b"links of dashboards"

@@ -19,10 +19,12 @@ import trio
 
 from gateway.proxy.http import NOBODY, Presence, address_of, linger, owner_of
 from gateway.proxy.memory_budget import LARGE, SMALL, Holding, MemoryBudget
+from gateway.web.asgi import KNOWN, Message, Scope, answer_error
 from gateway.web.fast_parser import SimpleRequest, parse_simple_request
 from gateway.web.http_budget import REFUSAL, Budget
 from gateway.web.http_budget import SMALL as SMALL_PIECE
-from gateway.web.router import KNOWN, TOO_MANY_WAIT, Handler, Message, Scope, answer_error
+from gateway.web.room import TOO_MANY_WAIT
+from gateway.web.router import Handler
 
 _log = structlog.get_logger()
 

@@ -32,9 +32,10 @@ from gateway.errors import (
     TooLarge,
 )
 from gateway.log import RateLimitedLog
+from gateway.metrics import count_request
 from gateway.proxy.memory_budget import MemoryBudget
+from gateway.web.asgi import KNOWN, App, Message, Receive, Scope, Send, answer, answer_error, header
 from gateway.web.pace import Pace
-from gateway.web.router import KNOWN, App, Message, Receive, Scope, Send, answer, answer_error, header
 
 #: Bytes. `closed_workers` grows for as long as a cluster lives: this is room for half a million names.
 BODY_LIMIT = 8 * 1024 * 1024
@@ -55,6 +56,8 @@ PACE, BURST = 1024 * 1024, 2 * BODY_LIMIT
 
 
 _log = RateLimitedLog()
+
+ROUTE = "/api/v1/clusters/<name>/heartbeat"
 
 
 def heartbeat_app(
@@ -80,8 +83,10 @@ def heartbeat_app(
             _check_addresses(cluster, heartbeat, refusal)
             await cluster.heartbeat(heartbeat)
         except GatewayError as error:
+            count_request(ROUTE, scope["method"], error.status)
             await answer_error(send, error)
         else:
+            count_request(ROUTE, "POST", 200)
             await answer(send, 200)
 
     return app

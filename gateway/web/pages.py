@@ -14,7 +14,8 @@ from attrs import frozen
 from quart import Quart, Response, current_app, g, redirect, render_template, request
 
 from gateway.auth.authenticator import Authenticator, Login
-from gateway.auth.chain import Chain, Identity
+from gateway.auth.chain import Chain
+from gateway.auth.identity import Identity
 from gateway.auth.login_state import MAX_AGE, LoginState, LoginStates
 from gateway.auth.token_text import PREFIX
 from gateway.errors import GatewayError, NoAccount, NotFound, Unauthorized

@@ -15,16 +15,19 @@ from typing import Any
 import orjson
 
 from gateway import __version__
-from gateway.auth.chain import Chain, Identity
+from gateway.auth.chain import Chain
+from gateway.auth.identity import Identity
 from gateway.clusters.cluster import Cluster
 from gateway.clusters.manager import Manager
 from gateway.clusters.sharing import Verb, dashboard_name, may, name_for, needs_admission, refusal
+from gateway.clusters.vital_signs import parts
 from gateway.config.user_options import Options
 from gateway.errors import GatewayError, InvalidRequest
+from gateway.metrics import count_request
 from gateway.models import ClusterRecord, ClusterStatus, User
 from gateway.proxy.traffic import Traffic
 from gateway.store.writer import Store
-from gateway.web.router import App, Receive, Scope, Send, answer, answer_error, cookies, header
+from gateway.web.asgi import REFUSED, App, Receive, Scope, Send, answer, answer_error, cookies, header
 
 #: A status, and what is to be said in JSON.
 Read = tuple[int, Any]
@@ -54,10 +57,24 @@ class Reads:
         self._dashboard_route = dashboard_route
 
     def health(self) -> Read:
-        """Which part fails, if one does."""
-        parts = {"database": not self._store.healthy, "batch system": bool(self._manager.trouble)}
-        failing = [part for part, fails in parts.items() if fails]
-        return (503, {"status": "fail", "failing": failing}) if failing else (200, {"status": "pass"})
+        """Which part fails, if one does, or has for a moment what users would not notice."""
+        failing: list[str] = []
+        warning: list[str] = []
+        for part in parts(self._manager, self._store):
+            if part.trouble:
+                (failing if part.affects_users else warning).append(part.name)
+        told = {key: names for key, names in (("failing", failing), ("warning", warning)) if names}
+        if failing:
+            return 503, {"status": "fail", **told}
+        return 200, {"status": "warn" if warning else "pass", **told}
+
+    def ready(self) -> Read:
+        """Whether clusters can be created: not during a shutdown, nor while the database cannot be written."""
+        if self._manager.closed:
+            return 503, {"status": "fail", "failing": ["shutting down"]}
+        if not self._store.healthy:
+            return 503, {"status": "fail", "failing": ["database"]}
+        return 200, {"status": "pass"}
 
     def version(self) -> Read:
         """The gateway's."""
@@ -138,6 +155,7 @@ class FastReads:
     def __init__(self, reads: Reads, chain: Chain) -> None:
         self._reads = reads
         self._chain = chain
+        self._of_all = {"/api/health": reads.health, "/api/ready": reads.ready, "/api/version": reads.version}
 
     def find(self, scope: Scope) -> App | None:
         """The app that answers a read without a query of somebody who is known, or whoever guesses; None for others."""
@@ -155,10 +173,8 @@ class FastReads:
         if scope["method"] != "GET" or scope["query_string"]:
             return None
         path = scope["path"]
-        if path == "/api/health":
-            return partial(_answer, self._reads.health, None)
-        if path == "/api/version":
-            return partial(_answer, self._reads.version, None)
+        if (of_all := self._of_all.get(path)) is not None:
+            return partial(_answer, path, of_all, None)
         match = _OF_USERS.fullmatch(path)
         if match is None:
             return None
@@ -174,14 +190,15 @@ class FastReads:
             options = self._reads.fixed_options
             if options is None:
                 return None
-            return partial(_answer, partial(self._reads.options, identity.user, options), identity)
+            return partial(_answer, "/api/v1/options", partial(self._reads.options, identity.user, options), identity)
         if name is None:
-            return partial(_answer, partial(self._reads.clusters, identity.user), identity)
+            return partial(_answer, "/api/v1/clusters/", partial(self._reads.clusters, identity.user), identity)
         if part is None and self._reads.needs_admission(identity.user, name):
             return None
         cluster: Callable[[User, str], Read] = partial(self._reads.cluster, keys=identity.may_change)
         of_cluster = {None: cluster, "events": self._reads.events, "traffic": self._reads.traffic}
-        return partial(_answer, partial(of_cluster[part], identity.user, name), identity)
+        route = f"/api/v1/clusters/<name>/{part}" if part else "/api/v1/clusters/<name>"
+        return partial(_answer, route, partial(of_cluster[part], identity.user, name), identity)
 
 
 def _address(scope: Scope) -> str:
@@ -191,18 +208,21 @@ def _address(scope: Scope) -> str:
 
 
 async def _refuse(error: GatewayError, scope: Scope, receive: Receive, send: Send) -> None:
+    count_request(REFUSED, scope["method"], error.status)
     await answer_error(send, error)
 
 
 async def _answer(
-    read: Callable[[], Read], identity: Identity | None, scope: Scope, receive: Receive, send: Send
+    route: str, read: Callable[[], Read], identity: Identity | None, scope: Scope, receive: Receive, send: Send
 ) -> None:
     cookie = () if identity is None or identity.new_cookie is None else ((b"set-cookie", identity.new_cookie.encode()),)
     try:
         status, said = read()
     except GatewayError as error:
+        count_request(route, "GET", error.status)
         await answer_error(send, error, cookie)
         return
+    count_request(route, "GET", status)
     await answer(send, status, orjson.dumps(said), ((b"content-type", b"application/json"), *cookie))
 
 

@@ -18,40 +18,34 @@ else; everybody else is sent to HTTPS.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 from urllib.parse import quote, unquote
 
-import orjson
 from attrs import frozen
 
-from gateway.errors import Forbidden, GatewayError, Misdirected, TryAgainLater
+from gateway.errors import Forbidden, Misdirected
 from gateway.log import RateLimitedLog
-from gateway.proxy.answer_headers import with_headers
-from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, owner_at
+from gateway.web.asgi import (
+    DASHBOARD,
+    REFUSED,
+    App,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    counted,
+    for_the_asker,
+    header,
+    refuse,
+)
 from gateway.web.request_origin import HostNames, is_visit, other_page
+from gateway.web.room import with_room_for_answers
 
 _log = RateLimitedLog()  # a log that strangers cannot flood
 
-Scope = dict[str, Any]
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-#: Each library spells the types of ASGI in its own way; what they share is the call.
-App = Callable[[Any, Any, Any], Awaitable[None]]
-
-#: In a scope: what to call when a request has proved to be a job's.
-KNOWN = "gateway.known"
-#: In a scope: the `Holding` of the answer.
-HOLDING = "gateway.holding"
-
-TOO_MANY_WAIT = TryAgainLater("Too many large answers wait to be taken by your address; please try again")
-
 _CLUSTER = re.compile("/api/v1/clusters/[^/]+")
 _HEARTBEAT = re.compile("/api/v1/clusters/[^/]+/heartbeat")
-#: With every answer but dashboards' (which have headers of their own): some hold keys, none is anything but JSON.
-_FOR_THE_ASKER = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
 @frozen
@@ -89,7 +83,7 @@ class Router:
         self._api = for_the_asker(with_room_for_answers(api))
         self._heartbeats = for_the_asker(heartbeats)
         self._find_read = find_read
-        self._dashboards = dashboards
+        self._dashboards = None if dashboards is None else counted(DASHBOARD, dashboards)
         self._is_dashboards = is_dashboards
         self._prefix = prefix
         self._secure = secure
@@ -114,7 +108,7 @@ class Router:
         below = strip_prefix(scope, self._prefix) if self._prefix else scope
         app = self._refusal(below)
         if app is not None:
-            return Handler(app, scope)
+            return Handler(counted(REFUSED, app), scope)
         if self._dashboards is not None and below["path"].startswith("/clusters/"):
             return Handler(self._dashboards, below)
         return self._route_to_api(scope, below)
@@ -140,7 +134,7 @@ class Router:
     def _route_to_api(self, scope: Scope, below: Scope) -> Handler:
         page = other_page(below["headers"], "https" if below["scheme"] in ("https", "wss") else "http")
         if page and not _is_visit_of_page(below):
-            return Handler(partial(_refuse_page, page), below)
+            return Handler(counted(REFUSED, partial(_refuse_page, page)), below)
         if below["type"] == "http" and _HEARTBEAT.fullmatch(below["path"]):
             return Handler(self._heartbeats, below, is_fast=below["method"] == "POST")
         if read := self._find_read(below):
@@ -149,20 +143,11 @@ class Router:
         return Handler(self._api, {**scope, "root_path": self._prefix})
 
 
-def for_the_asker(app: App) -> App:
-    """The app, whose answers are kept by no browser or proxy, and are taken for nothing but what they say they are."""
-
-    async def answers_for_the_asker(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, with_headers(send, _FOR_THE_ASKER))
-
-    return answers_for_the_asker
-
-
 def _refusing(status: int, text: str) -> App:
     async def refuse_it(scope: Scope, receive: Receive, send: Send) -> None:
         await refuse(scope, send, status, text)
 
-    return for_the_asker(refuse_it)
+    return for_the_asker(counted(REFUSED, refuse_it))
 
 
 def _in_origin_form(scope: Scope) -> Scope:
@@ -186,99 +171,6 @@ def strip_prefix(scope: Scope, prefix: str) -> Scope:
         "path": path,
         "raw_path": raw[len(prefix.encode()) :] or b"/" if as_sent else quote(path).encode(),
     }
-
-
-def header(scope: Scope, name: bytes) -> str:
-    """The value of a request header (lower case name), empty when it is missing."""
-    for key, value in scope["headers"]:
-        if key.lower() == name:
-            return str(value.decode("latin-1"))
-    return ""
-
-
-def cookies(scope: Mapping[str, Any]) -> str:
-    """All cookies of a request; HTTP/2 may have a header for each."""
-    return "; ".join(value.decode("latin-1") for key, value in scope["headers"] if key.lower() == b"cookie")
-
-
-def with_bodies_of(app: App, budget: MemoryBudget, size: int) -> App:
-    """The app with bodies for which there is room: more than a small one is read when `size` bytes are reserved."""
-
-    async def within_budget(scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
-        owner = owner_at(client[0] if client else "")
-        read, reserved = 0, False
-
-        async def receive_in_turn() -> Message:
-            nonlocal read, reserved
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > SMALL and not reserved:
-                await budget.bodies.reserve(owner, size)
-                reserved = True
-            return message
-
-        try:
-            await app(scope, receive_in_turn, send)
-        finally:
-            if reserved:
-                budget.bodies.give_back(owner, size)
-
-    return within_budget
-
-
-def with_room_for_answers(app: App) -> App:
-    """The app, whose answers come in one piece each: large ones as long as those that wait to be taken leave room."""
-
-    async def within_budget(scope: Scope, receive: Receive, send: Send) -> None:
-        holding: Holding | None = scope.get(HOLDING)
-        if holding is None:  # whoever serves this connection looks at the size of answers
-            await app(scope, receive, send)
-            return
-        start: Message | None = None
-        refused = False
-
-        async def send_if_there_is_room(message: Message) -> None:
-            nonlocal start, refused
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            if start is not None and message["type"] == "http.response.body":
-                if not holding.take(len(message.get("body", b""))):
-                    refused = True
-                    await answer_error(send, TOO_MANY_WAIT)
-                else:
-                    await send(start)
-                start = None
-            if not refused:
-                await send(message)
-
-        await app(scope, receive, send_if_there_is_room)
-
-    return within_budget
-
-
-async def answer(send: Send, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-    """A complete HTTP answer."""
-    length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def answer_error(send: Send, error: GatewayError, more: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-    """An error as every route tells it, with some more headers."""
-    headers = [(name.lower().encode(), value.encode()) for name, value in error.headers]
-    body = orjson.dumps({"error": str(error)})
-    await answer(send, error.status, body, ((b"content-type", b"application/json"), *headers, *more))
-
-
-async def refuse(scope: Scope, send: Send, status: int, text: str) -> None:
-    """Turn a request or a websocket down."""
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": text})
-        return
-    body = orjson.dumps({"error": text})
-    await answer(send, status, body, ((b"content-type", b"application/json"),))
 
 
 def _is_visit_of_page(below: Scope) -> bool:

@@ -31,10 +31,11 @@ from gateway.errors import innermost
 from gateway.log import RateLimitedLog
 from gateway.proxy.http import HttpStream, Presence, SecureStream, linger, owner_of, presence_of
 from gateway.proxy.memory_budget import SMALL, Holding, MemoryBudget, ReadSize
+from gateway.web.asgi import HOLDING, KNOWN, App, Message, Receive, Scope, Send, refuse
 from gateway.web.fast_path import SimpleHttp
 from gateway.web.http_budget import REFUSAL, Budget, SharedBudget
 from gateway.web.http_budget import SMALL as SMALL_PIECE
-from gateway.web.router import HOLDING, KNOWN, App, Handler, Message, Receive, Scope, Send, refuse
+from gateway.web.router import Handler
 
 _log = logging.getLogger("hypercorn.error")
 

@@ -9,7 +9,8 @@ from typing import Any
 from attrs import frozen
 from quart import Quart, Response, g, redirect, request
 
-from gateway.auth.chain import Chain, Identity
+from gateway.auth.chain import Chain
+from gateway.auth.identity import Identity
 from gateway.auth.token_record import CLUSTERS, DAY, LONGEST_LABEL, USUAL_LIFE, Token, wish
 from gateway.config.structure import shown
 from gateway.errors import Forbidden, GatewayError, InvalidRequest

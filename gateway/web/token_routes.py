@@ -10,7 +10,8 @@ from attrs import frozen
 from quart import Quart, Response, g, request
 
 from gateway.auth.authenticator import is_account_name
-from gateway.auth.chain import Chain, Identity
+from gateway.auth.chain import Chain
+from gateway.auth.identity import Identity
 from gateway.auth.token_record import LONGEST_LIFE, Token, Wish, wish
 from gateway.auth.token_registry import TokenRegistry
 from gateway.config.structure import shown

@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from gateway.web.asgi import answer
 from gateway.web.http2_connection import FREE_STREAMS, PROGRESS_DEADLINE, AnswerBuffer
-from gateway.web.router import answer
 from tests.attacks.attacked import CLUSTERS, probe
 from tests.attacks.http2_peer import (
     DATA,

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from werkzeug.datastructures import Headers
 
 from gateway.auth.authenticator import Authenticator, unauthorized
-from gateway.auth.chain import Identity
+from gateway.auth.identity import Identity
 from gateway.auth.secret_compare import same_secret
 from gateway.auth.sessions import MOST_OPENED, Sessions
 from gateway.auth.simple import SimpleAuthenticator

@@ -8,8 +8,9 @@ from quart import Request
 from structlog.testing import capture_logs
 
 from gateway.auth.authenticator import method_of
-from gateway.auth.chain import ADMINISTRATOR, Chain, Identity
+from gateway.auth.chain import Chain
 from gateway.auth.failures import Failures, Limit
+from gateway.auth.identity import ADMINISTRATOR, Identity
 from gateway.auth.simple import SimpleAuthenticator
 from gateway.auth.token_record import DAY, Token, Wish
 from gateway.auth.token_registry import TokenRegistry

@@ -5,7 +5,8 @@ import threading
 import trio
 
 from gateway.backends.watch import LONGEST_QUESTION, WatchBoard
-from gateway.clusters.vital_signs import status_line, vital_parts
+from gateway.clusters.hearing import Hearing
+from gateway.clusters.vital_signs import parts, status_line, vital_parts
 from gateway.store.writer import open_store
 from tests.support.fakes import FakeDriver
 
@@ -16,6 +17,7 @@ class Clusters:
     def __init__(self, active=0, trouble=""):
         self.active = active
         self.trouble = trouble
+        self.hearing = Hearing()
 
 
 class Database:
@@ -23,13 +25,26 @@ class Database:
         self.healthy = healthy
 
 
-def test_the_line_says_what_is_served_and_what_fails():
+async def test_the_line_says_what_is_served_and_what_fails():
     assert status_line(":8000", Clusters(), Database()) == "serving at :8000"
     assert status_line(":8000", Clusters(1), Database()) == "serving at :8000; 1 cluster"
     assert (
         status_line(":8000", Clusters(12, "Slurm does not answer"), Database(healthy=False))
         == "serving at :8000; 12 clusters; the database cannot be written; Slurm does not answer"
     )
+
+
+async def test_what_has_passed_is_told_for_a_minute(autojump_clock):
+    clusters = Clusters()
+    clusters.hearing.missed("full")
+    clusters.hearing.stalled("busy")
+    troubled = [(part.name, part.affects_users) for part in parts(clusters, Database()) if part.trouble]
+    assert troubled == [("listeners", False), ("event loop", False)]
+    assert status_line(":8000", clusters, Database()) == (
+        "serving at :8000; connections were turned away; the gateway stood still for seconds"
+    )
+    await trio.sleep(61)
+    assert not any(part.trouble for part in parts(clusters, Database()))
 
 
 async def test_a_database_answers_unless_its_thread_hangs():

@@ -19,8 +19,9 @@ from attrs import evolve
 from gateway.config.proxy import Proxy
 from gateway.proxy import resolver
 from gateway.proxy.listeners import open_listeners
-from gateway.proxy.port import PublicPort, serve_public
+from gateway.proxy.port import PublicPort
 from gateway.proxy.routes import Routes
+from gateway.proxy.serving import serve_public
 from gateway.proxy.traffic import Traffic
 from tests.proxy.test_malformed import FRAMES, MALFORMED, answer_to
 from tests.support.hellos import openssl_hello, split
@@ -30,6 +31,7 @@ from tests.support.proxy_peers import (
     LOCAL,
     connect,
     echo,
+    first_ended,
     get,
     heard_until_end,
     hello_app,
@@ -182,7 +184,7 @@ async def test_connections_that_wait_for_their_scheduler_make_room(
                 hello = openssl_hello("daskgateway-other")
                 await other.send_all(hello)
                 assert await receive_exactly(other, len(hello)) == hello
-                assert await is_ended(many.pop())
+                many.remove(await first_ended(many))
                 over.set()
                 await trio.testing.wait_all_tasks_blocked(0.02)
                 await other.send_all(b"x")

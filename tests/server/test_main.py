@@ -1,9 +1,11 @@
 """The whole server in this process, on a fake batch system: what it opens, what it says, and how it ends."""
 
+import os
 import shutil
 import signal
 import socket
 import sys
+import urllib.parse
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -139,6 +141,33 @@ async def test_systemd_is_told(configure, tmp_path, monkeypatch):
             await request(f"http://{ports.name}/api/health")
             assert channel.recv(1000).decode() == f"READY=1\nSTATUS=serving at {ports.name}"
         assert channel.recv(1000) == b"STOPPING=1"
+
+
+def test_a_frozen_gateway_says_where_its_loop_stood(tmp_path, monkeypatch):
+    """What systemd's watchdog does when a site's own function does not give way."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    frozen = """
+async def never_gives_way(user, config):
+    import time
+    with open("frozen", "w") as told:
+        told.write("now")
+    time.sleep(1000)
+
+c.Backend.before_create = never_gives_way
+"""
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    os.mkfifo(folder / "frozen")
+    with open_gateway(folder, frozen, base=fake_backend()) as gateway:
+        url = urllib.parse.urlsplit(gateway.url)
+        with socket.create_connection((url.hostname, url.port)) as client:
+            head = f"POST /api/v1/clusters/ HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: {basic('alice')}\r\n"
+            client.send(f"{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+            assert (folder / "frozen").read_text() == "now"
+            gateway.process.send_signal(signal.SIGABRT)
+            assert gateway.process.wait(30) == -signal.SIGABRT
+        assert gateway.log.count("Fatal Python error") == 1
+        assert "in never_gives_way" in gateway.log
 
 
 # ---- what keeps it from starting

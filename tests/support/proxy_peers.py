@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ from gateway.config.proxy import Proxy
 from gateway.proxy.certificate import server_context
 from gateway.proxy.http import ServeHttp
 from gateway.proxy.listeners import open_listeners
-from gateway.proxy.port import serve_public
 from gateway.proxy.routes import Routes
+from gateway.proxy.serving import serve_public
 from gateway.web.server import HttpServer
 from tests.support.hellos import openssl_hello
 
@@ -127,6 +127,23 @@ async def is_ended(stream: trio.SocketStream) -> bool:
             return await stream.receive_some() == b""
         except trio.BrokenResourceError:
             return True
+
+
+async def first_ended(streams: Sequence[trio.SocketStream]) -> trio.SocketStream:
+    """The first of these that the other side ends without another word; waits for that, and closes it."""
+    ended: list[trio.SocketStream] = []
+
+    async def look(stream: trio.SocketStream) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            assert await stream.receive_some() == b""
+        ended.append(stream)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for stream in streams:
+            nursery.start_soon(look, stream)
+    await ended[0].aclose()
+    return ended[0]
 
 
 def gateways_tls(folder: Path, *, trusted: Path | None = None) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -64,7 +64,6 @@ def test_the_watchdog_ends_a_frozen_gateway(seen):
         "dask-gateway.service: Failed with result 'watchdog'.",
     ]
     assert seen["how it ended"] == ["Fatal Python error: Aborted"]
-    assert any("/trio/_core/_run.py" in line for line in seen["where it stood"]), seen["where it stood"]
     assert seen["same jobs"]
     assert seen["result"] == 6
 

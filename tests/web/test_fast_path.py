@@ -11,9 +11,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from gateway.proxy.memory_budget import MemoryBudget
 from gateway.web import fast_path as simple_http
+from gateway.web.asgi import answer
 from gateway.web.fast_path import SimpleHttp
 from gateway.web.http_budget import Budget, SharedBudget
-from gateway.web.router import Handler, answer
+from gateway.web.router import Handler
 from tests.support.proxy_peers import gateways_tls, server_of
 
 GET = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"

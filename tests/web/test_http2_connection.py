@@ -11,8 +11,8 @@ import pytest
 import trio
 
 from gateway.proxy.routes import Routes
+from gateway.web.asgi import answer
 from gateway.web.http2_connection import CANCELS_PER_SECOND
-from gateway.web.router import answer
 from tests.support.proxy_peers import connect, gateways_tls, public_port, server_of
 
 

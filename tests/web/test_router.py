@@ -3,7 +3,8 @@
 import pytest
 import trio
 
-from gateway.web.router import Router, answer, cookies, strip_prefix
+from gateway.web.asgi import answer, cookies
+from gateway.web.router import Router, strip_prefix
 from tests.support.houses import ask_app, open_house
 
 

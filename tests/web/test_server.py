@@ -8,7 +8,8 @@ import pytest
 import trio
 from quart_trio import QuartTrio
 
-from gateway.web.router import Handler, Router, answer, refuse
+from gateway.web.asgi import answer, refuse
+from gateway.web.router import Handler, Router
 from gateway.web.server import KEEP_ALIVE
 from tests.support.proxy_peers import client_of, server_of
 

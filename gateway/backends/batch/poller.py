@@ -16,6 +16,7 @@ import structlog
 import trio
 from attrs import field, frozen
 
+from gateway import metrics
 from gateway.backends.batch.dialect import Command, Dialect, SiteLimits, Status, StatusFailed
 from gateway.backends.batch.evidence import Evidence, infer_states, next_delay, no_answer
 from gateway.backends.commands import Answer
@@ -127,8 +128,10 @@ class Poller:
         known = {job: report for job, report in self.board.jobs.items() if job in jobs}
         dialect = self.queue.dialect
         try:
-            status = await self.queue.status(jobs)
-            status = await self.queue.follow_up(status, known, turn)
+            with metrics.timed(metrics.POLLS) as outcome:
+                status = await self.queue.status(jobs)
+                status = await self.queue.follow_up(status, known, turn)
+                outcome[:] = ["answered"]
         except StatusFailed as failure:
             if not failures:
                 _log.warning("the batch system does not answer", jobs=len(jobs), reason=str(failure))

@@ -79,7 +79,7 @@ class FollowedJobs:
 
     async def _run(self, job: FollowedJob) -> None:
         try:
-            await supervise(f"job {job.id}", partial(self._wait_session_ended, job), limit=_FOR_EVER)
+            await supervise(f"job {job.id}", partial(self._wait_session_ended, job), kind="job", limit=_FOR_EVER)
         finally:
             # A child that has ended is reaped only now: until then its session's number is not used again.
             code = job.process.reap()

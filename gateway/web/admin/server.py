@@ -11,7 +11,7 @@ import structlog
 import trio
 from attrs import frozen
 
-from gateway.auth.chain import ADMINISTRATOR
+from gateway.auth.identity import ADMINISTRATOR
 from gateway.config.server import DaskGateway
 from gateway.errors import GatewayError, StartError, innermost
 from gateway.proxy.http import WebStream
@@ -19,7 +19,7 @@ from gateway.proxy.listeners import listen_unix
 from gateway.trusted_files import unsafe
 from gateway.web.admin.peers import Administrators, uid_of_peer
 from gateway.web.admin.place import socket_path
-from gateway.web.router import App, Receive, Scope, Send, answer_error, for_the_asker, refuse
+from gateway.web.asgi import App, Receive, Scope, Send, answer_error, for_the_asker, refuse
 from gateway.web.server import HttpServer
 
 _log = structlog.get_logger()
@@ -28,7 +28,7 @@ _log = structlog.get_logger()
 _HEAD_TIMEOUT, _MESSAGE_SIZE = 20.0, 1024
 #: Seconds for whoever still works on a connection that has been closed.
 _LINGER = 1.0
-_PATHS = ("/api/health", "/api/version")
+_PATHS = ("/api/health", "/api/ready", "/api/version", "/metrics")
 _BELOW = "/api/v1/admin/"
 
 
