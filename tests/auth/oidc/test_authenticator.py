@@ -3,6 +3,7 @@
 import base64
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
@@ -59,22 +60,23 @@ async def test_the_audience_is_the_client_when_there_is_no_other(server: FakeIss
 
 
 @pytest.mark.parametrize(
-    ("token", "reason"),
+    ("made", "reason"),
     [
-        ("opaque", "no signed JSON Web Token"),
-        ("", "no signed JSON Web Token"),
-        (signed(now(), key=OTHER_RSA), "signature is wrong"),
-        (signed(now(aud="other")), "is for 'other', not for 'dask-gateway'"),
-        (signed(now(iss="https://evil.example")), "was issued by 'https://evil.example'"),
-        (signed(now(exp=1)), "has expired"),
-        (signed(now(nbf=time.time() + 1000)), "not valid yet"),
-        (signed(now(), header={"alg": "RS256", "typ": "at+jwt"}), "does not name the key"),
-        (signed(now(), header={"alg": "RS256", "kid": "rsa", "typ": "JWT"}), "not an access token"),
-        (f"{encoded({'alg': 'none'})}.{encoded(CLAIMS)}.", "is not signed"),
-        (signed(now(preferred_username=None)), "does not say 'preferred_username'"),
+        (lambda: "opaque", "no signed JSON Web Token"),
+        (lambda: "", "no signed JSON Web Token"),
+        (lambda: signed(now(), key=OTHER_RSA), "signature is wrong"),
+        (lambda: signed(now(aud="other")), "is for 'other', not for 'dask-gateway'"),
+        (lambda: signed(now(iss="https://evil.example")), "was issued by 'https://evil.example'"),
+        (lambda: signed(now(exp=1)), "has expired"),
+        (lambda: signed(now(nbf=time.time() + 1000)), "not valid yet"),
+        (lambda: signed(now(), header={"alg": "RS256", "typ": "at+jwt"}), "does not name the key"),
+        (lambda: signed(now(), header={"alg": "RS256", "kid": "rsa", "typ": "JWT"}), "not an access token"),
+        (lambda: f"{encoded({'alg': 'none'})}.{encoded(CLAIMS)}.", "is not signed"),
+        (lambda: signed(now(preferred_username=None)), "does not say 'preferred_username'"),
     ],
 )
-async def test_who_is_not_let_in(server: FakeIssuer, token: str, reason: str) -> None:
+async def test_who_is_not_let_in(server: FakeIssuer, made: Callable[[], str], reason: str) -> None:
+    token = made()  # now: those of the time when tests were collected have expired
     with pytest.raises(Unauthorized, match=reason) as refused:
         await opened(server).authenticate(a_request(f"Bearer {token}"))
     assert refused.value.challenge == 'Bearer error="invalid_token"'
