@@ -1,4 +1,4 @@
-"""Log lines: for people on a terminal, `key=value` elsewhere, with times in UTC.
+"""Log lines: for people on a terminal, `key=value` elsewhere, or JSON, with times in UTC.
 
 The standard library's loggers (hypercorn's, quart's, SQLAlchemy's, and those of a
 site's own classes) end in the same lines. Text from outside may stand in any value, so control characters are
@@ -62,18 +62,16 @@ class SiteLog:
         return logging.getLogger(owner.__name__)
 
 
-def set_up(level: str, stream: TextIO | None = None) -> None:
-    """Send all log lines of at least this level (DEBUG, INFO, ...) to a stream, standard error by default."""
+def set_up(level: str, stream: TextIO | None = None, *, form: str = "auto") -> None:
+    """Send all log lines of at least this level (DEBUG, INFO, ...) to a stream, standard error by default.
+
+    `form` is "console", "json", or "auto": as the stream is a terminal or not.
+    """
     stream = sys.stderr if stream is None else stream
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: structlog.typing.Processor
-    if stream.isatty():
-        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    else:
-        renderer = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -82,7 +80,7 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 escape_controls,
-                renderer,
+                _renderer(form, terminal=stream.isatty()),
                 mask_links,
                 mask_route_names,
             ],
@@ -96,6 +94,15 @@ def set_up(level: str, stream: TextIO | None = None) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
+
+
+def _renderer(form: str, *, terminal: bool) -> structlog.typing.Processor:
+    if form == "json":
+        return structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    if form == "console" or terminal:
+        plain = structlog.dev.plain_traceback
+        return structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=plain)
+    return structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
 
 
 class RateLimitedLog:

@@ -8,6 +8,7 @@ import pytest
 from gateway.auth.login_state import LoginStates
 from gateway.auth.simple import SimpleAuthenticator
 from gateway.web.api import create_api
+from gateway.web.event_stream import EventStreams
 from tests.support.houses import chain_of
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +34,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_page_has_every_route() -> None:
-    app = create_api(None, chain_of(SimpleAuthenticator()), None, states=LoginStates([bytes(32)]))  # type: ignore[arg-type]
+    app = create_api(
+        None, chain_of(SimpleAuthenticator()), None, states=LoginStates([bytes(32)]), streams=EventStreams()
+    )  # type: ignore[arg-type]
     routes = {(method, rule.rule) for rule in app.url_map.iter_rules() for method in rule.methods - {"HEAD", "OPTIONS"}}
     table = (ROOT / "docs" / "architecture.md").read_text()
     named = {route for line in table.split("\n") if line.startswith("| `") for route in _ROUTE.findall(line)}

@@ -55,7 +55,7 @@ PURE = {
     "backends.pbs": "arguments dialect follow_up ids launcher_rules options qstat refusals submission",
     "backends.local": "jobs",
     "clusters": """actions canceller demand expiry explanations heartbeat heartbeat_body job_specs ledger lifecycle
-        machine news patience quota reasons records rows rules sharing silence submitter timing workers""",
+        machine news patience quota reasons records rows rules sharing silence submitter timing told workers""",
     "process": "units",
     "web": "fast_parser http2_frames next_page request_origin",
     "web.admin": "place tables",

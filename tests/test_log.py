@@ -1,8 +1,10 @@
 """Log lines."""
 
 import io
+import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -110,3 +112,34 @@ def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> No
     log.set_up("DEBUG")
     structlog.get_logger().debug("said")
     assert "event=said" in capsys.readouterr().err
+
+
+def test_lines_of_json() -> None:
+    stream = Terminal()
+    log.set_up("INFO", stream, form="json")
+    structlog.get_logger().info("cluster event", cluster="c0ffee", job="1_0", evil='"\x1b[31m\n', n=3, path=Path("/é"))
+    try:
+        raise ValueError("no")
+    except ValueError:
+        logging.getLogger("other").exception("it failed by dgt_a1B2c3D4e5_%s", "x" * 49)
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert first.pop("timestamp").endswith("Z")
+    assert first == {
+        "level": "info",
+        "event": "cluster event",
+        "cluster": "c0ffee",
+        "job": "1_0",
+        "evil": '"\\x1b[31m\\n',
+        "n": 3,
+        "path": "/é",
+    }
+    assert second["event"] == "it failed by dgt_a1B2c3D4e5_[redacted]"
+    assert second["exception"].endswith("ValueError: no")
+
+
+def test_lines_for_people_where_no_terminal_is() -> None:
+    stream = io.StringIO()
+    log.set_up("INFO", stream, form="console")
+    structlog.get_logger().info("serving", address=":8000")
+    assert "[info     ] serving" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()

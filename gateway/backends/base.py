@@ -89,6 +89,15 @@ class JobSpec:
         return (*self.command, "--name", name)
 
 
+@frozen(kw_only=True)
+class LogText:
+    """A part of a job's log as it was written, in whole characters; `start` and `end` are bytes of the file."""
+
+    text: str
+    start: int
+    end: int
+
+
 class Driver(Protocol):
     """A batch system at work. All methods are safe to cancel at every await.
 
@@ -125,6 +134,16 @@ class Driver(Protocol):
         State, exit code or signal, node, the last lines of its log.
 
         Several lines, without secrets; never raises: what cannot be found out is left out.
+        """
+        ...
+
+    async def read_log(
+        self, cluster: ClusterRef, name: str, size: int, start: int | None = None, *, whole_lines: bool = False
+    ) -> LogText | None:
+        """At most `size` bytes of a job's log, at most 64 KiB, as the cluster's user: from `start` on, or the end.
+
+        With `whole_lines` an incomplete last line is left for later. None when there is no log (yet, or any more).
+        Nothing is removed from it: that is for whoever shows it. Raises `JobError` when it cannot be read.
         """
         ...
 

@@ -26,17 +26,17 @@ MAX_BYTES = 4 * 1024
 _EXITED = re.compile(r"exit code \d+\b(?! \(killed)")
 
 
-def log_tail(data: bytes, secrets: Iterable[str] = ()) -> str:
-    """The last lines in `data`, the end of a log: at most 20 lines and 4 KiB (UTF-8), without `secrets`.
+def log_tail(log: str, secrets: Iterable[str] = ()) -> str:
+    """The last lines in the end of a log: at most 20 lines and 4 KiB (UTF-8), without `secrets`.
 
     Empty when the job wrote nothing but space.
     """
-    tail = "\n".join(_readable(data, secrets).strip("\n").split("\n")[-MAX_LINES:])
+    tail = "\n".join(shown(log, secrets).strip("\n").split("\n")[-MAX_LINES:])
     return tail.encode()[-MAX_BYTES:].decode("utf-8", "ignore")
 
 
 def explain_end(
-    end: str, log: bytes, secrets: Iterable[str] = (), *, name: str = "", hint: str = "", killed: str = ""
+    end: str, log: str, secrets: Iterable[str] = (), *, name: str = "", hint: str = "", killed: str = ""
 ) -> str:
     """How a job ended and what the end of its log tells, for its user, the cause first; empty if there is nothing.
 
@@ -44,8 +44,8 @@ def explain_end(
     `hint` is what may have been the reason if the log names no cause; `killed` is a pattern of the lines by which the
     batch system shows that it ended the job.
     """
-    found = cause(_readable(log, secrets), killed)
-    tail = log_tail(log.replace(f"{STARTED}\n".encode(), b""), secrets)
+    found = cause(readable(log, secrets), killed)
+    tail = log_tail(log, secrets)
     lines = [end] if end else []
     if found:
         # A job that was killed was killed by somebody, whatever its log says; one that exits has its reason.
@@ -57,5 +57,6 @@ def explain_end(
     return "\n".join(lines)
 
 
-def _readable(log: bytes, secrets: Iterable[str]) -> str:
-    return readable(log.decode("utf-8", "replace"), secrets)
+def shown(log: str, secrets: Iterable[str] = ()) -> str:
+    """A part of a log as its user sees it: readable, without `secrets`, and without what we write there ourselves."""
+    return readable(log.replace(f"{STARTED}\n", ""), secrets)

@@ -19,8 +19,10 @@ from typing import Any
 
 import structlog
 import trio
+from attrs import evolve
 
-from gateway.backends.base import ClusterRef
+from gateway.backends.base import ClusterRef, LogText
+from gateway.backends.log_tail import READ_BYTES, shown
 from gateway.clusters import measures
 from gateway.clusters.actions import Actions
 from gateway.clusters.changes import ChangeNotifier
@@ -37,7 +39,7 @@ from gateway.clusters.scheduler_client import tell_scheduler
 from gateway.clusters.services import Services
 from gateway.clusters.sharing import SharingChange, routes_to
 from gateway.config.cluster import ClusterConfig
-from gateway.errors import ClusterFailed, Conflict, TryAgainLater
+from gateway.errors import ClusterFailed, Conflict, JobError, TryAgainLater
 from gateway.models import ClusterRecord, ClusterStatus, SubmissionRecord
 from gateway.supervise import FOR_EVER, describe, supervise
 
@@ -85,6 +87,8 @@ class Cluster:
             polling=polling,
         )
         self._errands = Errands(self.ref, self._machine, services, self._log, self._feed)
+        if self.ended:
+            self.events.close()
         self.rows = self._machine.rows
         """Its jobs that have not ended."""
 
@@ -173,6 +177,18 @@ class Cluster:
         if self.ref.config.client_disconnect_timeout and not connected:  # a clock begins to run
             self.changes.notify()
 
+    async def read_log(self, name: str, start: int | None = None, *, whole_lines: bool = False) -> LogText | None:
+        """A part of a job's log as its user may see it, from byte `start` on, or the end; None: there is no such log.
+
+        Raises `TryAgainLater` when it cannot be read.
+        """
+        try:
+            log = await self._services.driver.read_log(self.ref, name, READ_BYTES, start, whole_lines=whole_lines)
+        except JobError as error:
+            raise TryAgainLater(f"The log of {name} cannot be read: {error}") from None
+        record = self.record
+        return log and evolve(log, text=shown(log.text, (record.token, record.tls_key)))
+
     def poll_now(self) -> None:
         """Have the batch system asked about our jobs at once."""
         self._watch.poll_now()
@@ -259,6 +275,7 @@ class Cluster:
                 continue
             self._perform(actions, children)
             if self.ended:
+                self.events.close()
                 return
             with trio.move_on_at(actions.wake_at):
                 await self.changes.wait(seen)

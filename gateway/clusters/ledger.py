@@ -13,7 +13,7 @@ asked for is woken when some of what is in the way is given back. What was there
 before a restart is counted, whatever the limits are now.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from math import inf
 
@@ -21,7 +21,7 @@ from attrs import define, field
 
 from gateway.clusters.demand import WorkerLimit, own_limit
 from gateway.config.cluster import ClusterConfig
-from gateway.config.limits import KINDS, Limit, Limits
+from gateway.config.limits import KINDS, Limit, Limits, shown_amount
 from gateway.errors import InvalidRequest
 from gateway.models import Role
 
@@ -88,7 +88,7 @@ class Allowance:
         limit, verb, together = self.limits[kind], *(("have", " together") if self.together else ("has", ""))
         return (
             f"{self.holder} may have {_amount(kind, limit.most)}{together} ({limit.option}) and {verb}"
-            f" {_number(kind, self.held[kind])}"
+            f" {shown_amount(kind, self.held[kind])}"
         )
 
 
@@ -125,7 +125,7 @@ class Account:
     def _refusal(self, allowance: Allowance) -> str:
         _, kind = allowance.room(self._cluster)
         needs = self._cluster[kind]
-        share = "" if kind == "clusters" else f"; its scheduler takes {_number(kind, needs)}"
+        share = "" if kind == "clusters" else f"; its scheduler takes {shown_amount(kind, needs)}"
         if needs > allowance.limits[kind].most:
             advice = "Ask the administrators of this gateway"
         elif allowance.together:
@@ -227,6 +227,16 @@ class Ledger:
             allowance.accounts.add(account)
         return account
 
+    @property
+    def users(self) -> Mapping[str, Allowance]:
+        """The allowances of those who have a cluster that has not ended."""
+        return self._users
+
+    @property
+    def shared(self) -> Sequence[Allowance]:
+        """Those that many share: of groups that are limited, and of all."""
+        return (*self._groups.values(), self._all)
+
     def _left(self, user: str) -> None:
         if user in self._users and not self._users[user].accounts:
             del self._users[user]
@@ -247,9 +257,5 @@ def _job_of(config: ClusterConfig, role: Role) -> Amounts:
 def _amount(kind: str, number: float) -> str:
     """So much of a kind, as sentences have it."""
     if kind == "memory":
-        return f"{_number(kind, number)} of memory"
-    return f"{_number(kind, number)} {kind[:-1] if number == 1 else kind}"
-
-
-def _number(kind: str, number: float) -> str:
-    return f"{number / 2**30:.6g} GiB" if kind == "memory" else f"{number:.10g}"
+        return f"{shown_amount(kind, number)} of memory"
+    return f"{shown_amount(kind, number)} {kind[:-1] if number == 1 else kind}"

@@ -35,6 +35,7 @@ from gateway.clusters.sharing import SharingChange
 from gateway.clusters.silence import Answer, Silence
 from gateway.clusters.submitter import Room, Submitter
 from gateway.clusters.timing import Moment
+from gateway.clusters.told import about
 from gateway.clusters.workers import Workers
 from gateway.config.cluster import ClusterConfig
 from gateway.errors import JobError, JobRefused
@@ -181,7 +182,8 @@ class Machine:
         addresses = (record.scheduler_address, record.dashboard_address)
         if (heartbeat.scheduler_address, heartbeat.dashboard_address) != addresses:
             started = record.status is ClusterStatus.PENDING
-            self._tell.append("The scheduler is running" if started else "The scheduler has moved to another address")
+            told = "The scheduler is running" if started else "The scheduler has moved to another address"
+            self._tell.append(about([scheduler.job if scheduler else None], told))
         news |= self.records.change(
             status=next_cluster_status(record.status, ClusterEvent.HEARTBEAT),
             scheduler_address=heartbeat.scheduler_address,
@@ -212,7 +214,7 @@ class Machine:
         elif row.missed and row.cancelled_at <= now:
             self._remove(row)  # of what was cancelled absence is enough
         elif self.active:
-            self._tell += news_of(row, report, was_suspended=was_suspended)
+            self._tell += [about([job], told) for told in news_of(row, report, was_suspended=was_suspended)]
 
     def cancelled(self, cancel: Cancel, error: JobError | None, now: float) -> None:
         """A cancel was accepted, or an error came instead."""
@@ -220,7 +222,8 @@ class Machine:
             return
         self._canceller.answered(cancel, now, accepted=error is None)
         if error is not None:
-            self._tell.append(f"{cancel.what} could not be cancelled: {error}")
+            told = f"{cancel.what} could not be cancelled: {error}"
+            self._tell.append(about([row.job for row in cancel.rows], told))
         # What is presumed to be gone is gone once that was tried, in case it was there after all.
         for row in cancel.rows if error is None or isinstance(error, JobRefused) else ():
             given_up = row.cancelled or row.state is RowState.GONE or not self.active

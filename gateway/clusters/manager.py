@@ -26,6 +26,7 @@ from gateway.clusters.cluster import RECORD_DEADLINE, Cluster
 from gateway.clusters.cluster_options import ClusterOptions
 from gateway.clusters.events import time_ms
 from gateway.clusters.hearing import Hearing
+from gateway.clusters.ledger import Ledger
 from gateway.clusters.lifecycle import is_active, is_ended
 from gateway.clusters.quota import Limits, Quota, stored_size
 from gateway.clusters.reasons import BY_GATEWAY
@@ -143,6 +144,11 @@ class Manager:
     def hearing(self) -> Hearing:
         """When the gateway could not hear everybody."""
         return self._services.hearing
+
+    @property
+    def ledger(self) -> Ledger:
+        """What clusters hold, and may."""
+        return self._services.ledger
 
     @property
     def closed(self) -> bool:

@@ -20,6 +20,7 @@ from gateway.clusters.rows import Clock, Row, deadline
 from gateway.clusters.rules import Rules
 from gateway.clusters.silence import Answer, Silence
 from gateway.clusters.timing import Moment
+from gateway.clusters.told import about
 
 JOB_ENDED = "the scheduler's job ended: "
 
@@ -106,7 +107,8 @@ class Patience:
         elif row.seen or not 0 < attempts < MOST_ATTEMPTS:
             self.condemn(row, JOB_ENDED)
         else:  # so it is with a batch server that crashed before it had stored the job
-            self._tell.append(f"The scheduler's job {row.job} was never in the queue; submitting it again")
+            told = f"The scheduler's job {row.job} was never in the queue; submitting it again"
+            self._tell.append(about([row.job], told))
             row.apply(RowEvent.MISSED, row.missed_since)
 
     def asked(self, row: Row | None, silence: Silence, answer: Answer, words: str, now: float) -> None:
@@ -122,7 +124,7 @@ class Patience:
             self.condemn(row, end, complete=row.job is None)
         else:
             then = {Answer.SILENT: "it will be asked again", Answer.NOT_ASKED: "trying again"}.get(answer, "waiting")
-            self._tell.append(f"No heartbeat of the scheduler for {found}; {then}")
+            self._tell.append(about([row.job], f"No heartbeat of the scheduler for {found}; {then}"))
 
     def _excuse(self, row: Row, clock: Clock, now: float) -> None:
         """Tell when a heartbeat is missing only because the gateway could not hear everybody."""

@@ -21,6 +21,7 @@ from gateway.clusters.records import Records
 from gateway.clusters.rows import Table
 from gateway.clusters.rules import Rules
 from gateway.clusters.timing import Moment, Retry
+from gateway.clusters.told import about
 from gateway.errors import BackendUnavailable, JobError, JobRefused, QueueFull
 from gateway.models import JobId, Role, SubmissionRecord
 
@@ -157,9 +158,9 @@ class Submitter:
         self._away.succeeded()
         if action.intent.role is Role.SCHEDULER and not action.adopted:
             self.attempts += 1
-            self._tell.append(f"The scheduler is job {jobs[0]}")
+            self._tell.append(about(jobs, f"The scheduler is job {jobs[0]}"))
         elif not action.adopted:
-            self._tell.append(f"{workers(len(jobs), 'was', 'were')} submitted as {group}")
+            self._tell.append(about(jobs, f"{workers(len(jobs), 'was', 'were')} submitted as {group}"))
 
     def failed(self, action: Submit, error: JobError, now: float) -> None:
         """There is no answer, or a bad one."""

@@ -18,6 +18,7 @@ from gateway.clusters.rows import Clock, Row, Table, deadline
 from gateway.clusters.rules import Rules
 from gateway.clusters.submitter import Fail, Submitter
 from gateway.clusters.timing import Moment
+from gateway.clusters.told import about
 from gateway.config.cluster import ClusterConfig
 
 #: Seconds that a scheduler has, beyond its heartbeat period, to confirm what a user has asked for.
@@ -64,9 +65,10 @@ class Workers:
         never_ran = vanished or ("was deleted before it had started" if row.report.deleted else "")
         coming = row.shown in (RowState.QUEUED, RowState.STARTING)
         if row.shown is RowState.ACTIVE:
-            self._tell.append(f"Worker {row.name} was lost{because(row.report.reason)}")
+            self._tell.append(about([row.job], f"Worker {row.name} was lost{because(row.report.reason)}"))
         elif coming and never_ran:
-            self._tell.append(f"The job of worker {row.name} {never_ran}{because(row.report.reason)}")
+            told = f"The job of worker {row.name} {never_ran}{because(row.report.reason)}"
+            self._tell.append(about([row.job], told))
             # Not a failure, but whatever deletes jobs must not become a loop.
             self._submitter.wait(max(1.0, self._rules.options.backoff_base_delay), now)
         elif coming:
@@ -79,7 +81,7 @@ class Workers:
     def explained(self, row: Row, text: str) -> None:
         """This is why a worker failed to start."""
         failures = self._submitter.failed_starts.failures
-        self._tell.append(f"Worker {row.name} failed to start: {text}")
+        self._tell.append(about([row.job], f"Worker {row.name} failed to start: {text}"))
         hopeless = RowState.ACTIVE not in self._rows.states.values() and not self.explanations.pending
         if hopeless and failures >= self._rules.options.worker_start_failure_limit:
             self._fail(f"{failures} workers in a row failed to start; the last one: {text}")

@@ -181,3 +181,8 @@ def _limits(section: object, most: Mapping[str, float | None]) -> dict[str, Limi
     """What an option of a section limits."""
     name = type(section).__name__
     return {kind: Limit(number, f"c.{name}.max_{kind}") for kind, number in most.items() if number is not None}
+
+
+def shown_amount(kind: str, number: float) -> str:
+    """So much of a kind, alone: memory in GiB."""
+    return f"{number / 2**30:.6g} GiB" if kind == "memory" else f"{number:.10g}"

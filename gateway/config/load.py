@@ -97,6 +97,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
             *recording.warnings,
             *visible_secrets(resolution, assignments),
             *resolution.warnings,
+            *parts["gateway"].warnings(),
             *parts["cluster_config"].warnings(),
             *parts["limits"].warnings(parts["cluster_config"]),
         ),

@@ -29,6 +29,17 @@ def _log_level(level: int | str) -> str:
     return name
 
 
+#: How log lines look; see `log_format`.
+LOG_FORMATS = ("auto", "console", "json")
+
+
+def _log_format(form: str) -> str:
+    """One of `LOG_FORMATS`, or a format of Python's logging, as the original took it."""
+    if form not in LOG_FORMATS and "%(" not in form:
+        raise ValueError(f"must be one of {', '.join(LOG_FORMATS)}")
+    return form
+
+
 @configurable
 class DaskGateway:
     """The server as a whole."""
@@ -85,9 +96,30 @@ class DaskGateway:
         default="INFO", help=f"What is logged at least: {', '.join(LOG_LEVELS)}.", convert=_log_level
     )
 
+    log_format: str = setting(
+        default="auto",
+        help="""How log lines look: "console" is for people, "json" has one object a line, "auto" is "console" at a
+        terminal and key=value elsewhere. Each event of a cluster is a line with the fields cluster, user and, if it is
+        about jobs, job.""",
+        convert=_log_format,
+    )
+
+    @property
+    def log_style(self) -> str:
+        """One of `LOG_FORMATS`."""
+        return self.log_format if self.log_format in LOG_FORMATS else "auto"
+
+    def warnings(self) -> tuple[str, ...]:
+        """What an administrator should know."""
+        if self.log_format in LOG_FORMATS:
+            return ()
+        return (
+            "c.DaskGateway.log_format is a format of Python's logging, which has no effect: its values are"
+            f" {', '.join(map(repr, LOG_FORMATS))}",
+        )
+
     config_file: Any = retired("the file is named on the command line, with -f")
     show_config: Any = retired("the command is `dask-gateway-server show-config`")
     show_config_json: Any = retired("the command is `dask-gateway-server show-config`")
-    log_format: Any = retired("log lines have one format")
-    log_datefmt: Any = retired("log lines have one format, with times in UTC")
-    logging_config: Any = retired("log lines have one format")
+    log_datefmt: Any = retired("times are in UTC, as ISO 8601 has them")
+    logging_config: Any = retired("the formats of log lines are those of log_format")

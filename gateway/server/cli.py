@@ -24,8 +24,9 @@ from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
 from gateway.process.unit_command import systemd_unit
 from gateway.store.admin.commands import db
-from gateway.web.admin.cluster_commands import clusters, sessions
+from gateway.web.admin.cluster_commands import clusters, sessions, stop
 from gateway.web.admin.commands import tokens
+from gateway.web.admin.report_commands import events, limits, logs, users
 
 F = TypeVar("F", bound=Callable[..., Any])
 _log = structlog.get_logger()
@@ -58,7 +59,7 @@ def _serve(chosen: Chosen) -> int:
     config = chosen.load()
     from gateway.server.main import run  # here, as it brings the whole server
 
-    log.set_up(str(config.gateway.log_level))
+    log.set_up(str(config.gateway.log_level), form=config.gateway.log_style)
     if chosen.path is None:
         _log.info("no configuration file, defaults are used", looked_for=str(DEFAULT_FILE.absolute()))
     else:
@@ -125,7 +126,7 @@ def generate_config(output: Path, force: bool) -> None:
     click.echo(f"Written: {output}")
 
 
-for command in (clusters, db, sessions, systemd_unit, tokens):
+for command in (clusters, db, events, limits, logs, sessions, stop, systemd_unit, tokens, users):
     cli.add_command(command)
 
 

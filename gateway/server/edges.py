@@ -42,6 +42,7 @@ from gateway.store.writer import Store
 from gateway.web.admin.server import AdminSocket
 from gateway.web.api import BODY_LIMIT, create_api
 from gateway.web.dashboards import open_guard
+from gateway.web.event_stream import EventStreams
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.metrics_route import with_metrics
 from gateway.web.reads import FastReads, Reads
@@ -78,12 +79,14 @@ async def open_edges(inside: Inside) -> AsyncIterator[None]:
     state = State(manager=inside.manager, parts=vital, ports=opened.all, certificate=config.proxy.tls_cert)
     metrics = Exposition(state).text
     reads = Reads(inside.manager, inside.store, opened.traffic, guard.route)
+    streams = EventStreams()
     states = LoginStates(inside.store.derive_keys(LoginStates.PURPOSE))
     api = create_api(
         inside.manager,
         chain,
         reads,
         states=states,
+        streams=streams,
         prefix=config.proxy.prefix,
         dashboard_host=config.proxy.dashboard_host,
         metrics=metrics,
@@ -99,6 +102,7 @@ async def open_edges(inside: Inside) -> AsyncIterator[None]:
         await opened.open(nursery, inside, public.serve, private.serve)
         nursery.start_soon(inside.admin.serve, api)
         yield
+        streams.end()
         await public.drain()
         await private.drain()
         nursery.cancel_scope.cancel()

@@ -25,6 +25,9 @@ from gateway.errors import InvalidRequest
 from gateway.models import USER_NAME, ClusterRecord
 from gateway.user_text import one_line
 from gateway.web.administrators import administrator
+from gateway.web.cluster_news import events_answer, log_answer
+from gateway.web.event_stream import EventStreams
+from gateway.web.holdings import holdings, limits_in_force
 from gateway.web.json_answers import json_answer
 from gateway.web.reads import statuses_in
 
@@ -36,10 +39,14 @@ PAGE, LONGEST_PAGE = 100, 1000
 MAX_REASON = 500
 
 
-def add_admin(app: Quart, manager: Manager, chain: Chain) -> None:
+def add_admin(app: Quart, manager: Manager, chain: Chain, streams: EventStreams) -> None:
     """Add the routes to the app of the API."""
-    routes = _Admin(manager, chain)
+    routes = _Admin(manager, chain, streams)
     app.get("/api/v1/admin/clusters")(routes.list_all)
+    app.get("/api/v1/admin/clusters/<name>/events")(routes.show_events)
+    app.get("/api/v1/admin/clusters/<name>/logs")(routes.read_log)
+    app.get("/api/v1/admin/users")(routes.users)
+    app.get("/api/v1/admin/limits")(routes.limits)
     app.delete("/api/v1/admin/clusters/<name>")(routes.stop)
     app.delete("/api/v1/admin/clusters/<name>/shares")(routes.end_shares)
     app.delete("/api/v1/admin/sessions/<user>")(routes.end_sessions)
@@ -51,6 +58,7 @@ class _Admin:
 
     manager: Manager
     chain: Chain
+    streams: EventStreams
 
     async def list_all(self) -> Response:
         """A page of all users' clusters, the newest first."""
@@ -65,6 +73,26 @@ class _Admin:
         page = heapq.nlargest(limit, found, key=_place)
         more = f"{page[-1].start_time}-{page[-1].name}" if len(found) > limit else None
         return json_answer(200, {"clusters": [_shown(record) for record in page], "after": more})
+
+    async def show_events(self, name: str) -> Response:
+        """What has happened to a cluster, and happens."""
+        return events_answer(self.streams, await self._administrator(), partial(self.manager.find, name))
+
+    async def read_log(self, name: str) -> Response:
+        """The log of a job."""
+        who, cluster = await self._administrator(), self.manager.find(name)
+        _log.info("an administrator reads a log", administrator=who, cluster=name, owner=cluster.record.username)
+        return await log_answer(self.streams, who, partial(self.manager.find, name))
+
+    async def users(self) -> Response:
+        """Who holds what, by what clusters that have not ended hold."""
+        await self._administrator()
+        return json_answer(200, {"users": holdings(self.manager.ledger)})
+
+    async def limits(self) -> Response:
+        """What may be held, and is, by all together, by groups, and by each user who holds something."""
+        await self._administrator()
+        return json_answer(200, {"limits": limits_in_force(self.manager.ledger)})
 
     async def stop(self, name: str) -> Response:
         """Stop a cluster; its owner reads who did it, and why."""

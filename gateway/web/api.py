@@ -7,6 +7,7 @@ with the answer, and the authenticator its say, also when the answer is an error
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -23,8 +24,10 @@ from gateway.config.structure import shown
 from gateway.errors import InvalidRequest, NotFound
 from gateway.models import MOST_WORKERS, User
 from gateway.web.admin_routes import add_admin
+from gateway.web.cluster_news import events_answer, log_answer
 from gateway.web.error_answers import add_error_handlers, check_declaration, check_path
-from gateway.web.json_answers import json_answer, json_body
+from gateway.web.event_stream import EventStreams
+from gateway.web.json_answers import flag, json_answer, json_body
 from gateway.web.metrics_route import add_metrics
 from gateway.web.pages import LEADS_TO, add_pages
 from gateway.web.reads import Reads
@@ -47,6 +50,7 @@ def create_api(
     reads: Reads,
     *,
     states: LoginStates,
+    streams: EventStreams,
     prefix: str = "",
     dashboard_host: str = "",
     metrics: Callable[[], bytes] = bytes,
@@ -66,7 +70,7 @@ def create_api(
     add_pages(app, chain, states, prefix)
     add_token_page(app, chain, prefix)
     add_token_routes(app, chain)
-    api = _Api(manager, chain, reads)
+    api = _Api(manager, chain, reads, streams)
     app.after_request(api.introduce)
     app.get("/api/health")(api.health)
     app.get("/api/ready")(api.ready)
@@ -80,9 +84,10 @@ def create_api(
     app.post("/api/v1/clusters/<name>/scale")(api.scale_cluster)
     app.post("/api/v1/clusters/<name>/adapt")(api.adapt_cluster)
     app.get("/api/v1/clusters/<name>/events")(api.events)
+    app.get("/api/v1/clusters/<name>/logs")(api.logs)
     app.get("/api/v1/clusters/<name>/traffic")(api.show_traffic)
     add_shares(app, manager, reads, api.identified, prefix)
-    add_admin(app, manager, chain)
+    add_admin(app, manager, chain, streams)
     add_metrics(app, chain, metrics)
     return app
 
@@ -94,6 +99,7 @@ class _Api:
     manager: Manager
     chain: Chain
     reads: Reads
+    streams: EventStreams
 
     async def identified(self) -> User:
         """Who asks. Raises Unauthorized."""
@@ -138,7 +144,7 @@ class _Api:
     async def list_clusters(self) -> Response:
         """The user's clusters; with `?shared`, those of others that are shared with them."""
         user, statuses = await self.identified(), request.args.get("status")
-        if _flag(request.args.get("shared")):
+        if flag(request.args.get("shared")):
             return json_answer(*await self.reads.shared_clusters(user, statuses))
         return json_answer(*self.reads.clusters(user, statuses))
 
@@ -153,7 +159,7 @@ class _Api:
     async def get_cluster(self, name: str) -> Response:
         """One cluster; with `?wait`, when it is no longer PENDING."""
         user = await self.identified()
-        waits = _flag(request.args.get("wait"))  # to connect, as the published client does
+        waits = flag(request.args.get("wait"))  # to connect, as the published client does
         cluster = self.reads.allowed(user, name, "use" if waits else "view")
         if self.reads.needs_admission(user, name):
             await self.manager.let_in(user, cluster)
@@ -197,8 +203,14 @@ class _Api:
         return json_answer(200, {"ok": not message, "msg": message or None})
 
     async def events(self, name: str) -> Response:
-        """What happened to a cluster."""
-        return json_answer(*self.reads.events(await self.identified(), name))
+        """What has happened to a cluster, and happens."""
+        user = await self.identified()
+        return events_answer(self.streams, user.name, partial(self.reads.allowed, user, name))
+
+    async def logs(self, name: str) -> Response:
+        """The log of a job."""
+        user = await self.identified()
+        return await log_answer(self.streams, user.name, partial(self.reads.allowed, user, name, "use"))
 
     async def show_traffic(self, name: str) -> Response:
         """What the connections to a cluster's scheduler carry."""
@@ -210,13 +222,3 @@ def _count(body: Mapping[str, Any], field: str) -> int:
     if type(value) is int and 0 <= value <= MOST_WORKERS:
         return value
     raise InvalidRequest(f"Field {field!r} is {shown(value)}, expected a non-negative integer up to {MOST_WORKERS}")
-
-
-def _flag(text: str | None) -> bool:
-    """`?wait` and `?wait=1` are true, no `wait`, `?wait=0` and anything that is no number are false."""
-    if text is None or text == "":
-        return text == ""
-    try:
-        return int(text) != 0
-    except ValueError:
-        return False

@@ -23,3 +23,13 @@ async def json_body() -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise BadRequest(f"The request body is a JSON {type(body).__name__}, expected an object")
     return body
+
+
+def flag(text: str | None) -> bool:
+    """`?wait` and `?wait=1` are true, no `wait`, `?wait=0` and anything that is no number are false."""
+    if text is None or text == "":
+        return text == ""
+    try:
+        return int(text) != 0
+    except ValueError:
+        return False

@@ -9,53 +9,49 @@ BODY = "MIIBgDCCASWgAwIBAgIUQ7yK3vJ1o0mP0XbQwY1n2mFzq5AwCgYIKoZIzj0EAwIw"
 
 
 def test_the_last_lines_are_shown():
-    data = "".join(f"line {number}\n" for number in range(100)).encode()
+    data = "".join(f"line {number}\n" for number in range(100))
     assert log_tail(data).splitlines() == [f"line {number}" for number in range(80, 100)]
 
 
 def test_nothing_is_shown_of_nothing():
-    assert log_tail(b"") == log_tail(b"\n \n\n") == ""
+    assert log_tail("") == log_tail("\n \n\n") == ""
 
 
 def test_empty_lines_at_the_edges_go_and_within_stay():
-    assert log_tail(b"\n\nfirst\n\nlast  \n\n") == "first\n\nlast"
+    assert log_tail("\n\nfirst\n\nlast  \n\n") == "first\n\nlast"
 
 
 def test_a_long_line_is_cut_from_the_left():
-    assert log_tail(b"begin" + b"x" * 9000 + b"end").endswith("xend")
-    assert len(log_tail(b"x" * 9000)) == MAX_BYTES
+    assert log_tail("begin" + "x" * 9000 + "end").endswith("xend")
+    assert len(log_tail("x" * 9000)) == MAX_BYTES
 
 
 def test_a_character_is_not_cut_in_two():
-    text = log_tail("é".encode() * 5000 + b".")
+    text = log_tail("é" * 5000 + ".")
     assert set(text) == {"é", "."}
 
 
-def test_bytes_that_are_no_text_are_replaced():
-    assert log_tail(b"caf\xe9 \xff\n") == "caf\ufffd \ufffd"
-
-
 def test_colours_and_other_controls_are_removed():
-    assert log_tail(b"\x1b[1;31mred\x1b[0m\x07 \x1b]0;title\x07\tok\x00\r\n") == "red ]0;title\tok"
-    assert log_tail("a\u202eb\x9bc".encode()) == "abc"
+    assert log_tail("\x1b[1;31mred\x1b[0m\x07 \x1b]0;title\x07\tok\x00\r\n") == "red ]0;title\tok"
+    assert log_tail("a\u202eb\x9bc") == "abc"
 
 
 def test_a_progress_bar_leaves_its_last_state():
-    assert log_tail(b"start\n10%\r50%\r100%\nend\r\n") == "start\n100%\nend"
+    assert log_tail("start\n10%\r50%\r100%\nend\r\n") == "start\n100%\nend"
 
 
 def test_known_secrets_are_removed():
-    assert log_tail(b"token is s3cret-token, yes", ["s3cret-token"]) == "token is [redacted], yes"
+    assert log_tail("token is s3cret-token, yes", ["s3cret-token"]) == "token is [redacted], yes"
 
 
 def test_redaction_comes_before_the_cut():
     lines = "\n".join(["-----BEGIN PRIVATE KEY-----", *[BODY[:40]] * 30, "-----END PRIVATE KEY-----", "after"])
-    assert log_tail(lines.encode()) == "[redacted]\nafter"
+    assert log_tail(lines) == "[redacted]\nafter"
 
 
-@given(st.binary(max_size=6000), st.binary(max_size=200))
+@given(st.text(max_size=6000), st.text(max_size=200))
 def test_any_log_keeps_the_limits_and_the_secret(before, after):
-    text = log_tail(before + b"s3cret-token" + after, ["s3cret-token"])
+    text = log_tail(before + "s3cret-token" + after, ["s3cret-token"])
     assert "s3cret-token" not in text
     assert len(text.encode()) <= MAX_BYTES
     assert len(text.split("\n")) <= MAX_LINES
@@ -65,12 +61,12 @@ def test_any_log_keeps_the_limits_and_the_secret(before, after):
 # ---- the end of a job
 
 FAILED = (
-    b'Traceback (most recent call last):\n  File "/a/b/c.py", line 3, in f\n    f()\n'
-    b"OSError: \x1b[1mno s3cret-token\x1b[0m\n\n"
-    b"The above exception was the direct cause of the following exception:\n\n"
-    b"Traceback (most recent call last):\n"
-    + b'  File "/a/b/c.py", line 3, in f\n    f()\n' * 30
-    + b"RuntimeError: Nanny failed to start.\n"
+    'Traceback (most recent call last):\n  File "/a/b/c.py", line 3, in f\n    f()\n'
+    "OSError: \x1b[1mno s3cret-token\x1b[0m\n\n"
+    "The above exception was the direct cause of the following exception:\n\n"
+    "Traceback (most recent call last):\n"
+    + '  File "/a/b/c.py", line 3, in f\n    f()\n' * 30
+    + "RuntimeError: Nanny failed to start.\n"
 )
 CAUSE = "OSError: no [redacted] (b/c.py, line 3), says its log."
 
@@ -91,12 +87,12 @@ def test_who_was_killed_did_not_end_because_of_an_error(end):
 
 
 def test_a_hint_is_given_when_the_log_tells_nothing():
-    assert explain_end("exit code 0", b"", hint="this?") == "exit code 0\nPerhaps this?"
-    assert explain_end("exit code 0", b"hello", hint="this?").endswith("this?\nThe last lines of its log:\nhello")
+    assert explain_end("exit code 0", "", hint="this?") == "exit code 0\nPerhaps this?"
+    assert explain_end("exit code 0", "hello", hint="this?").endswith("this?\nThe last lines of its log:\nhello")
     assert "this?" not in explain_end("exit code 1", FAILED, hint="this?")
-    assert explain_end("", b"") == ""
+    assert explain_end("", "") == ""
 
 
 def test_the_mark_of_the_script_is_not_shown():
-    assert explain_end("", f"{STARTED}\nhello\n".encode()) == "The last lines of its log:\nhello"
-    assert explain_end("", f"{STARTED}\n".encode()) == ""
+    assert explain_end("", f"{STARTED}\nhello\n") == "The last lines of its log:\nhello"
+    assert explain_end("", f"{STARTED}\n") == ""

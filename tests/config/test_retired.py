@@ -27,7 +27,7 @@ def loaded(directory: Path, text: str) -> Config:
 def test_which_options_do_nothing() -> None:
     assert {
         "Proxy.externally_managed",
-        "DaskGateway.log_format",
+        "DaskGateway.log_datefmt",
         "DBBackendBase.check_timeouts_period",
         "SlurmBackend.cluster_status_period",
         "PBSClusterConfig.worker_start_patience",

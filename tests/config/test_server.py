@@ -1,6 +1,7 @@
 """Options of the server, the proxy, and what backends share."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from cryptography.fernet import Fernet
 
 from gateway.config.backend import Backend, DBBackendBase
 from gateway.config.fields import SettingError, configurable
+from gateway.config.load import load
 from gateway.config.proxy import Proxy
 from gateway.config.server import DaskGateway
 
@@ -247,3 +249,19 @@ def test_networks_and_names(option, good, bad):
     assert getattr(Proxy(**{option: tuple(good)}), option) == tuple(good)
     with pytest.raises(SettingError, match=option):
         Proxy(**{option: (*good, bad)})
+
+
+def test_how_log_lines_look() -> None:
+    assert DaskGateway().log_style == "auto"
+    assert DaskGateway(log_format="json").log_style == "json"
+    assert DaskGateway(log_format="json").warnings() == ()
+    with pytest.raises(SettingError, match="must be one of auto, console, json"):
+        DaskGateway(log_format="xml")
+
+
+def test_the_original_s_format_of_log_lines_is_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "config.py"
+    file.write_text("c.DaskGateway.log_format = '[%(name)s] %(message)s'\n")
+    config = load(file)
+    assert config.gateway.log_style == "auto"
+    assert any("c.DaskGateway.log_format is a format of Python's logging" in warning for warning in config.warnings)

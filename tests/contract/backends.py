@@ -117,6 +117,7 @@ def _play(driver: FakeDriver) -> Callable[[FakeJob], None]:
         driver.run(job.id)
         if program in ends:
             reason, driver.explanations[job.id] = ends[program]
+            driver.logs[spec.cluster.name, job.name] = driver.explanations[job.id].partition("\n")[2] + "\n"
             driver.end(job.id, reason)
 
     return play

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 from attrs import evolve
 
-from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.base import ClusterRef, JobSpec, LogText
 from gateway.errors import JobRefused
 from gateway.models import JobState, Role
 from tests.contract.backends import BACKENDS, THIS_RUN, Program
@@ -137,6 +137,25 @@ async def test_jobs_run_as_their_user_with_their_environment_and_secrets(bench, 
         hashes = [hashlib.sha256(pem.encode()).hexdigest()[:16] for pem in (PEM, PEM.rstrip("\n"))]
         assert any(f"pem={pem}" in text for pem in hashes)
         await driver.clean(cluster, keep_logs=False)
+
+
+async def test_logs_are_read_in_parts(bench, cluster):
+    async with bench.open_driver() as driver:
+        assert await driver.read_log(cluster, "w1-0", 1000) is None
+        await explain_end(bench, driver, a_spec(cluster, Program.REPORT))
+        whole = await driver.read_log(cluster, "w1-0", 64 * 1024)
+        assert whole.start == 0
+        assert "color=blue and green" in whole.text
+        assert await driver.read_log(cluster, "w1-0", 64 * 1024, whole.end) == LogText(
+            text="", start=whole.end, end=whole.end
+        )
+        last = await driver.read_log(cluster, "w1-0", 20)
+        assert (last.text, last.start, last.end) == (whole.text[-20:], whole.end - 20, whole.end)
+        line = await driver.read_log(cluster, "w1-0", whole.text.index("\n") + 5, 0, whole_lines=True)
+        assert line.text == whole.text[: line.end] == whole.text.splitlines(keepends=True)[0]
+        assert await driver.read_log(cluster, "w1-1", 1000) is None
+        await driver.clean(cluster, keep_logs=False)
+        assert await driver.read_log(cluster, "w1-0", 1000) is None
 
 
 async def test_the_working_directory_is_the_cluster_s(bench, cluster):

@@ -14,6 +14,7 @@ that most tests do not care about.) Everything it was asked to do is recorded in
     driver.end("w1-0", reason="exit code 3")
 """
 
+import io
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -22,7 +23,8 @@ from typing import Any
 import trio
 from attrs import define, field, frozen
 
-from gateway.backends.base import ClusterRef, JobSpec, job_names, submission_name
+from gateway.backends.base import ClusterRef, JobSpec, LogText, job_names, submission_name
+from gateway.backends.log_part import read_part
 from gateway.backends.watch import Watch, WatchBoard
 from gateway.clusters.ledger import Account, Ledger
 from gateway.clusters.rules import Rules
@@ -127,6 +129,7 @@ class FakeDriver:
     board: WatchBoard = field(factory=WatchBoard, init=False)
     #: job id → what `explain` says; a job without an entry is explained by its last report.
     explanations: dict[JobId, str] = field(factory=dict, init=False)
+    logs: dict[tuple[str, str], str | JobError] = field(factory=dict, init=False)
     #: Errors that the next calls of `find` and `cancel` raise.
     find_errors: deque[JobError] = field(factory=deque, init=False)
     cancel_errors: deque[JobError] = field(factory=deque, init=False)
@@ -264,10 +267,25 @@ class FakeDriver:
         default = self.jobs[job].report.reason if job in self.jobs else ""
         return self.explanations.get(job, default)
 
+    async def read_log(
+        self, cluster: ClusterRef, name: str, size: int, start: int | None = None, *, whole_lines: bool = False
+    ) -> LogText | None:
+        """What the test put into `logs`; an error that it put there is raised."""
+        await trio.lowlevel.checkpoint()
+        log = self.logs.get((cluster.name, name))
+        if isinstance(log, JobError):
+            raise log
+        if log is None:
+            return None
+        part = read_part(io.BytesIO(log.encode()), size, start, whole_lines=whole_lines)
+        return LogText(text=part.content.decode(), start=part.start, end=part.end)
+
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
-        """Only recorded."""
+        """It is recorded, and logs go."""
         await trio.lowlevel.checkpoint()
         self.cleaned.append((cluster.name, keep_logs))
+        if not keep_logs:
+            self.logs = {place: log for place, log in self.logs.items() if place[0] != cluster.name}
         self._wake()
 
     async def orphans(self, known: Collection[str]) -> frozenset[str]:

@@ -29,6 +29,7 @@ from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
 from gateway.models import ClusterRecord
 from gateway.web.api import create_api
+from gateway.web.event_stream import EventStreams
 from gateway.web.heartbeat_route import heartbeat_app
 from gateway.web.reads import FastReads, Reads
 from gateway.web.router import Router
@@ -107,11 +108,22 @@ def record(name="c0ffee", username="alice", **values):
 
 
 async def ask_app(
-    app, method, path, *, headers=(), data=b"", scheme="http", hang_up=None, kind="http", query="", whole=True
+    app,
+    method,
+    path,
+    *,
+    headers=(),
+    data=b"",
+    scheme="http",
+    hang_up=None,
+    kind="http",
+    query="",
+    whole=True,
+    sent=None,
 ):
     """One request to an ASGI app: an `Answer`, or the list of what was sent for a websocket.
 
-    Unless the request is `whole`, more is announced, and never comes.
+    Unless the request is `whole`, more is announced, and never comes. `sent` is a list that gets what is sent, at once.
     """
     scope = {
         "type": kind,
@@ -133,7 +145,7 @@ async def ask_app(
     pending = [{"type": "http.request", "body": data, "more_body": not whole}]
     if kind == "websocket":
         pending = [{"type": "websocket.connect"}]
-    sent = []
+    sent = [] if sent is None else sent
 
     async def receive():
         await trio.lowlevel.checkpoint()
@@ -222,11 +234,12 @@ async def open_house(
     authenticator = authenticator or SimpleAuthenticator()
     authenticators = authenticator if isinstance(authenticator, tuple) else (authenticator,)
     more = {} if tokens is None else {"tokens": tokens}
+    streams = EventStreams()
     chain = chain_of(*authenticators, prefix=prefix, store=store, groups=groups or NoGroups(), **more)
     async with open_manager(backend, cluster_config or ClusterConfig(), services) as manager:
         reads = Reads(manager, store)
         states = LoginStates(store.derive_keys(b"states"))
-        api = create_api(manager, chain, reads, states=states, prefix=prefix)
+        api = create_api(manager, chain, reads, states=states, streams=streams, prefix=prefix)
         router = Router(
             api=api,
             heartbeats=heartbeat_app(manager),
@@ -237,6 +250,6 @@ async def open_house(
             hosts=hosts,
         )
         house = InProcessGateway(router, manager, driver, store, routes)
-        house.chain, house.api = chain, api
+        house.chain, house.api, house.streams = chain, api, streams
         house.without_reads = Router(api=api, heartbeats=heartbeat_app(manager), dashboards=None)
         yield house

@@ -69,6 +69,7 @@ async def test_list(house, command):
         "NAME    USER   STATUS   STARTED (UTC)     ENDED  WORKERS  SHARED WITH  WHY\n"
         "c0ffee  alice  PENDING  1970-01-01 00:00  -      2        bob,@staff\n"
     )
+    assert (await command("clusters"))[1] == (await command("clusters", "list", "--json"))[1]
     code, out, _ = await command("clusters", "list", "--status", "failed", "--user", "ann", "--table")
     words = ["old", "ann", "FAILED", "1970-01-01", "00:00", *moment(ENDED).split(), "0", "no", "disk"]
     assert out.splitlines()[1].split() == words
@@ -89,9 +90,9 @@ async def test_lists_of_more_than_a_page(house, command):
 async def test_stop_and_unshare(house, command):
     assert await command("clusters", "unshare", "c0ffee", "--reason", "left") == (0, "Shared with nobody: c0ffee\n", "")
     assert house.store.clusters["c0ffee"].share_view == ()
-    assert await command("clusters", "stop", "c0ffee", "--reason", "node is down") == (0, "Stopped: c0ffee\n", "")
+    assert await command("stop", "c0ffee", "--reason", "node is down") == (0, "Stopped: c0ffee\n", "")
     assert house.store.clusters["c0ffee"].stopped.endswith(") has stopped it: node is down")
-    code, _, err = await command("clusters", "stop", "a/b?c", "--reason", "x")
+    code, _, err = await command("stop", "a/b?c", "--reason", "x")
     assert (code, "not found" in err or "nothing" in err) == (1, True), err
 
 
@@ -105,8 +106,8 @@ async def test_sessions(house, command):
 @pytest.mark.parametrize(
     "argv",
     [
-        ("clusters", "stop", "c0ffee"),
-        ("clusters", "stop", "--reason", "x"),
+        ("stop", "c0ffee"),
+        ("stop", "--reason", "x"),
         ("clusters", "unshare", "c0ffee"),
         ("sessions", "end", "alice"),
         ("sessions", "end", "--reason", "x"),

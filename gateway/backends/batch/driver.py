@@ -22,7 +22,7 @@ import structlog
 import trio
 from attrs import evolve
 
-from gateway.backends.base import ClusterRef, JobSpec
+from gateway.backends.base import ClusterRef, JobSpec, LogText
 from gateway.backends.batch.cancellations import TIMEOUT as CANCEL_TIMEOUT
 from gateway.backends.batch.canceller import Canceller
 from gateway.backends.batch.dialect import Dialect, Refusal, SiteLimits, StatusFailed
@@ -31,7 +31,7 @@ from gateway.backends.batch.job_names import JobNames
 from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.batch.poller import Poller, Queue
 from gateway.backends.batch.script import profile_hint
-from gateway.backends.batch.user_commands import UserCommands, config_of, directory_of
+from gateway.backends.batch.user_commands import UserCommands, config_of, directory_of, log_text
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.client import AsUsers, Launcher, own_account
 from gateway.backends.launcher.settings import Settings
@@ -160,16 +160,25 @@ class BatchDriver:
                 nursery.start_soon(ask, "end", partial(self._explain_end, job))
                 nursery.start_soon(ask, "log", partial(self._log_end, cluster, name))
         end = found.get("end") or self._last_seen(job)
-        text, whole = found.get("log", ("", False))
-        words = self._dialect.log_words
+        log: LogText | None = found.get("log")
+        text, words = log.text if log else "", self._dialect.log_words
         return explain_end(
             f"Job {job}: {end.rstrip('.')}." if end else "",
-            text.encode(),
+            text,
             self._secrets.get(cluster.name, ()),
             name=name,
-            hint=profile_hint(end, text, words) if whole else "",
+            hint=profile_hint(end, text, words) if log and not log.start else "",
             killed=words.killed,
         )
+
+    async def read_log(
+        self, cluster: ClusterRef, name: str, size: int, start: int | None = None, *, whole_lines: bool = False
+    ) -> LogText | None:
+        """Read by the launcher, as the user. Raises as `Driver.read_log` does."""
+        place = {"log": self._dialect.log_name(name), "size": size, "start": start, "whole_lines": whole_lines}
+        async with self._tidying.held(cluster.username):
+            answer = await self._commands.request(cluster, {"action": "tail", **place})
+        return log_text(answer) if answer.get("found") is True else None
 
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
         """The cluster's directory goes, and older ones of the user whose time is up."""
@@ -302,17 +311,12 @@ class BatchDriver:
         report = self._board.jobs.get(job)
         return report.reason if report is not None else ""
 
-    async def _log_end(self, cluster: ClusterRef, name: str) -> tuple[str, bool]:
-        """The end of a job's log, and whether that is all of it."""
-        request = {"action": "tail", "log": self._dialect.log_name(name), "size": READ_BYTES}
+    async def _log_end(self, cluster: ClusterRef, name: str) -> LogText | None:
         try:
-            async with self._tidying.held(cluster.username):
-                answer = await self._commands.request(cluster, request)
+            return await self.read_log(cluster, name, READ_BYTES)
         except JobError as error:
             _log.info("a log cannot be read", cluster=cluster.name, job=name, reason=str(error))
-            return "", False
-        text = str(answer.get("text", ""))
-        return text, answer.get("found") is True and len(text.encode()) < READ_BYTES
+            return None
 
 
 def launcher_of(backend: JobQueueBackend) -> AsUsers:

@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import frozen
 
-from gateway.backends.base import ClusterRef
+from gateway.backends.base import ClusterRef, LogText
 from gateway.backends.batch.options import JobQueueClusterConfig
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.client import AsUsers
@@ -32,6 +32,14 @@ class UserCommands:
         """Any other request. Raises JobRefused, BackendUnavailable or AnswerLost."""
         where = {"cluster": cluster.name, "staging_directory": directory_of(cluster)}
         return await self.launcher.request(cluster.username, {**where, **request}, seconds=self.timeout)
+
+
+def log_text(answer: Mapping[str, Any]) -> LogText:
+    """What the launcher has read of a log. Raises AnswerLost."""
+    text, start, end = answer.get("text"), answer.get("start"), answer.get("end")
+    if not isinstance(text, str) or type(start) is not int or type(end) is not int or not 0 <= start <= end:
+        raise AnswerLost("The launcher's answer about a log makes no sense.")
+    return LogText(text=text, start=start, end=end)
 
 
 def config_of(cluster: ClusterRef) -> JobQueueClusterConfig:

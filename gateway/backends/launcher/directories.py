@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from gateway.backends.log_part import LogPart, read_part
 from gateway.backends.removal import empty
 
 #: The file that marks a directory as made by this program, so that it may be removed again.
@@ -84,19 +85,19 @@ def _mark(directory: int, name: str) -> None:
     os.close(os.open(name, flags, 0o600, dir_fd=directory))
 
 
-def read_end(path: str, cluster: str, name: str, size: int) -> bytes | None:
-    """The last `size` bytes of a file of the cluster's; None when there is no such ordinary file."""
+def read_log(
+    path: str, cluster: str, name: str, size: int, start: int | None = None, *, whole_lines: bool = False
+) -> LogPart | None:
+    """A part of a file of the cluster's, as `read_part` has it; None when there is no such ordinary file."""
     try:
         with opened(path) as parent, ours(parent, cluster) as directory:
             if directory is None:
                 return None
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
             with os.fdopen(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     return None
-                file.seek(max(0, status.st_size - size))
-                return file.read(size)
+                return read_part(file, size, start, whole_lines=whole_lines)
     except OSError:
         return None
 

@@ -6,7 +6,7 @@ its standard output. It has four actions:
 
     submit   make the cluster's directory, run the submit command (sbatch, qsub) with a script on stdin
     cancel   run the cancel command (scancel, qdel); touches no directory, so a missing one stops nothing
-    tail     the end of a job's log in the cluster's directory
+    tail     a part of a job's log in the cluster's directory, its end as a rule
     clean    remove the cluster's directory, or only those whose time is up
 
 Answers are `{"ok": true, ...}` (with `returncode`, `stdout` and `stderr` of the
@@ -53,6 +53,7 @@ from gateway.backends.launcher.settings import SETTINGS, Settings, SettingsError
 
 MAX_REQUEST = 16 * 2**20  # bytes; a script may have 4 MiB in Slurm
 MAX_TAIL = 64 * 2**10  # bytes
+MAX_OFFSET = 2**53  # bytes into a log: what every JSON library knows exactly
 
 # --- directories -----------------------------------------------------------------------------------------------------
 
@@ -145,12 +146,25 @@ def command_line(request: dict[str, Any], rules: Rules, command: str, settings: 
 
 
 def tail(request: dict[str, Any], _: Settings) -> dict[str, Any]:
-    """The last `size` bytes of one log, as text; empty, and not `found`, when there is no such log."""
+    """At most `size` bytes of one log, as text; empty, and not `found`, when there is no such log.
+
+    They are the last ones, or those from `start` on; `whole_lines` leaves an incomplete one for later. In the answer
+    `start` and `end` are where they stand in the file.
+    """
     parent, cluster, log = staging(request), text(request, "cluster", CLUSTER), text(request, "log", LOG)
     size = int(number(request, "size", 16 * 2**10, MAX_TAIL))
-    content = directories.read_end(parent, cluster, log, size)
-    shown = (content or b"").decode("utf-8", "replace")
-    return {"ok": True, "path": os.path.join(parent, cluster, log), "text": shown, "found": content is not None}
+    start = None if request.get("start") is None else int(number(request, "start", 0, MAX_OFFSET))
+    whole_lines = request.get("whole_lines") is True
+    part = directories.read_log(parent, cluster, log, size, start, whole_lines=whole_lines)
+    found, first, content = part is not None, *(part or (0, b""))
+    return {
+        "ok": True,
+        "path": os.path.join(parent, cluster, log),
+        "text": content.decode("utf-8", "replace"),
+        "found": found,
+        "start": first,
+        "end": first + len(content),
+    }
 
 
 def clean(request: dict[str, Any], _: Settings) -> dict[str, Any]:

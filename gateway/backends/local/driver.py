@@ -24,7 +24,7 @@ import structlog
 import trio
 from attrs import define, field, frozen
 
-from gateway.backends.base import ClusterRef, JobSpec, submission_name
+from gateway.backends.base import ClusterRef, JobSpec, LogText, submission_name
 from gateway.backends.commands import with_fallback
 from gateway.backends.local.files import ClustersDirectory
 from gateway.backends.local.followed import FollowedJob, FollowedJobs
@@ -80,6 +80,7 @@ class LocalDriver:
         self._nursery = nursery
         self._board = WatchBoard()
         self._starts = trio.CapacityLimiter(options.parallelism)
+        self._reading = trio.CapacityLimiter(options.parallelism)
         # What a user's jobs have left may take its time to remove: not in the threads that everything else waits for,
         # and not in all of these for one user.
         self._removals = UserSlots(options.parallelism)
@@ -144,8 +145,17 @@ class LocalDriver:
     async def explain(self, cluster: ClusterRef, job: JobId, name: str) -> str:
         """How the job ended, and the last lines of its log; see `Driver.explain`."""
         how = self._followed.ends.get(cluster.name, {}).get(job, "")
-        data = await trio.to_thread.run_sync(self._directory.read_log, cluster.name, name, READ_BYTES)
-        return explain_end(how, data, self._secrets.get(cluster.name, ()))
+        log = await self.read_log(cluster, name, READ_BYTES)
+        return explain_end(how, log.text if log else "", self._secrets.get(cluster.name, ()))
+
+    async def read_log(
+        self, cluster: ClusterRef, name: str, size: int, start: int | None = None, *, whole_lines: bool = False
+    ) -> LogText | None:
+        """A file's part; see `Driver.read_log`."""
+        # Not abandoned when cancelled, for the directory's descriptor, as below.
+        read = partial(self._directory.read_log, cluster.name, name, size, start, whole_lines=whole_lines)
+        part = await trio.to_thread.run_sync(read, limiter=self._reading)
+        return part and LogText(text=part.content.decode("utf-8", "replace"), start=part.start, end=part.end)
 
     async def clean(self, cluster: ClusterRef, *, keep_logs: bool) -> None:
         """Remove the cluster's folder, and end what its jobs have left running in sessions of their own."""

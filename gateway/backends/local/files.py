@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
 from gateway.backends.local.jobs import Account
+from gateway.backends.log_part import LogPart, read_part
 from gateway.backends.removal import empty
 from gateway.errors import JobRefused, StartError
 
@@ -70,8 +71,10 @@ class ClustersDirectory:
         finally:
             os.close(fd)
 
-    def read_log(self, cluster: str, job: str, size: int) -> bytes:
-        """The last `size` bytes of a job's log; empty when there is none that may be shown to the user."""
+    def read_log(
+        self, cluster: str, job: str, size: int, start: int | None = None, *, whole_lines: bool = False
+    ) -> LogPart | None:
+        """A part of a job's log, as `read_part` has it; None when there is none that may be shown to the user."""
         try:
             with self._open_folder(cluster, _LOGS) as (logs, owner):
                 # Opening a pipe would wait for a writer, were it not for O_NONBLOCK.
@@ -79,11 +82,10 @@ class ClustersDirectory:
                 with open(os.open(f"{job}.log", flags, dir_fd=logs), "rb") as file:
                     about = os.fstat(file.fileno())
                     if not stat.S_ISREG(about.st_mode) or about.st_uid != owner:
-                        return b""
-                    file.seek(max(0, about.st_size - size))
-                    return file.read(size)
+                        return None
+                    return read_part(file, size, start, whole_lines=whole_lines)
         except OSError:
-            return b""
+            return None
 
     def remove(self, cluster: str, *, keep_logs: bool, seconds: float = REMOVAL_TIME) -> list[str]:
         """Remove the cluster's folder, all of it or all but the logs; return a line for each thing that stays.

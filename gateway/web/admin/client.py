@@ -3,7 +3,8 @@
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from gateway.errors import GatewayError
@@ -40,12 +41,38 @@ class AdminClient:
 
     def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         """What the gateway answers, None for nothing. Raises `AdminError`."""
+        with self._answer(method, path, body) as answer:
+            return self._read(answer.status, answer.read())
+
+    def follow(self, path: str) -> Iterator[tuple[str, Any]]:
+        """What is sent as it happens, each with its kind ("message", or one of its own), as JSON. Raises `AdminError`.
+
+        It begins again where it was cut off, and ends with what it tells of.
+        """
+        last, ended = "", False
+        while not ended:
+            headers = {"Last-Event-ID": last} if last else {}
+            with self._answer("GET", path, headers=headers) as answer:
+                if answer.status != 200:
+                    self._read(answer.status, answer.read())
+                    return
+                for id, kind, data in events_in(answer):
+                    last, ended = id or last, kind == "end"
+                    if kind == "error":
+                        raise AdminError(one_line(str(json.loads(data).get("error"))))
+                    if not ended:
+                        yield kind, json.loads(data)
+
+    @contextmanager
+    def _answer(
+        self, method: str, path: str, body: Mapping[str, object] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[http.client.HTTPResponse]:
         connection = _Connection(self.path, self._deadline)
         try:
-            headers = {} if body is None else {"Content-Type": "application/json"}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            answer = connection.getresponse()
-            said = answer.read()
+            declared = {} if body is None else {"Content-Type": "application/json"}
+            sent = None if body is None else json.dumps(body)
+            connection.request(method, path, sent, {**declared, **(headers or {})})
+            yield connection.getresponse()
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise AdminError(
                 f"No gateway listens at {self.path}. Does it run, and has it an administrator's socket there?"
@@ -64,7 +91,6 @@ class AdminClient:
             raise AdminError(f"The gateway at {self.path} cannot be asked: {error or type(error).__name__}") from error
         finally:
             connection.close()
-        return self._read(answer.status, said)
 
     def _read(self, status: int, said: bytes) -> Any:
         try:
@@ -77,3 +103,19 @@ class AdminClient:
             sentence = content.get("error") if isinstance(content, dict) else None
             raise AdminError(one_line(str(sentence or f"The gateway refuses, with status {status}")))
         return content
+
+
+def events_in(lines: Iterable[bytes]) -> Iterator[tuple[str, str, str]]:
+    """Server-sent events, each with its id, its kind and its data; what is not complete is none."""
+    id, kind, data = "", "", ""
+    for line in lines:
+        field, _, value = line.decode("utf-8", "replace").rstrip("\n").partition(": ")
+        if field == "id":
+            id = value
+        elif field == "event":
+            kind = value
+        elif field == "data":
+            data = value
+        elif not field and data:
+            yield id, kind or "message", data
+            id, kind, data = "", "", ""

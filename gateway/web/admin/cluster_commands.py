@@ -1,4 +1,4 @@
-"""`dask-gateway-server clusters` and `sessions`: what administrators do with what is not theirs."""
+"""`dask-gateway-server clusters`, `stop` and `sessions`: what administrators do with what is not theirs."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,10 +17,13 @@ _CLUSTERS = "/api/v1/admin/clusters"
 _reason = click.option("--reason", required=True, help="Why; whoever is concerned reads it, and it is logged.")
 
 
-@click.group()
+@click.group(invoke_without_command=True)
 @asks_gateway
-def clusters() -> None:
-    """List and stop the clusters of all users, on the host of a running gateway."""
+@click.pass_context
+def clusters(context: click.Context) -> None:
+    """List the clusters of all users, on the host of a running gateway."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_clusters)
 
 
 @clusters.command("list")
@@ -56,12 +59,13 @@ def _row(cluster: dict[str, Any]) -> Sequence[str]:
     return (cluster["name"], cluster["user"], cluster["status"], *times, str(cluster["workers"]), shared, why)
 
 
-@clusters.command("stop")
+@click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @_reason
+@asks_gateway
 @click.pass_obj
-def stop_clusters(client: Client, names: Sequence[str], reason: str) -> None:
-    """Stop clusters, whoever owns them."""
+def stop(client: Client, names: Sequence[str], reason: str) -> None:
+    """Stop clusters, whoever owns them, on the host of a running gateway."""
     gateway = client()
     for name in names:
         gateway.ask("DELETE", f"{_CLUSTERS}/{quote(name, safe='')}?{urlencode({'reason': reason})}")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,15 +41,16 @@ def wants_json(chosen: bool | None) -> bool:
     return not at_terminal() if chosen is None else chosen
 
 
-def asks_gateway(function: Callable[[], None]) -> Callable[..., None]:
-    """For a group of commands: their object is a function that returns the client of the gateway to ask."""
+def asks_gateway(function: Callable[..., None]) -> Callable[..., None]:
+    """For a command, or a group of them: their object is a function that returns the client of the gateway to ask."""
 
     @click.option("-f", "--config", "file", type=click.Path(path_type=Path), help="The gateway's configuration file.")
     @click.option("--socket", "path", help="The administrator's socket, in place of what the configuration says.")
     @click.pass_context
     @wraps(function)
-    def remember(context: click.Context, file: Path | None, path: str | None) -> None:
+    def remember(context: click.Context, /, **arguments: Any) -> None:
+        file, path = arguments.pop("file"), arguments.pop("path")
         context.obj = partial(admin_client, context.obj, file, path)  # not now: --help needs no configuration
-        function()
+        function(**arguments)
 
     return remember

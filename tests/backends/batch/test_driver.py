@@ -105,6 +105,11 @@ def _no_real_commands(monkeypatch):
     play_queue(monkeypatch)
 
 
+def a_log(text, start=0):
+    """What the launcher answers about a log that holds this from `start` on."""
+    return {"path": "/x", "text": text, "found": True, "start": start, "end": start + len(text.encode())}
+
+
 def a_driver(launcher, **options):
     return BatchDriver(SlurmBackend(**options), launcher, Queue(dialect=Slurm(), command_timeout=30))
 
@@ -248,9 +253,10 @@ async def test_an_answer_that_makes_no_sense_is_lost(launcher, cluster, answer):
 
 async def test_a_log_and_a_clean_up_without_sense_are_none(launcher, cluster):
     driver = a_driver(launcher)
-    launcher.answers.extend(({"text": ["x"]}, {}, {"kept": "x"}))
-    assert "['x']" in await driver.explain(cluster, JobId("1"), "w1-0")
-    assert await driver.explain(cluster, JobId("1"), "w1-0") == ""
+    for answer in ({}, {"text": ["x"], "found": True}, {**a_log("x"), "start": 1.5}, {**a_log("x"), "end": -1}):
+        launcher.answers.append(answer)
+        assert await driver.explain(cluster, JobId("1"), "w1-0") == ""
+    launcher.answers.append({"kept": "x"})
     await driver.clean(cluster, keep_logs=True)
 
 
@@ -452,7 +458,7 @@ async def test_an_end_is_explained_with_its_log_and_without_secrets(launcher, cl
     play_queue(monkeypatch, scontrol=ENDED)
     driver = a_driver(launcher)
     await driver.submit(a_spec(cluster))
-    launcher.answers.append({"path": "/x", "text": f"token {TOKEN}\nno such file\n"})
+    launcher.answers.append(a_log(f"token {TOKEN}\nno such file\n", start=1))
     assert await driver.explain(cluster, JobId("6"), "w1-0") == (
         "Job 6: FAILED (NonZeroExitCode), exit code 3.\n"
         "The last lines of its log (w1-0):\ntoken [redacted]\nno such file"
@@ -463,10 +469,10 @@ async def test_an_end_is_explained_with_its_log_and_without_secrets(launcher, cl
 @pytest.mark.parametrize(
     ("answer", "hints"),
     [
-        ({"text": "", "found": True}, True),
-        ({"text": "Welcome!\n", "found": True}, True),
-        ({"text": f"Welcome!\n{STARTED}\n", "found": True}, False),
-        ({"text": "x" * READ_BYTES, "found": True}, False),  # what stands before is not known
+        (a_log(""), True),
+        (a_log("Welcome!\n"), True),
+        (a_log(f"Welcome!\n{STARTED}\n"), False),
+        (a_log("x" * READ_BYTES, start=1), False),  # what stands before is not known
         ({"text": "", "found": False}, False),
         (JobRefused("no log"), False),
     ],
@@ -486,7 +492,7 @@ async def test_a_job_that_ended_before_its_script_hints_at_the_profile(launcher,
 async def test_the_cause_in_a_log_comes_first(launcher, cluster, monkeypatch):
     play_queue(monkeypatch, scontrol=ENDED)
     log = (Path(__file__).parents[2] / "data" / "logs" / "no_dev_shm.txt").read_text()
-    launcher.answers.append({"text": log, "found": True})
+    launcher.answers.append(a_log(log))
     lines = (await a_driver(launcher).explain(cluster, JobId("6"), "w1-0")).splitlines()
     assert lines[0].startswith("FileNotFoundError: [Errno 2] No such file or directory")
     assert "/dev/shm" in lines[0]

@@ -541,6 +541,19 @@ def test_the_tail_of_a_log(directory):
     assert tail()["path"] == str(directory / "w1-0.log")
 
 
+def test_a_part_of_a_log(directory):
+    (directory / "w1-0.log").write_bytes(b"one\ntwo\nthr")
+    part = tail(start=4, whole_lines=True)
+    assert (part["text"], part["start"], part["end"]) == ("two\n", 4, 8)
+    assert (tail(start=4)["text"], tail(start=None)["text"]) == ("two\nthr", "one\ntwo\nthr")
+    assert (tail(start=100)["text"], tail(start=100)["start"]) == ("one\ntwo\nthr", 0)
+
+
+@pytest.mark.parametrize("start", [-1, "0", True, 1e300, [0]])
+def test_a_start_that_is_no_place_in_a_file(directory, start):
+    assert tail(start=start)["error"].startswith("the launcher was given a bad value of 'start'")
+
+
 def test_a_log_that_is_missing_is_empty(directory):
     assert (tail()["text"], tail()["found"]) == ("", False)
     (directory / "w1-0.log").touch()

@@ -55,14 +55,14 @@ def test_a_folder_is_made_whatever_the_umask(tmp_path, account):
 def test_logs_are_appended_to(directory, account):
     write(directory, "c1", "w1-0", b"one\n", account)
     write(directory, "c1", "w1-0", b"two\n", account)
-    assert directory.read_log("c1", "w1-0", 100) == b"one\ntwo\n"
-    assert directory.read_log("c1", "w1-0", 4) == b"two\n"
+    assert directory.read_log("c1", "w1-0", 100).content == b"one\ntwo\n"
+    assert directory.read_log("c1", "w1-0", 4).content == b"two\n"
 
 
 def test_a_log_that_is_not_there_is_empty(directory, account):
-    assert directory.read_log("c1", "w1-0", 100) == b""
+    assert directory.read_log("c1", "w1-0", 100) is None
     directory.prepare("c1", account)
-    assert directory.read_log("c1", "w1-0", 100) == b""
+    assert directory.read_log("c1", "w1-0", 100) is None
 
 
 def test_a_link_is_neither_written_to_nor_read(directory, account, tmp_path):
@@ -72,7 +72,7 @@ def test_a_link_is_neither_written_to_nor_read(directory, account, tmp_path):
     (logs / "w1-0.log").symlink_to(secret)
     with pytest.raises(JobRefused, match=r"w1-0\.log cannot be opened"), directory.open_log("c1", "w1-0", account):
         pass
-    assert directory.read_log("c1", "w1-0", 100) == b""
+    assert directory.read_log("c1", "w1-0", 100) is None
     assert secret.read_bytes() == b"secret"
 
 
@@ -88,7 +88,7 @@ def test_a_hard_link_is_not_written_to(directory, account, tmp_path):
 def test_a_pipe_does_not_stop_a_reader_or_writer(directory, account):
     logs = Path(directory.prepare("c1", account), "logs")
     os.mkfifo(logs / "w1-0.log")
-    assert directory.read_log("c1", "w1-0", 100) == b""
+    assert directory.read_log("c1", "w1-0", 100) is None
     with pytest.raises(JobRefused), directory.open_log("c1", "w1-0", account):
         pass
     reader = os.open(logs / "w1-0.log", os.O_RDONLY | os.O_NONBLOCK)
@@ -108,7 +108,7 @@ def test_a_link_in_the_place_of_the_logs_is_not_followed(directory, account, tmp
     logs.symlink_to(other)
     with pytest.raises(JobRefused), directory.open_log("c1", "w1-0", account):
         pass
-    assert directory.read_log("c1", "w1-0", 100) == b""
+    assert directory.read_log("c1", "w1-0", 100) is None
     directory.remove("c1", keep_logs=True)
     assert (other / "w1-0.log").read_bytes() == b"secret"
 
@@ -136,7 +136,7 @@ def test_all_but_the_logs_is_removed(directory, account):
     (folder / "link").symlink_to("/")
     assert directory.remove("c1", keep_logs=True) == []
     assert os.listdir(folder) == ["logs"]
-    assert directory.read_log("c1", "w1-0", 100) == b"one\n"
+    assert directory.read_log("c1", "w1-0", 100).content == b"one\n"
 
 
 def test_what_cannot_be_removed_is_told(directory, account):
@@ -234,7 +234,7 @@ class TestAsRoot:
         write(shared, "c1", "w1-0", b"one\n", alice)
         folder = Path(shared.path, "c1")
         assert {path.stat().st_uid for path in (folder, folder / "logs", folder / "logs" / "w1-0.log")} == {alice.uid}
-        assert shared.read_log("c1", "w1-0", 100) == b"one\n"
+        assert shared.read_log("c1", "w1-0", 100).content == b"one\n"
 
     def test_a_folder_left_half_made_is_completed(self, shared, alice):
         Path(shared.path, "c1").mkdir(mode=0o700)
@@ -251,7 +251,7 @@ class TestAsRoot:
         os.chown(Path(shared.path, "c1", "logs", "w1-0.log"), bob.uid, bob.gid)
         with pytest.raises(JobRefused, match="plain file"), shared.open_log("c1", "w1-0", alice):
             pass
-        assert shared.read_log("c1", "w1-0", 100) == b""
+        assert shared.read_log("c1", "w1-0", 100) is None
 
     def test_nothing_that_was_put_there_is_given_to_the_user(self, shared, alice):
         logs = Path(shared.prepare("c1", alice), "logs")
@@ -260,7 +260,7 @@ class TestAsRoot:
         (logs / "w1-0.log").write_bytes(b"secret")
         shared.prepare("c1", alice)
         assert logs.stat().st_uid == 0
-        assert shared.read_log("c1", "w1-0", 100) == b""
+        assert shared.read_log("c1", "w1-0", 100) is None
         with pytest.raises(JobRefused, match="does not belong to the user"), shared.open_log("c1", "w1-1", alice):
             pass
 
