@@ -7,6 +7,8 @@ comma := ,
 ORIGINAL ?= .original
 # A real JupyterHub with its proxy for tests, in a virtual environment of its own.
 JUPYTERHUB := .jupyterhub
+# A real Prometheus for tests: Debian's package, unpacked and not installed, so that no service is started.
+PROMETHEUS := .prometheus
 BIN := $(VENV)/bin
 # What the tests of Kerberos need is built on this machine, if it can be.
 KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
@@ -81,7 +83,7 @@ docs: $(VENV)/.test                       ## regenerate the manual of the option
 	$(BIN)/python -m gateway.config.render > docs/configuration.md
 
 clean:
-	rm -rf $(VENV) $(ORIGINAL) $(JUPYTERHUB) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ORIGINAL) $(JUPYTERHUB) $(PROMETHEUS) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: setup.cfg
 	@echo "==> installing into $(VENV) (for make $*)"
@@ -102,4 +104,10 @@ $(JUPYTERHUB)/.installed:
 	@test -x $(JUPYTERHUB)/bin/python || $(PYTHON) -m venv $(JUPYTERHUB)
 	@PYTHONWARNINGS=ignore $(JUPYTERHUB)/bin/python -m pip --quiet --disable-pip-version-check install 'jupyterhub==6.1.*'
 	@npm install --silent --no-fund --no-audit --no-save --prefix $(JUPYTERHUB) configurable-http-proxy@5.1
+	@touch $@
+
+$(PROMETHEUS)/.installed:
+	@echo "==> unpacking Debian's Prometheus into $(PROMETHEUS)"
+	@mkdir -p $(PROMETHEUS)
+	@cd $(PROMETHEUS) && rm -f *.deb && apt-get -qq download prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm *.deb
 	@touch $@
