@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
+.PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz fuzz-machine docs dashboard clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -81,6 +81,9 @@ fuzz-machine: $(VENV)/.test               ## a cluster's decisions in a world of
 
 docs: $(VENV)/.test                       ## regenerate the manual of the options
 	$(BIN)/python -m gateway.config.render > docs/configuration.md
+
+dashboard: $(VENV)/.test                  ## regenerate the dashboard for Grafana
+	$(BIN)/python deploy/grafana/dashboard.py > deploy/grafana/dask-gateway.json
 
 clean:
 	rm -rf $(VENV) $(ORIGINAL) $(JUPYTERHUB) $(PROMETHEUS) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
