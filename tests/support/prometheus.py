@@ -64,10 +64,12 @@ class Prometheus:
         return result
 
     def wait(self, happened: Callable[[], bool], what: str) -> None:
-        """Ask until it has happened. Fails after a minute, with the log."""
+        """Ask until it has happened. Fails after a minute, with the log and the errors of the scrapes."""
         end = time.monotonic() + PATIENCE
         while not happened():
-            assert time.monotonic() < end, f"{what}:\n{self.log.read_text()[-4000:]}"
+            if time.monotonic() > end:
+                errors = {each["scrapeUrl"]: each["lastError"] for each in self.ask("targets")["activeTargets"]}
+                raise AssertionError(f"{what}: {errors}\n{self.log.read_text()[-4000:]}")
             time.sleep(0.1)
 
 
