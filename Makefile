@@ -55,6 +55,7 @@ bench: $(VENV)/.test $(ORIGINAL:=/.installed)   ## ratios to the original; fails
 	$(BIN)/python -m tests.bench.load --check
 	$(BIN)/python -m tests.bench.dashboards --check
 	$(BIN)/python -m tests.bench.api $(if $(ORIGINAL),--check)
+	$(BIN)/python -m tests.bench.api_metrics --check
 	$(BIN)/python -m tests.bench.api_beside_relay --check
 	$(BIN)/python -m tests.bench.crowd --check
 	$(BIN)/python -m tests.bench.attacks --check

@@ -8,11 +8,11 @@ limits, a queue that does not exist, strangers at the port.
 import base64
 import math
 import re
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import httpcore
 import pytest
@@ -40,7 +40,6 @@ CONFIG = """
 c.SimpleAuthenticator.password = "{password}"
 c.DaskGateway.address = "{private}"
 c.DaskGateway.admin_socket = "{folder}/admin.sock"
-c.Authenticator.admin_users = {{"bob"}}
 c.Proxy.tls_cert = "{folder}/cert.pem"
 c.Proxy.tls_key = "{folder}/key.pem"
 c.UserLimits.max_clusters = 1
@@ -53,18 +52,18 @@ SELDOM = {
 }
 
 
-@contextmanager
 def certificate(folder):
-    """What the gateway shows is in the folder; the file of the authority that it is from."""
+    """Put what the gateway shows into its folder; returns the file of the authority that it is from."""
     authority = trustme.CA()
     issued = authority.issue_cert("127.0.0.1", "localhost")
     issued.private_key_pem.write_to_path(folder / "key.pem")
     for blob in issued.cert_chain_pems:
         blob.write_to_path(folder / "cert.pem", append=True)
     for name in ("key.pem", "cert.pem"):
-        (folder / name).chmod(0o644)
+        (folder / name).chmod(0o600)
+        shutil.chown(folder / name, "dask")
     authority.cert_pem.write_to_path(folder / "ca.pem")
-    yield folder / "ca.pem"
+    return folder / "ca.pem"
 
 
 def scraped(gateway, private, folder, ca):
@@ -122,7 +121,8 @@ def prometheus(pbs, tmp_path_factory):  # noqa: F811
     """A Prometheus that has seen a gateway with all that happens to one."""
     host = own_loopback(1)
     private = f"{host}:{free_port(host)}"
-    with folder_of_dask() as folder, certificate(folder) as ca:
+    with folder_of_dask() as folder:
+        ca = certificate(folder)
         config = CONFIG.format(folder=folder, private=private, password=PASSWORD)
         trusting = {"SSL_CERT_FILE": str(ca)}
         with open_house(folder, pbs, config, scheme="https", environment=trusting) as gateway:
