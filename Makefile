@@ -113,5 +113,5 @@ $(JUPYTERHUB)/.installed:
 $(PROMETHEUS)/.installed:
 	@echo "==> unpacking Debian's Prometheus into $(PROMETHEUS)"
 	@mkdir -p $(PROMETHEUS)
-	@cd $(PROMETHEUS) && rm -f *.deb && apt-get -qq download prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . && rm *.deb
+	@cd $(PROMETHEUS) && rm -f *.deb && apt-get -qq -o APT::Sandbox::User=root download prometheus && dpkg-deb -x prometheus_*.deb . && rm *.deb
 	@touch $@

@@ -158,6 +158,15 @@ def test_a_panel_is_not_empty(prometheus, query, request):
     assert max(shown) > 0 or request.node.callspec.id in SELDOM
 
 
+def test_no_label_says_who_did_what(prometheus):
+    told = prometheus.ask("series", **{"match[]": '{__name__=~"dask_gateway_.*"}'})
+    labels = {(name, value) for series in told for name, value in series.items() if name not in ("instance", "le")}
+    assert ("child", "decisions") in labels
+    told_of = re.compile(r"alice|bob|mallory|[0-9a-f]{32}")
+    assert [label for label in labels if told_of.search(label[1])] == []
+    assert [value for name, value in labels if name == "child" and re.search("[0-9]", value)] == []
+
+
 def test_rules_are_evaluated_and_nothing_is_wrong(prometheus):
     rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
     assert {rule["name"] for rule in rules} == set(RULES)
