@@ -7,12 +7,14 @@ comma := ,
 ORIGINAL ?= .original
 # A real JupyterHub with its proxy for tests, in a virtual environment of its own.
 JUPYTERHUB := .jupyterhub
+# A real Prometheus for tests: Debian's package, unpacked and not installed, so that no service is started.
+PROMETHEUS := .prometheus
 BIN := $(VENV)/bin
 # What the tests of Kerberos need is built on this machine, if it can be.
 KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
+.PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz fuzz-machine docs dashboard clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -53,6 +55,7 @@ bench: $(VENV)/.test $(ORIGINAL:=/.installed)   ## ratios to the original; fails
 	$(BIN)/python -m tests.bench.load --check
 	$(BIN)/python -m tests.bench.dashboards --check
 	$(BIN)/python -m tests.bench.api $(if $(ORIGINAL),--check)
+	$(BIN)/python -m tests.bench.api_metrics --check
 	$(BIN)/python -m tests.bench.api_beside_relay --check
 	$(BIN)/python -m tests.bench.crowd --check
 	$(BIN)/python -m tests.bench.attacks --check
@@ -80,8 +83,11 @@ fuzz-machine: $(VENV)/.test               ## a cluster's decisions in a world of
 docs: $(VENV)/.test                       ## regenerate the manual of the options
 	$(BIN)/python -m gateway.config.render > docs/configuration.md
 
+dashboard: $(VENV)/.test                  ## regenerate the dashboard for Grafana
+	$(BIN)/python deploy/grafana/dashboard.py > deploy/grafana/dask-gateway.json
+
 clean:
-	rm -rf $(VENV) $(ORIGINAL) $(JUPYTERHUB) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(ORIGINAL) $(JUPYTERHUB) $(PROMETHEUS) build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.demo $(VENV)/.test: $(VENV)/.%: setup.cfg
 	@echo "==> installing into $(VENV) (for make $*)"
@@ -102,4 +108,10 @@ $(JUPYTERHUB)/.installed:
 	@test -x $(JUPYTERHUB)/bin/python || $(PYTHON) -m venv $(JUPYTERHUB)
 	@PYTHONWARNINGS=ignore $(JUPYTERHUB)/bin/python -m pip --quiet --disable-pip-version-check install 'jupyterhub==6.1.*'
 	@npm install --silent --no-fund --no-audit --no-save --prefix $(JUPYTERHUB) configurable-http-proxy@5.1
+	@touch $@
+
+$(PROMETHEUS)/.installed:
+	@echo "==> unpacking Debian's Prometheus into $(PROMETHEUS)"
+	@mkdir -p $(PROMETHEUS)
+	@cd $(PROMETHEUS) && rm -f *.deb && apt-get -qq -o APT::Sandbox::User=root download prometheus && dpkg-deb -x prometheus_*.deb . && rm *.deb
 	@touch $@

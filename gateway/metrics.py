@@ -104,6 +104,20 @@ STALLS = Histogram(
     registry=REGISTRY,
 )
 
+#: Values of labels that are known beforehand: a series that begins with its first event has no increase to be seen.
+_KNOWN: tuple[tuple[Counter | Histogram, tuple[str, ...]], ...] = (
+    (REFUSED_CONNECTIONS, ("no room", "ended for others", "no resources", "bad first bytes")),
+    (REFUSED_CLUSTERS, ("422", "503")),
+    (ENDED_CLUSTERS, ("stopped", "failed")),
+    (QUEUE_WAIT, ("scheduler", "worker")),
+    (SUBMISSIONS, ("accepted", "refused", "full", "unavailable", "lost")),
+    (POLLS, ("answered", "failed")),
+    (CHANGES, ("stored", "failed")),
+)
+for _family, _values in _KNOWN:
+    for _value in _values:
+        _family.labels(_value)
+
 #: Schemes of the Authorization header, and names of methods to log in, that are told apart.
 _LOGIN_METHODS = frozenset(
     ("basic", "bearer", "jupyterhub", "kerberos", "munge", "negotiate", "oidc", "pam", "simple", "token")
@@ -123,9 +137,14 @@ def count_request(route: str, method: str, code: int) -> None:
     _requests(route, method, code).inc()
 
 
+@lru_cache
+def _logins(method: str, outcome: str) -> Counter:
+    return LOGINS.labels(method, outcome)
+
+
 def count_login(method: str, outcome: str) -> None:
     """Count a login. Whatever else clients have made up for a method is one of its own."""
-    LOGINS.labels(method if method in _LOGIN_METHODS else "other", outcome).inc()
+    _logins(method if method in _LOGIN_METHODS else "other", outcome).inc()
 
 
 @contextmanager

@@ -62,6 +62,7 @@ async def supervise(
     Raises `TooManyRestarts` at the `limit`-th failure (at least 1) within `window`.
     """
     failures: deque[float] = deque()
+    restarts = metrics.RESTARTS.labels(kind or name)  # 0 from now on, so that the first one can be seen
     while True:
         failure: ExceptionGroup[Exception] | None = None
         try:
@@ -77,7 +78,7 @@ async def supervise(
             raise TooManyRestarts(f"{name} failed {_times(len(failures), window)}: {describe(failure)}") from failure
         # Half of it is always waited, which keeps the pressure off whatever failed.
         delay = backoff(len(failures), base=base_delay, longest=max_delay) * (1 + uniform()) / 2
-        metrics.RESTARTS.labels(kind or name).inc()
+        restarts.inc()
         _log.warning("restarting after a failure", child=name, delay=round(delay, 3), exc_info=failure)
         await trio.sleep(delay)
 

@@ -8,7 +8,8 @@
 # SLURM=0 declines Slurm, and the machine with a systemd that tests boot. Jobs
 # then run as other users, who must be able to read this checkout: one in a
 # private folder is tested in a public copy. What is written for Node is
-# installed into .node with npm, where there is one.
+# installed into .node with npm, where there is one; Debian's Prometheus is
+# unpacked into .prometheus, since installed it would be a service.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PYTHON:=python3}" "${VENV:=.venv}" "${MAKE:=make}"
@@ -66,6 +67,20 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 elif [ "$(id -u)" != 0 ]; then
     say "not root: tests with other users' jobs, Slurm and PostgreSQL servers are skipped"
     command -v krb5-config >/dev/null || say "no krb5-config (libkrb5-dev): the tests of Kerberos are skipped"
+fi
+
+if ! { command -v promtool && command -v prometheus; } >/dev/null && [ ! -e .prometheus/.installed ]; then
+    if ! command -v apt-get >/dev/null; then
+        say "no Prometheus: the tests of alerts and the dashboard are skipped"
+    elif ! "$MAKE" --no-print-directory .prometheus/.installed; then
+        # As root everything is tested; the lists of packages may be missing or old.
+        if [ "$(id -u)" = 0 ]; then
+            apt-get -q -o DPkg::Lock::Timeout=600 update >/dev/null
+            "$MAKE" --no-print-directory .prometheus/.installed
+        else
+            say "Prometheus cannot be had: the tests of alerts and the dashboard are skipped"
+        fi
+    fi
 fi
 
 if ! command -v npm >/dev/null; then

@@ -7,6 +7,7 @@ import structlog
 import trio
 from trio.testing import MockClock
 
+from gateway import metrics
 from gateway.errors import JobRefused
 from gateway.supervise import TooManyRestarts, describe, supervise
 
@@ -126,6 +127,22 @@ async def test_restarts_are_logged(autojump_clock: MockClock) -> None:
     assert (entry["event"], entry["child"], entry["delay"]) == ("restarting after a failure", "heartbeats", 0.1)
     assert entry["log_level"] == "warning"
     assert isinstance(entry["exc_info"], ExceptionGroup)
+
+
+async def test_restarts_are_counted_from_zero_on_and_by_kind(autojump_clock: MockClock) -> None:
+    def counted(kind: str) -> float | None:
+        return metrics.REGISTRY.get_sample_value("dask_gateway_child_restarts_total", {"child": kind})
+
+    seen: list[float | None] = []
+
+    async def run() -> None:
+        seen.append(counted("child of a test"))
+        if len(seen) < 3:
+            raise ValueError("x")
+
+    await supervise("child 17 of a test", run, kind="child of a test")
+    assert seen == [0, 1, 2]
+    assert counted("child 17 of a test") is None
 
 
 def test_describe() -> None:

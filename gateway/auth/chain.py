@@ -84,7 +84,7 @@ class Chain:
         """The user from whom a request comes. Raises `Unauthorized` with all challenges, and what those asked raise.
 
         What a site's own authenticator raises and means an answer there (config/site_errors.py) is one here. Raises
-        `Forbidden` for a change with a personal token that may only read, unless the change is for `any_scope`.
+        `Forbidden` for what a personal token is not made for (its scopes), unless it is for `any_scope`.
         """
         administrator = cast("dict[str, Any]", request.scope).get(ADMINISTRATOR)
         if administrator is not None:
@@ -92,7 +92,7 @@ class Chain:
         authorization = request.headers.get("Authorization", "")
         shown = presented(authorization)
         if shown is not None:
-            identity = await self._by_token(shown, self._owner_of(request.remote_addr or ""))
+            identity = await self._by_token(shown, self._owner_of(request.remote_addr or ""), any_scope)
             if not (identity.may_change or any_scope or request.method in _READING):
                 raise Forbidden("This personal token may only read (its scope is read): a change needs another one")
             return identity
@@ -129,10 +129,10 @@ class Chain:
             self._attempts.has_failed(attempt, refusal)
         raise self._challenged(refusal, refused_by) from refusal
 
-    async def _by_token(self, shown: Presented, address: str) -> Identity:
+    async def _by_token(self, shown: Presented, address: str, any_scope: bool) -> Identity:
         """Whom a personal token stands for. Only a wrong one is held to the rate of failures: none can be guessed."""
         try:
-            user, token = await self.tokens.admit(shown)
+            user, token = await self.tokens.admit(shown, any_scope=any_scope)
         except Unauthorized as error:
             # Counted apart from its owner, who may log in from the same address meanwhile.
             counted_as = f"token {id_of(shown.text) or ''}"

@@ -3,7 +3,7 @@
 Times are milliseconds since 1970, as everywhere on the wire and on record.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import field, fields, frozen
@@ -14,9 +14,10 @@ from gateway.models import Document
 
 #: The kind of the documents in the store.
 KIND = "token"
-#: All that one may do with clusters; only look.
-CLUSTERS, READ = "clusters", "read"
-SCOPES = (CLUSTERS, READ)
+#: All that one may do with clusters; only look; `/metrics` and nothing else.
+CLUSTERS, READ, METRICS = "clusters", "read", "metrics"
+#: Those that users give to tokens of their own, and that administrators give.
+SCOPES, ALL_SCOPES = (CLUSTERS, READ), (CLUSTERS, READ, METRICS)
 #: Characters of a label.
 LONGEST_LABEL = 100
 DAY = 24 * 3600
@@ -54,6 +55,11 @@ class Token:
         """False when it may only read."""
         return CLUSTERS in self.scopes
 
+    @property
+    def may_look(self) -> bool:
+        """False when it is for `/metrics` alone."""
+        return self.may_change or READ in self.scopes
+
     def ends(self, longest: int) -> int:
         """When it ends, if users' tokens live for so many seconds at most, those included that are there already."""
         return self.expires if not self.method else min(self.expires, self.made + longest * 1000)
@@ -68,12 +74,12 @@ class Wish:
     seconds: int
 
 
-def wish(label: object, scopes: object, expires_in: object, *, longest: int) -> Wish:
+def wish(label: object, scopes: object, expires_in: object, *, longest: int, allowed: Sequence[str] = SCOPES) -> Wish:
     """What was asked for; None stands for what is usual. Raises `InvalidRequest`.
 
-    `longest` is how many seconds a token may live here.
+    `longest` is how many seconds a token may live here, `allowed` the scopes that whoever asks may give it.
     """
-    return Wish(_label(label), _scopes(scopes), _seconds(expires_in, longest))
+    return Wish(_label(label), _scopes(scopes, allowed), _seconds(expires_in, longest))
 
 
 def _label(label: object) -> str:
@@ -86,11 +92,11 @@ def _label(label: object) -> str:
     return label.strip()
 
 
-def _scopes(scopes: object) -> frozenset[str]:
+def _scopes(scopes: object, allowed: Sequence[str]) -> frozenset[str]:
     if scopes is None:
         return frozenset((CLUSTERS,))
-    if not isinstance(scopes, list) or not scopes or not all(scope in SCOPES for scope in scopes):
-        raise InvalidRequest(f"Field 'scopes' is {shown(scopes)}, expected a list of some of {', '.join(SCOPES)}")
+    if not isinstance(scopes, list) or not scopes or not all(scope in allowed for scope in scopes):
+        raise InvalidRequest(f"Field 'scopes' is {shown(scopes)}, expected a list of some of {', '.join(allowed)}")
     return frozenset(scopes)
 
 

@@ -39,10 +39,11 @@ class Tokens:
         self._authenticators = authenticators
         self._groups = groups
 
-    async def admit(self, presented: Presented) -> tuple[User, Token]:
+    async def admit(self, presented: Presented, *, any_scope: bool = False) -> tuple[User, Token]:
         """The token that this is, and its owner.
 
-        Raises `Unauthorized`, `Forbidden` when the owner may not use the gateway, `TryAgainLater`.
+        Raises `Unauthorized`, `TryAgainLater`, and `Forbidden` when the owner may not use the gateway, or the token may
+        not even look, unless what it is shown for is for `any_scope`.
         """
         token = self.registry.check(presented)
         judges = self._judges(token)
@@ -54,14 +55,14 @@ class Tokens:
                 needed = self._groups.needed
                 if any((needed or names_groups(judge)) and not judge.brings_groups for judge in judges):
                     raise
-        return self._admitted(token, judges, groups)
+        return self._admitted(token, judges, groups, any_scope)
 
     def admit_at_once(self, presented: Presented) -> tuple[User, Token] | None:
         """As `admit`, when nobody has to be asked; else None. Raises what `admit` raises."""
         token = self.registry.check(presented)
         judges = self._judges(token)
         groups = _UNKNOWN if all(judge.brings_groups for judge in judges) else self._groups.known(token.user)
-        return None if groups is None else self._admitted(token, judges, groups)
+        return None if groups is None else self._admitted(token, judges, groups, False)
 
     async def make(self, user: User, method: str, wish: Wish) -> tuple[Token, str]:
         """A new token of somebody who was authenticated by this method, and its text.
@@ -122,7 +123,11 @@ class Tokens:
             return self._authenticators
         return [one for one in self._authenticators if method_of(one) == token.method]
 
-    def _admitted(self, token: Token, judges: Sequence[Authenticator], groups: frozenset[str]) -> tuple[User, Token]:
+    def _admitted(
+        self, token: Token, judges: Sequence[Authenticator], groups: frozenset[str], any_scope: bool
+    ) -> tuple[User, Token]:
+        if not (token.may_look or any_scope):
+            raise Forbidden("This personal token is for /metrics alone (its scope is metrics)")
         user = _owner(token.user, token.groups, judges, groups)
         self.registry.note_use(token)
         return user, token

@@ -12,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from quart import Quart, Response, request
 
 from gateway.auth.chain import Chain
+from gateway.auth.token_record import METRICS
 from gateway.metrics import count_request
 from gateway.web.administrators import administrator
 from gateway.web.asgi import App, Receive, Scope, Send, answer, for_the_asker
@@ -20,10 +21,10 @@ PATH = "/metrics"
 
 
 def add_metrics(app: Quart, chain: Chain, text: Callable[[], bytes]) -> None:
-    """Add the route for administrators to the app of the API, and count all that the app answers."""
+    """Add the route for administrators, and tokens of theirs for it, to the app of the API, and count its answers."""
 
     async def show() -> Response:
-        await administrator(chain)
+        await administrator(chain, or_scope=METRICS)
         return Response(text(), content_type=CONTENT_TYPE_LATEST)
 
     async def count(response: Response) -> Response:

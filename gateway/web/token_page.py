@@ -11,7 +11,7 @@ from quart import Quart, Response, g, redirect, request
 
 from gateway.auth.chain import Chain
 from gateway.auth.identity import Identity
-from gateway.auth.token_record import CLUSTERS, DAY, LONGEST_LABEL, USUAL_LIFE, Token, wish
+from gateway.auth.token_record import CLUSTERS, DAY, LONGEST_LABEL, METRICS, USUAL_LIFE, Token, wish
 from gateway.config.structure import shown
 from gateway.errors import Forbidden, GatewayError, InvalidRequest
 from gateway.web.pages import rendered
@@ -90,7 +90,7 @@ class _TokenPage:
     def _row(self, token: Token) -> dict[str, Any]:
         told = self.chain.tokens.report(token)
         times = {name: _moment(told[name]) for name in ("created", "expires", "last_used")}
-        return {**told, **times, "may_change": CLUSTERS in told["scopes"]}
+        return {**told, **times, "may_change": CLUSTERS in told["scopes"], "may_look": told["scopes"] != [METRICS]}
 
     @property
     def _address(self) -> str:

@@ -5,6 +5,7 @@ has leaked could not be got rid of. It can end itself, whatever its scope.
 """
 
 import re
+from collections.abc import Sequence
 
 from attrs import frozen
 from quart import Quart, Response, g, request
@@ -12,7 +13,7 @@ from quart import Quart, Response, g, request
 from gateway.auth.authenticator import is_account_name
 from gateway.auth.chain import Chain
 from gateway.auth.identity import Identity
-from gateway.auth.token_record import LONGEST_LIFE, Token, Wish, wish
+from gateway.auth.token_record import ALL_SCOPES, LONGEST_LIFE, SCOPES, Token, Wish, wish
 from gateway.auth.token_registry import TokenRegistry
 from gateway.config.structure import shown
 from gateway.errors import Forbidden, InvalidRequest, NotFound
@@ -57,7 +58,7 @@ class _TokenRoutes:
     async def make_token(self) -> Response:
         """A new one, whose text is in this answer and nowhere else."""
         identity = may_make_tokens(await self._identified())
-        wanted = await self._wish(self._registry.longest)
+        wanted = await self._wish(self._registry.longest, SCOPES)
         token, text = await self.chain.tokens.make(identity.user, identity.method, wanted)
         return json_answer(201, {**self._report(token), "token": text})
 
@@ -86,7 +87,7 @@ class _TokenRoutes:
         user = (await json_body()).get("user")
         if not isinstance(user, str) or not is_account_name(user):
             raise InvalidRequest(f"Field 'user' is {shown(user)}, expected the name of an account")
-        wanted = await self._wish(LONGEST_LIFE)
+        wanted = await self._wish(LONGEST_LIFE, ALL_SCOPES)
         token, text = await self.chain.tokens.make_for(user, wanted, administrator=identity.user.name)
         return json_answer(201, {**self._report(token), "token": text})
 
@@ -114,9 +115,9 @@ class _TokenRoutes:
         identity = g.identity = await self.chain.identify(request)
         return identity
 
-    async def _wish(self, longest: int) -> Wish:
+    async def _wish(self, longest: int, allowed: Sequence[str]) -> Wish:
         body = await json_body()
-        return wish(body.get("label"), body.get("scopes"), body.get("expires_in"), longest=longest)
+        return wish(body.get("label"), body.get("scopes"), body.get("expires_in"), longest=longest, allowed=allowed)
 
     def _token(self, id: str, user: str | None = None) -> Token:
         token = self._registry.get(id) if _ID.fullmatch(id) else None

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import pytest
 
-from gateway.auth.token_record import DAY, Token, Wish, from_document, report, to_document, wish
+from gateway.auth.token_record import ALL_SCOPES, DAY, Token, Wish, from_document, report, to_document, wish
 from gateway.errors import InvalidRequest
 from gateway.models import Document
 
@@ -85,6 +85,14 @@ def test_labels_that_are_none(label: Any) -> None:
 def test_scopes_that_are_none(scopes: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"Field 'scopes' is .* clusters, read"):
         wish(None, scopes, None, longest=DAY)
+
+
+def test_who_asks_decides_on_the_scopes_that_there_are() -> None:
+    with pytest.raises(InvalidRequest, match=r"expected a list of some of clusters, read$"):
+        wish(None, ["metrics"], None, longest=DAY)
+    assert wish(None, ["metrics"], None, longest=DAY, allowed=ALL_SCOPES).scopes == {"metrics"}
+    with pytest.raises(InvalidRequest, match=r"expected a list of some of clusters, read, metrics$"):
+        wish(None, ["all"], None, longest=DAY, allowed=ALL_SCOPES)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, DAY + 1, 1e3, True, "60", [], 10**30])

@@ -96,6 +96,18 @@ async def test_one_that_may_only_read_changes_nothing() -> None:
     assert (await chain.identify(request("POST", f"Bearer {text}"))).may_change
 
 
+async def test_one_for_metrics_is_for_nothing_else() -> None:
+    chain = chain_of(simple())
+    _, text = await make(chain, basic("ann", "p"), Wish("", frozenset({"metrics"}), DAY))
+    assert at_once(chain, f"Bearer {text}") is None
+    for method in ("GET", "POST"):
+        with pytest.raises(Forbidden, match="for /metrics alone"):
+            await chain.identify(request(method, f"Bearer {text}"))
+        assert not (await chain.identify(request(method, f"Bearer {text}"), any_scope=True)).may_change
+    _, text = await make(chain, basic("ann", "p"), Wish("", frozenset({"read", "metrics"}), DAY))
+    assert at_once(chain, f"Bearer {text}") is not None
+
+
 async def test_the_rules_of_today_hold() -> None:
     store_chain = chain_of(simple(), Tickets())
     _, by_password = await make(store_chain, basic("ann", "p"))

@@ -99,11 +99,11 @@ def resident_mib(process: int) -> float:
 
 
 @contextmanager
-def open_ours(directory: Path) -> Iterator[Gateway]:
-    """This gateway, with a running cluster."""
+def open_ours(directory: Path, name: str = "this", config: str = "") -> Iterator[Gateway]:
+    """This gateway, with a running cluster, and more in its configuration."""
     _write_job(directory)
-    with open_gateway(directory, 'c.Proxy.address = "127.0.0.1:0"', base=CONFIG) as house:
-        yield _with_cluster("this", house.url, (house.process.pid,), directory)
+    with open_gateway(directory, f'c.Proxy.address = "127.0.0.1:0"\n{config}', base=CONFIG) as house:
+        yield _with_cluster(name, house.url, (house.process.pid,), directory)
 
 
 @contextmanager

@@ -66,13 +66,14 @@ c.Backend.cluster_options = Options(
 
 
 @contextmanager
-def open_house(folder, commands, config=""):
+def open_house(folder, commands, config="", **more):
     """A gateway that leaves no jobs of its own clusters; on a real PBS the users may have clusters of others."""
     paths = PATHS.replace("PBS/", f"{commands}/").replace("PREFIX", str(installation()))
     text = original_guide.PBS + paths + config + schedulers_here()
     made = []
     try:
-        with open_gateway(folder, text, base="", user="dask", python=installation() / "bin" / "python") as house:
+        python = installation() / "bin" / "python"
+        with open_gateway(folder, text, base="", user="dask", python=python, **more) as house:
             try:
                 yield house
             finally:

@@ -2,8 +2,10 @@
 
 import re
 import ssl
+import sys
 from functools import partial
 from pathlib import Path
+from subprocess import run
 
 import pytest
 import trio
@@ -47,6 +49,14 @@ def private(tmp_path):
     file = tmp_path / "config.py"
     file.write_text(fake_backend() + "\nc.DaskGateway.address = '127.0.0.1:0'\n")
     return load(file)
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """What a process tells that has counted nothing yet."""
+    script = "from prometheus_client import generate_latest as text; from gateway.metrics import REGISTRY as counts"
+    command = [sys.executable, "-c", f"{script}; print(text(counts).decode())"]
+    return run(command, check=True, capture_output=True, text=True).stdout
 
 
 async def test_the_private_port_shows_them_and_the_public_one_to_administrators(private):
@@ -104,6 +114,22 @@ async def test_labels_are_none_that_people_make_many_of():
     assert "made-up" not in text
     assert "BREW" not in text
     assert 'method="other"' in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'dask_gateway_clusters_ended_total{status="failed"}',
+        'dask_gateway_clusters_refused_total{code="422"}',
+        'dask_gateway_connections_refused_total{reason="no resources"}',
+        'dask_gateway_poll_seconds_count{outcome="failed"}',
+        'dask_gateway_queue_wait_seconds_count{role="scheduler"}',
+        'dask_gateway_store_changes_total{outcome="failed"}',
+        'dask_gateway_submit_seconds_count{outcome="lost"}',
+    ],
+)
+def test_what_has_never_happened_is_told_as_zero(line, fresh):
+    assert f"{line} 0.0" in fresh.splitlines()
 
 
 async def test_a_certificate_says_when_it_ends(tmp_path):

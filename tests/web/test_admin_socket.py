@@ -71,6 +71,19 @@ async def test_an_administrator_of_this_host_needs_no_password(folder: Path) -> 
         assert (await ask("GET", "/api/version"))["version"]
 
 
+async def test_a_token_for_metrics_opens_nothing_else(folder: Path) -> None:
+    async with served(folder / "a.sock") as (house, ask):
+        made = await ask("POST", TOKENS, {"user": "ann", "scopes": ["metrics"], "expires_in": 86400})
+        headers = [("Authorization", f"Bearer {made['token']}")]
+        assert (await house.ask("GET", "/metrics", user=None, headers=headers)).status == 200
+        for path in ("/api/v1/clusters/", "/api/v1/options", "/api/v1/tokens", TOKENS):
+            answer = await house.ask("GET", path, user=None, headers=headers)
+            assert (answer.status, "for /metrics alone" in answer.error) == (403, True)
+        made = await ask("POST", TOKENS, {"user": "ann", "scopes": ["clusters", "read"], "expires_in": 86400})
+        headers = [("Authorization", f"Bearer {made['token']}")]
+        assert (await house.ask("GET", "/metrics", user=None, headers=headers)).status == 403
+
+
 @pytest.mark.parametrize("user", [None, 1, "", "-rf", "a b", "../x", "x" * 129])
 async def test_tokens_are_for_accounts(folder: Path, user: Any) -> None:
     async with served(folder / "a.sock") as (_, ask):

@@ -183,6 +183,15 @@ async def test_one_of_another_login(simple):
         assert "Does not count any more" in said(await browser.ask("GET", "/tokens"))
 
 
+async def test_one_for_metrics_says_so(simple):
+    async with open_house(authenticator=simple) as house:
+        browser = await logged_in(house)
+        await house.chain.tokens.make_for("ann", Wish("", frozenset({"metrics"}), DAY), administrator="root")
+        assert "Is for /metrics alone" in said(await browser.ask("GET", "/tokens"))
+        refused = await browser.ask("POST", "/tokens", form={"scopes": "metrics", "expires_in": "60"})
+        assert "'scopes'" in said(refused)
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(86400, "1 day"), (90 * DAY, "90 days"), (3600, "1 hour"), (5400, "90 minutes"), (61, "61 seconds")],

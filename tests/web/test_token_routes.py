@@ -62,6 +62,7 @@ async def test_make_use_list_and_revoke():
     [
         ({"label": 1}, "'label'"),
         ({"scopes": ["all"]}, "'scopes'"),
+        ({"scopes": ["metrics"]}, "'scopes'"),
         ({"expires_in": 91 * DAY}, "'expires_in'"),
         ({"expires_in": "soon"}, "'expires_in'"),
     ],

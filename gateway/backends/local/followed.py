@@ -99,8 +99,9 @@ class FollowedJobs:
         """Begin to end a job, unless that is under way: `after` others, for which it waits as long as for a step."""
         if not job.steps:
             job.steps = steps
-            name = f"the end of job {job.id}"
-            self._nursery.start_soon(partial(supervise, name, partial(self._run_steps, job, after), limit=_FOR_EVER))
+            run = partial(self._run_steps, job, after)
+            name, kind = f"the end of job {job.id}", "end of a job"
+            self._nursery.start_soon(partial(supervise, name, run, kind=kind, limit=_FOR_EVER))
 
     async def _run_steps(self, job: FollowedJob, after: Collection[FollowedJob]) -> None:
         with trio.move_on_after(self._sigint_timeout):

@@ -47,10 +47,10 @@ def _row(token: dict[str, Any]) -> Sequence[str]:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice(["clusters", "read"]),
+    type=click.Choice(["clusters", "read", "metrics"]),
     multiple=True,
     default=["clusters"],
-    help="What it may: all with clusters (the default), or only read.",
+    help="What it may: all with clusters (the default), only read, or read /metrics and nothing else.",
 )
 @click.option("--days", type=click.IntRange(1, 3660), default=30, show_default=True, help="How long it lives.")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known of it as JSON.")
