@@ -254,8 +254,7 @@ async def test_a_log_is_followed_line_by_line_to_its_end(autojump_clock):
             logs[name, "scheduler"] = f"one\ntwo\nsecret {token}\nthr"
             await trio.sleep(20)
             assert listener.text == "one\ntwo\nsecret [redacted]\n"
-            await house.ask("DELETE", f"{CLUSTERS}{name}")
-            house.driver.end("scheduler")
+            house.driver.end("scheduler", "exit code 1")  # it has failed, so its logs stay
             await trio.sleep(20)
             assert listener.text == "one\ntwo\nsecret [redacted]\nthr"
             assert listener.events[-1][1] == "end"

@@ -87,8 +87,8 @@ async def test_logs(house, command):
     assert (code, "Say whose log" in err) == (1, True)
     code, _, err = await command("logs", name, "--job", "w1-0")
     assert (code, "has had no job w1-0" in err) == (1, True)
-    await house.ask("DELETE", f"/api/v1/clusters/{name}", password="p")
-    house.driver.end("scheduler")
+    house.driver.end("scheduler", "exit code 1")  # it has failed, so its logs stay
+    await wait_all_tasks_blocked()
     assert await command("logs", name, "--follow") == (0, "hello\nworld\n", "")
 
 
