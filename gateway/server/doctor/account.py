@@ -38,7 +38,7 @@ async def acting_as_users(patient: Patient) -> AsyncGenerator[Finding, None]:
     ways = {"sudo": "sudo's rule", "socket": "launcher daemon", "none": "launcher"}
     subject = ways[backend.impersonation]
     launcher = launcher_of(backend)
-    if not patient.user:
+    if not patient.sample.user:
         if isinstance(launcher, Launcher) and launcher.impersonate:
             yield await _rules(launcher.path)
         else:
@@ -51,12 +51,12 @@ async def acting_as_users(patient: Patient) -> AsyncGenerator[Finding, None]:
         "log": "none.log",
     }
     try:
-        answer = await launcher.request(patient.user, request, seconds=_TIMEOUT)
+        answer = await launcher.request(patient.sample.user, request, seconds=_TIMEOUT)
     except JobError as error:
-        yield failure(subject, str(error), _remedy(backend, launcher, patient.user))
+        yield failure(subject, str(error), _remedy(backend, launcher, patient.sample.user))
         return
-    yield fine(subject, f"the launcher runs as {patient.user}")
-    yield _home(patient.user, str(answer.get("path", "")))
+    yield fine(subject, f"the launcher runs as {patient.sample.user}")
+    yield _home(patient.sample.user, str(answer.get("path", "")))
 
 
 async def _rules(path: str) -> Finding:

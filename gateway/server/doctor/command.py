@@ -12,6 +12,7 @@ from gateway import log
 from gateway.config.chosen import Chosen
 from gateway.config.finding import Finding, State
 from gateway.server.doctor.examination import examine
+from gateway.server.doctor.patient import Sample
 
 #: Exit codes from 126 on are the shell's.
 _HIGHEST_CODE = 100
@@ -22,9 +23,10 @@ _COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red", Sta
 @click.option("-f", "--config", "file", type=click.Path(path_type=Path), help="The gateway's configuration file.")
 @click.option("--user", default="", help="See whether the gateway may act as this user.")
 @click.option("--submit-as", default="", metavar="USER", help="Submit a job as this user as well, and see it end.")
+@click.option("--patience", type=click.FloatRange(1), default=180, show_default=True, help="Seconds that job may take.")
 @click.option("--json/--lines", "as_json", default=None, help="JSON, or lines (the default at a terminal).")
 @click.pass_obj
-def doctor(chosen: Chosen, file: Path | None, user: str, submit_as: str, as_json: bool | None) -> int:
+def doctor(chosen: Chosen, file: Path | None, user: str, submit_as: str, patience: float, as_json: bool | None) -> int:
     """Look at a set-up, and say what is wrong with it. The exit code is the number of failures.
 
     Run it as the account that the gateway runs as.
@@ -32,9 +34,10 @@ def doctor(chosen: Chosen, file: Path | None, user: str, submit_as: str, as_json
     log.set_up("CRITICAL")
     shown_as_json = not sys.stdout.isatty() if as_json is None else as_json
     findings: list[Finding] = []
+    who = Sample(submit_as or user, submits=bool(submit_as), patience=patience)
 
     async def look() -> None:
-        async for finding in examine(chosen.and_then(file, None), submit_as or user, submits=bool(submit_as)):
+        async for finding in examine(chosen.and_then(file, None), who):
             findings.append(finding)
             if not shown_as_json:
                 click.echo(line(finding))

@@ -13,7 +13,7 @@ from gateway.server.doctor.batch_system import batch_system
 from gateway.server.doctor.logins import logins
 from gateway.server.doctor.machine import clock, disk, open_files
 from gateway.server.doctor.network import certificate, ports
-from gateway.server.doctor.patient import Patient
+from gateway.server.doctor.patient import Patient, Sample
 from gateway.server.doctor.trial import trial
 from gateway.server.doctor.units import unit
 
@@ -34,7 +34,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-async def examine(chosen: Chosen, user: str, *, submits: bool) -> AsyncIterator[Finding]:
+async def examine(chosen: Chosen, sample: Sample) -> AsyncIterator[Finding]:
     """All findings, as they come."""
     try:
         config = await trio.to_thread.run_sync(chosen.load)
@@ -46,7 +46,7 @@ async def examine(chosen: Chosen, user: str, *, submits: bool) -> AsyncIterator[
     yield fine("configuration", f"{chosen.path or 'the defaults'}: no mistakes")
     for warning in config.warnings:
         yield doubt("configuration", warning)
-    patient = Patient(config, user, submits)
+    patient = Patient(config, sample)
     for check in CHECKS:
         async with aclosing(_within(check, patient)) as findings:
             async for finding in findings:

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from gateway.backends.base import ClusterRef, Driver, JobSpec
+from gateway.backends.commands import with_fallback
 from gateway.config.finding import Finding, doubt, failure, fine, skipped
 from gateway.errors import BackendUnavailable, JobError
 from gateway.models import JobId, JobState, Role
@@ -21,8 +22,6 @@ from gateway.server.doctor.patient import Patient
 from gateway.server.own_names import expected_api_url
 from gateway.user_text import one_line, readable
 
-#: Seconds that a trial may wait and run.
-PATIENCE = 180.0
 _MARK = "dask-gateway-doctor: "
 _PACKAGES = ("dask", "distributed", "dask-gateway")
 
@@ -51,30 +50,31 @@ print("\\n" + "MARK" + json.dumps(found))
 
 #: Finds the Python of the command that starts schedulers: its own, or the one in its first line.
 _SHELL = """
-command=$(command -v "$1") || { echo "MARK{\\"missing\\": true}"; exit 0; }
+command=$(command -v "$1" || command -v "$2") || { echo "MARK{\\"missing\\": true}"; exit 0; }
 case "${command##*/}" in
     python*) python=$command ;;
     *) IFS= read -r line < "$command"; python=${line#??} ;;
 esac
-exec $python -c "$2" "$3" PACKAGES
+exec $python -c "$3" "$4" PACKAGES
 """.replace("MARK", _MARK).replace("PACKAGES", " ".join(_PACKAGES))
 
 
 async def trial(patient: Patient) -> AsyncGenerator[Finding, None]:
     """Submit, compare the job's id with what the queue has under its name, wait for its end, read its log."""
-    if not patient.submits:
+    if not patient.sample.submits:
         yield skipped("a job", "none was submitted: --submit-as NAME does that")
         return
     config = patient.config
     program = config.cluster_config.scheduler_cmd[0]
+    (instead, *_) = with_fallback((program,), lambda _: None)
     name = f"doctor-{secrets.token_hex(6)}"
-    cluster = ClusterRef(name=name, username=patient.user, config=config.cluster_config)
+    cluster = ClusterRef(name=name, username=patient.sample.user, config=config.cluster_config)
     spec = JobSpec(
         cluster=cluster,
         role=Role.SCHEDULER,
         group="scheduler",
         count=1,
-        command=("/bin/sh", "-c", _SHELL, "sh", program, _PROGRAM, expected_api_url(config)),
+        command=("/bin/sh", "-c", _SHELL, "sh", program, instead, _PROGRAM, expected_api_url(config)),
         environment=dict(config.cluster_config.environment),
         secrets={},
     )
@@ -83,34 +83,34 @@ async def trial(patient: Patient) -> AsyncGenerator[Finding, None]:
             (job,) = await driver.submit(spec)
         except JobError as error:
             yield failure(
-                "a job", f"cannot be submitted as {patient.user}: {error}", "the batch system says what it wants"
+                "a job", f"cannot be submitted as {patient.sample.user}: {error}", "the batch system says what it wants"
             )
             return
-        yield fine("a job", f"{job} was submitted as {patient.user}")
+        yield fine("a job", f"{job} was submitted as {patient.sample.user}")
         try:
-            async for finding in _follow(driver, cluster, job):
+            async for finding in _follow(driver, cluster, job, patient.sample.patience):
                 yield finding
         finally:
             with trio.move_on_after(30, shield=True):
                 await _clean(driver, cluster, job)
 
 
-async def _follow(driver: Driver, cluster: ClusterRef, job: JobId) -> AsyncIterator[Finding]:
+async def _follow(driver: Driver, cluster: ClusterRef, job: JobId, patience: float) -> AsyncIterator[Finding]:
     yield await _name_in_queue(driver, cluster, job)
     began, seen, last = trio.current_time(), 0.0, ""
     with driver.watch(cluster) as watch:
         watch.eager = True
         watch.add(job)
-        with trio.move_on_after(PATIENCE) as patience:
+        with trio.move_on_after(patience) as waiting:
             while (report := watch.jobs[job]).state is not JobState.GONE:
                 await watch.wait_changes()
                 if not seen and watch.jobs[job].state is not JobState.UNKNOWN:
                     seen = trio.current_time() - began
                 last = report.reason or last
         state = watch.jobs[job].state
-    if patience.cancelled_caught:
+    if waiting.cancelled_caught:
         why = f" {last}" if last else " Nothing is told of it" if state is JobState.UNKNOWN else ""
-        evidence = f"{job} has not ended within {PATIENCE:g} s; it is {state.value.lower()}.{why}"
+        evidence = f"{job} has not ended within {patience:g} s; it is {state.value.lower()}.{why}"
         yield failure("the job's end", evidence, "a partition or queue with room, or one that the gateway may see")
         return
     yield fine("the queue", f"showed the job after {seen:.1f} s")
