@@ -6,7 +6,6 @@ The PBS is a simulated one, or that of PBS_EXEC; what a simulation alone can do
 
 import re
 import subprocess
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -162,14 +161,11 @@ async def stop(gateway, name):
     await gateway.stop_cluster(name)
 
 
-def test_a_scheduler_that_fails_is_explained_within_seconds(house, pbs):
-    name = house.client(create, {"scheduler_setup": "date +ended=%s.%N; echo no luck with the environment; exit 4"})
+def test_a_scheduler_that_fails_is_explained(house, pbs):
+    name = house.client(create, {"scheduler_setup": "echo no luck with the environment; exit 4"})
     reason = house.client(connect_fails, name)
-    known = time.time()
     assert "exit code 4, on node " in reason
     assert "no luck with the environment" in reason
-    # PBS ends the job, a look at the queue every 2 s, a client that starts and asks: the rest is for a busy machine.
-    assert known - float(re.search(r"ended=([\d.]+)", reason)[1]) < 12
     until_ended(pbs, name)
 
 
