@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
+.PHONY: demo test check lint types pytest test-pythons test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -39,6 +39,9 @@ pytest: $(VENV)/.test                     ## ARGS="tests/web/test_api.py -k name
 	rm -f .coverage .coverage.*
 	$(if $(ARGS),$(BIN)/coverage run -m pytest $(ARGS),tests/side_by_side.sh $(BIN)/coverage run -m pytest)
 	$(if $(ARGS),,$(BIN)/python -m tests.check_coverage)
+
+test-pythons:                             ## demo and unit tests on each version of Python that is found here
+	ARGS="$(ARGS)" tests/pythons.sh
 
 test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one
 	$(if $(PBS_EXEC),$(BIN)/python -m tests.pbs.conditions)
