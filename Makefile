@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest test-pythons test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
+.PHONY: demo test check lint types pytest wheel-check test-pythons test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -39,6 +39,9 @@ pytest: $(VENV)/.test                     ## ARGS="tests/web/test_api.py -k name
 	rm -f .coverage .coverage.*
 	$(if $(ARGS),$(BIN)/coverage run -m pytest $(ARGS),tests/side_by_side.sh $(BIN)/coverage run -m pytest)
 	$(if $(ARGS),,$(BIN)/python -m tests.check_coverage)
+
+wheel-check: $(VENV)/.test                ## a wheel is built, looked at, installed elsewhere, and runs the demo
+	$(BIN)/python -m tests.packaging.wheel_check
 
 test-pythons:                             ## demo and unit tests on each version of Python that is found here
 	ARGS="$(ARGS)" tests/pythons.sh
