@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 export PYTHONWARNINGS=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
 
 versions=$(sed -n 's/.*Python :: \(3\.[0-9]*\)$/\1/p' setup.cfg)
-elsewhere=(contract e2e slurm bench)
+elsewhere=(contract e2e slurm pbs bench)
 
 interpreter() {
     # What pyenv puts on PATH may be there without an interpreter behind it.
