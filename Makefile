@@ -12,7 +12,8 @@ BIN := $(VENV)/bin
 KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest wheel-check test-pythons test-pbs bench bench-slurm soak fuzz fuzz-machine docs clean
+.PHONY: demo test check lint types pytest wheel-check test-pythons test-pbs install bench bench-slurm soak fuzz \
+    fuzz-machine docs clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -50,6 +51,11 @@ test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pb
 	$(if $(PBS_EXEC),$(BIN)/python -m tests.pbs.conditions)
 	$(BIN)/python -m pytest tests/pbs tests/backends/pbs tests/contract tests/e2e/test_pbs.py \
 	    -k "pbs and not slurm" $(ARGS)
+
+# ---- for packages
+
+install:                                  ## in Debian's folders, below DESTDIR (deploy/debian/README.md)
+	@DESTDIR="$(DESTDIR)" PYTHON="$(PYTHON)" deploy/debian/install.sh
 
 # ---- longer than a test may take
 
