@@ -14,7 +14,8 @@ BIN := $(VENV)/bin
 KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest test-pbs bench bench-slurm soak fuzz fuzz-machine docs dashboard clean
+.PHONY: demo test check lint types pytest wheel-check test-pythons test-lowest test-pbs install bench bench-slurm \
+    soak fuzz fuzz-machine docs dashboard clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -42,10 +43,24 @@ pytest: $(VENV)/.test                     ## ARGS="tests/web/test_api.py -k name
 	$(if $(ARGS),$(BIN)/coverage run -m pytest $(ARGS),tests/side_by_side.sh $(BIN)/coverage run -m pytest)
 	$(if $(ARGS),,$(BIN)/python -m tests.check_coverage)
 
+wheel-check: $(VENV)/.test                ## a wheel is built, looked at, installed elsewhere, and runs the demo
+	$(BIN)/python -m tests.packaging.wheel_check
+
+test-pythons:                             ## demo and unit tests on each version of Python that is found here
+	ARGS="$(ARGS)" tests/packaging/pythons.sh $(PYTHONS)
+
+test-lowest:                              ## the same with the lowest versions of what the gateway needs
+	ARGS="$(ARGS)" LOWEST=1 tests/packaging/pythons.sh $(or $(PYTHONS),$(PYTHON))
+
 test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one
 	$(if $(PBS_EXEC),$(BIN)/python -m tests.pbs.conditions)
 	$(BIN)/python -m pytest tests/pbs tests/backends/pbs tests/contract tests/e2e/test_pbs.py \
 	    -k "pbs and not slurm" $(ARGS)
+
+# ---- for packages
+
+install:                                  ## in Debian's folders, below DESTDIR (deploy/debian/README.md)
+	@DESTDIR="$(DESTDIR)" PYTHON="$(PYTHON)" deploy/debian/install.sh
 
 # ---- longer than a test may take
 

@@ -91,7 +91,7 @@ class Backend:
         default=None,
         help="""A function of the user and of the configuration that a new cluster is to have. It returns that
         configuration, or another one (`with_overrides(config, {"worker_cores": 2})`), or it raises an error, whose text
-        the user reads. It may be async; docs/migration.md has an example. None: nothing is done.""",
+        the user reads. It may be async; docs/migrating.md has an example. None: nothing is done.""",
         validator=function_of("user", "config"),
     )
     api_url: str = setting(

@@ -74,7 +74,7 @@ c.DaskGateway.backend_class = OurBackend
 c.OurBackend.motto = "hello"
 ```
 
-Classes written for the original, with options declared by traitlets, work as well; docs/migration.md says what does
+Classes written for the original, with options declared by traitlets, work as well; docs/migrating.md says what does
 not.
 """
 

@@ -54,6 +54,10 @@ class _CountingWebsocket(wsproto.connection.Connection):
                 self.cost += SMALL_MESSAGE if event.message_finished else 1
             yield event
 
+    def end(self) -> None:
+        """Break the cycle by which it would hold itself, with a parser that waits for more; nothing more is parsed."""
+        self._proto._parse_more = (None for _ in ())  # gc_pauses.py does not look for cycles very often
+
 
 class _PausingWebsocket(ws_stream.WSStream):
     """A websocket that gives others a turn, and holds no more of a message than has just come."""
@@ -66,6 +70,8 @@ class _PausingWebsocket(ws_stream.WSStream):
     async def handle(self, event: hypercorn_events.Event) -> None:
         if not isinstance(event, Body | Data) or self.closed or not self.handshake.accepted:
             await super().handle(event)
+            if isinstance(event, StreamClosed) and isinstance(self.connection, _CountingWebsocket):
+                self.connection.end()
             return
         budget = cast("Budgeted", self.app).budget
         for start in range(0, len(event.data), WEBSOCKET_PART):

@@ -174,5 +174,5 @@ def test_the_launcher_is_as_quick_to_start_as_before():
         f"backends.launcher.{name}"
         for name in ("commands", "directories", "output", "policy", "program", "request", "rules", "settings")
     ]
-    ours = ["backends", "backends.launcher", *launcher, "backends.removal", "trusted_files"]
+    ours = ["backends", "backends.launcher", *launcher, "backends.log_part", "backends.removal", "trusted_files"]
     assert [name for name in loaded if name.startswith("gateway")] == ["gateway", *(f"gateway.{name}" for name in ours)]

@@ -295,7 +295,7 @@ class JobQueueBackend(DBBackendBase):
         default=None,
         help="""A function of the user, the cluster's configuration and the role ("scheduler" or "worker") of a
         submission. It returns a list of further options of the submit command, as in extra_args, which they replace
-        where they are of the same kind. It may be async; docs/migration.md has an example. None: there are none.""",
+        where they are of the same kind. It may be async; docs/migrating.md has an example. None: there are none.""",
         validator=function_of("user", "config", "role"),
     )
     log_retention: float = setting(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, fields_dict
 
 from gateway.backends.base import ClusterRef, JobSpec
 from gateway.backends.batch.extra_directives import with_extra_directives
@@ -14,12 +14,13 @@ from gateway.clusters.cluster_options import ClusterOptions
 from gateway.config.cluster import ClusterConfig
 from gateway.config.load import load
 from gateway.config.original_classes import REPLACED
+from gateway.config.registry import builtin_classes
 from gateway.config.user_options import Options, String
-from gateway.errors import PublicException, Unauthorized
+from gateway.errors import ConfigError, PublicException, Unauthorized
 from gateway.models import Role, User
 
 A_CLUSTER = ClusterRef(name="c0ffee", username="ann", config=ClusterConfig())
-PAGE = (Path(__file__).parents[2] / "docs" / "migration.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "migrating.md").read_text()
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 
@@ -80,8 +81,39 @@ def test_a_map_of_names(tmp_path: Path) -> None:
 
 
 def test_the_table_names_what_is_refused() -> None:
-    rows = [row for row in PAGE.splitlines() if row.startswith("| `")]
+    table = PAGE.partition("## What does not, and its replacement")[2]
+    rows = [row for row in table.splitlines() if row.startswith("| `")]
     refused = {name for names in REPLACED.values() for name in names}
     named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row.split("|")[1])}
     assert named <= refused
     assert len(named) > 15
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("c.KubeBackend.image = 'x'", "this gateway is for Slurm, PBS and local processes"),
+        ("c.YarnBackend.queue = 'x'", "this gateway is for Slurm, PBS and local processes"),
+        ("c.DBBackendBase.db_url = 'mysql://host/x'", "must begin with sqlite:// or postgresql://"),
+    ],
+)
+def test_what_is_refused_says_why(line: str, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text(line)
+    with pytest.raises(ConfigError, match=reason):
+        load(path)
+
+
+def test_a_separate_proxy_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text("c.Proxy.externally_managed = True")
+    assert any("externally_managed" in warning for warning in load(path).warnings)
+
+
+def test_options_that_the_page_names_exist() -> None:
+    known = builtin_classes()
+    for name, option in re.findall(
+        r"`c\.([A-Z]\w+)\.([a-z]\w*)", re.sub(r"^```.*?^```", "", PAGE, flags=re.DOTALL | re.M)
+    ):
+        retired = name == "Proxy" and option == "externally_managed"
+        assert retired or hasattr(known[name], option) or option in fields_dict(known[name]), f"c.{name}.{option}"

@@ -1,0 +1,1 @@
+"""What is handed to sites: the wheel, the staged folders, the container."""
