@@ -18,14 +18,13 @@ import enum
 import inspect
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import field, frozen
 
 from gateway.config.fields import configurable, setting
-from gateway.config.finding import Finding, fine
 from gateway.config.structure import shown
 from gateway.errors import NoAccount, Unauthorized
 from gateway.log import RateLimitedLog, SiteLog
@@ -157,10 +156,6 @@ class Authenticator:
     def find_mistakes(self) -> Iterable[tuple[str, str]]:
         """Pairs of an option (empty: the reason says all) and what is wrong with it on this machine."""
         return ()
-
-    async def examine(self) -> Sequence[Finding]:
-        """What an administrator's look at it finds, apart from what `find_mistakes` does, without `setup`."""
-        return (fine(type(self).__name__, "has what it needs"),)
 
     async def setup(self, app: "Quart") -> None:
         """Called before the first request is served; `app` is the Quart application."""

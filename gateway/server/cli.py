@@ -23,7 +23,6 @@ from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
 from gateway.errors import ConfigError, GatewayError
 from gateway.process.unit_command import systemd_unit
-from gateway.server.doctor.command import doctor
 from gateway.store.admin.commands import db
 from gateway.web.admin.cluster_commands import clusters, sessions, stop
 from gateway.web.admin.commands import tokens
@@ -127,7 +126,7 @@ def generate_config(output: Path, force: bool) -> None:
     click.echo(f"Written: {output}")
 
 
-for command in (clusters, db, doctor, events, limits, logs, sessions, stop, systemd_unit, tokens, users):
+for command in (clusters, db, events, limits, logs, sessions, stop, systemd_unit, tokens, users):
     cli.add_command(command)
 
 

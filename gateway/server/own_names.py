@@ -6,7 +6,6 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from gateway.addresses import Address, parse_address
-from gateway.config.backend import Backend
 from gateway.config.load import Config
 from gateway.errors import StartError
 from gateway.proxy.listeners import Ports
@@ -40,24 +39,7 @@ def jobs_api_url(config: Config, ports: Ports) -> str:
                 host = parse_address(written).host
             except ValueError:  # a socket that somebody else has opened (fd://, systemd)
                 host = name[0]
-            return _url(backend, host, name[1], prefix)
+            if host in ("", "0.0.0.0", "::"):  # noqa: S104
+                host = backend.default_host or socket.gethostname()
+            return f"http://{Address(host, name[1])}{prefix}/api"
     raise StartError("Jobs cannot reach a Unix socket: set c.Backend.api_url, so that they find the gateway")
-
-
-def expected_api_url(config: Config) -> str:
-    """The same without listeners, as far as the configuration says it; empty where others choose the port."""
-    if config.backend.api_url:
-        return config.backend.api_url
-    private = config.gateway.address
-    try:
-        host, port = parse_address(private or config.proxy.address)
-    except ValueError:
-        return ""
-    prefix = "" if private else config.proxy.prefix
-    return _url(config.backend, host, port, prefix) if port else ""
-
-
-def _url(backend: Backend, host: str, port: int, prefix: str) -> str:
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104
-        host = backend.default_host or socket.gethostname()
-    return f"http://{Address(host, port)}{prefix}/api"

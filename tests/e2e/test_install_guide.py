@@ -1,8 +1,7 @@
 """docs/install-hpc.md, word for word: its commands run, its files are written, its service starts, its user computes.
 
 A block of the page says in its first line what it is: `sh` for root, `sh
-user=dask`, `sh background` for what stays running, `sh doctor` for what wants the
-gateway to run, `... file=PATH` for a file,
+user=dask`, `sh background` for what stays running, `... file=PATH` for a file,
 `python check` for lines of configuration, `... append=PATH` for more of a file.
 What is marked `systemd` or `launcherd` takes a systemd, and is run in
 `tests/systemd`; here the unit is verified, and its command is started against a
@@ -49,7 +48,7 @@ def installed():
             if path := block.get("file"):
                 written.append(Path(path))
                 Path(path).write_text(block.text)
-            elif block.language == "sh" and not {"background", "systemd", "launcherd", "doctor"} & set(block.words):
+            elif block.language == "sh" and not {"background", "systemd", "launcherd"} & set(block.words):
                 run_block(block if removed else evolve(block, text=re.sub("^adduser .*\n", "", block.text)))
         yield
     finally:
@@ -80,7 +79,6 @@ def test_the_service_starts_as_its_unit_says_and_a_user_computes(installed, tmp_
     assert (verified.returncode, verified.stdout) == (0, ""), verified.stderr
     with the_service(tmp_path):
         validate()
-        run_block(the("sh", "doctor"))  # which finds nothing: its exit code is 0
     assert not queue("alice")
 
 

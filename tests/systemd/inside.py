@@ -136,7 +136,7 @@ def installation() -> object:
     run(str(CHECKOUT / "start-slurm"), env={**os.environ, "NODES": "1"})
     run("userdel", "--remove", "dask")
     for block in blocks():
-        if not {"background", "systemd", "launcherd", "doctor"} & set(block.words) and (
+        if not {"background", "systemd", "launcherd"} & set(block.words) and (
             block.language == "sh" or block.get("file")
         ):
             play(block)

@@ -14,7 +14,7 @@ that are not set are read from there.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -26,7 +26,6 @@ from gateway.auth.http_json import JsonClient, client_context
 from gateway.auth.jupyterhub.hub import Hub
 from gateway.auth.oauth import authorization_url, new_secret, returned_code
 from gateway.config.fields import configurable, setting
-from gateway.config.finding import Finding, failure
 from gateway.errors import GatewayError, NotFound, Unauthorized
 from gateway.models import User
 from gateway.user_text import one_line
@@ -181,22 +180,9 @@ class JupyterHubAuthenticator(Authenticator):
 
     # ---- the beginning and the end
 
-    async def examine(self) -> Sequence[Finding]:
-        """What the log would be told at the start: whether the Hub is there, and knows this service."""
-        self._ask_hub()
-        try:
-            return await self._hub.look(self.jupyterhub_api_token, self.jupyterhub_service_name)
-        except GatewayError as error:
-            return (failure("JupyterHub", f"{self.jupyterhub_api_url}: {error}", f"curl {self.jupyterhub_api_url}/"),)
-        finally:
-            await self.cleanup()
-
-    def _ask_hub(self) -> None:
-        self.use(JsonClient("JupyterHub", client_context(self.tls_ca, self.tls_cert, self.tls_key)))
-
     async def setup(self, app: "Quart") -> None:
         """Get ready to ask the Hub, and have a first look at it."""
-        self._ask_hub()
+        self.use(JsonClient("JupyterHub", client_context(self.tls_ca, self.tls_cert, self.tls_key)))
         await self.look()
 
     def use(self, client: JsonClient) -> None:

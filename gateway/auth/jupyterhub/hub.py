@@ -7,7 +7,7 @@ everybody would wait for the next one as long as the first did.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import structlog
@@ -17,7 +17,6 @@ from gateway.addresses import is_loopback
 from gateway.auth.http_json import Answer, Away, JsonClient
 from gateway.auth.jupyterhub.known_tokens import KnownTokens
 from gateway.auth.jupyterhub.models import user_of_model
-from gateway.config.finding import Finding, State
 from gateway.errors import BadGateway, Unauthorized
 from gateway.models import User
 from gateway.user_text import one_line
@@ -114,67 +113,42 @@ class Hub:
 
     # ---- for the administrators
 
-    async def look(self, own_token: str, name: str) -> Sequence[Finding]:
+    async def look(self, own_token: str, name: str) -> None:
         """Tell the log what would refuse everybody later; `name` is what the service of `own_token` should be called.
 
-        Returns what it has told. Raises `Away` or `BadGateway`.
+        Raises `Away` or `BadGateway`.
         """
-        told = _Told()
         if self._url.startswith("http:") and not is_loopback(_listener(self._url)):
-            told.warning("users' tokens travel to JupyterHub in the clear", url=self._url)
+            _log.warning("users' tokens travel to JupyterHub in the clear", url=self._url)
         if not self._service:
-            told.warning(
+            _log.warning(
                 "any token of JupyterHub may be used to create clusters, whatever it was made for; set"
                 " c.JupyterHubAuthenticator.jupyterhub_service_name, and the Hub's roles decide"
             )
         answer = await self._client.get(f"{self._url}/")
         version = _object_or_nothing(answer).get("version")
         if answer.status != 200 or not isinstance(version, str):
-            told.error(
+            _log.error(
                 "no API of JupyterHub answers here, so that nobody will be known: see"
                 " c.JupyterHubAuthenticator.jupyterhub_api_url, which often ends in /hub/api",
                 url=self._url,
                 status=answer.status,
             )
-            return told.findings
-        told.info("JupyterHub is there", url=self._url, version=one_line(version, 40))
+            return
+        _log.info("JupyterHub is there", url=self._url, version=one_line(version, 40))
         if own_token:
-            await self._look_at(own_token, name, told)
-        return told.findings
+            await self._look_at(own_token, name)
 
-    async def _look_at(self, own_token: str, name: str, told: "_Told") -> None:
+    async def _look_at(self, own_token: str, name: str) -> None:
         answer = await self._ask(own_token)
         model = _object_or_nothing(answer) if answer.status == 200 else {}
         service = one_line(str(model.get("name")), 100) if model.get("kind") == "service" else ""
         if not service or (name and service != name):
             whose = f"is that of the service {service!r}" if service else "belongs to no service"
-            told.error(
+            _log.error(
                 f"c.JupyterHubAuthenticator.jupyterhub_api_token {whose}: browsers cannot log in with it",
                 jupyterhub_service_name=name,
             )
-
-
-class _Told:
-    """What the log was told, as findings."""
-
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
-
-    def info(self, event: str, **about: object) -> None:
-        _log.info(event, **about)
-        self._add(State.OK, event, about)
-
-    def warning(self, event: str, **about: object) -> None:
-        _log.warning(event, **about)
-        self._add(State.WARNING, event, about)
-
-    def error(self, event: str, **about: object) -> None:
-        _log.error(event, **about)
-        self._add(State.FAILED, event, about)
-
-    def _add(self, state: State, event: str, about: Mapping[str, object]) -> None:
-        details = ", ".join(f"{name} {value}" for name, value in about.items())
-        self.findings.append(Finding(state, "JupyterHub", f"{event} ({details})" if details else event))
 
 
 def _listener(url: str) -> str:

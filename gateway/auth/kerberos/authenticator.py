@@ -11,11 +11,9 @@ other realms are nobody, unless these rules know them.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import trio
 
 from gateway.auth.authenticator import Authenticator, Login
 from gateway.auth.blocking import Blocking
@@ -24,7 +22,6 @@ from gateway.auth.kerberos.header import CHALLENGE, challenge_with, token_of
 from gateway.auth.kerberos.keytab_file import contents_of, problem_of
 from gateway.auth.kerberos.refusals import KerberosTrouble
 from gateway.config.fields import configurable, setting
-from gateway.config.finding import Finding, fine
 from gateway.errors import NoAccount, TryAgainLater
 from gateway.models import User
 from gateway.user_text import one_line
@@ -104,11 +101,6 @@ class KerberosAuthenticator(Authenticator):
             default_realm()
         except KerberosTrouble as error:
             yield "", f"KerberosAuthenticator does not know whose accounts principals are, without krb5.conf: {error}"
-
-    async def examine(self) -> Sequence[Finding]:
-        """For which services there are keys."""
-        await trio.lowlevel.checkpoint()
-        return (fine(type(self).__name__, f"{self.keytab} is the gateway's: {contents_of(self.keytab)}"),)
 
     async def authenticate(self, request: "Request") -> tuple[User, str]:
         """Whose ticket it is, and the challenge that goes with the answer. Raises `Unauthorized`, `TryAgainLater`."""

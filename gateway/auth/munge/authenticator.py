@@ -12,18 +12,14 @@ import pwd
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, ClassVar
-
-import trio
 
 from gateway.auth.authenticator import Authenticator
 from gateway.auth.blocking import Blocking
 from gateway.auth.munge.library import CredentialRefused, MungeTrouble, check_library, decode
 from gateway.auth.origins import origin_of
 from gateway.config.fields import configurable, setting
-from gateway.config.finding import Finding, failure, fine
-from gateway.errors import GatewayError, NoAccount, StartError, TryAgainLater, Unauthorized
+from gateway.errors import NoAccount, StartError, TryAgainLater, Unauthorized
 from gateway.models import User
 from gateway.user_text import one_line
 
@@ -32,8 +28,6 @@ if TYPE_CHECKING:
 
 #: What a credential for a gateway holds before the gateway's URL.
 _PURPOSE = "dask-gateway "
-#: Seconds in which a credential is made and decoded.
-_ROUND_TRIP = 10.0
 #: munge(7); its payload, a URL, is what makes it longer than a few hundred characters.
 _CREDENTIAL = re.compile(r"MUNGE:[A-Za-z0-9+/=]{1,4000}:")
 
@@ -78,18 +72,6 @@ class MungeAuthenticator(Authenticator):
             check_library()
         except MungeTrouble as error:
             yield "", f"MungeAuthenticator needs the library of MUNGE (package libmunge2, or munge-libs): {error}"
-
-    async def examine(self) -> Sequence[Finding]:
-        """Whether a credential that is made here can be decoded here."""
-        argv = ("munge", "--no-input", *((f"--socket={self.socket}",) if self.socket else ()))
-        try:
-            with trio.fail_after(_ROUND_TRIP):
-                made = await trio.run_process(argv, capture_stdout=True, capture_stderr=True)
-                decoded = await self._munge.ask(decode, made.stdout.strip(), self.socket)
-        except (OSError, CalledProcessError, trio.TooSlowError, GatewayError, MungeTrouble, CredentialRefused) as error:
-            evidence = f"a credential cannot be made and decoded here: {error or 'munged does not answer'}"
-            return (failure(type(self).__name__, evidence, "systemctl status munge; munge -n | unmunge"),)
-        return (fine(type(self).__name__, f"munged decodes what it makes, for uid {decoded.uid}"),)
 
     async def setup(self, app: "Quart") -> None:
         """Learn under which URLs users know the gateway. Raises `StartError` when nothing says so."""

@@ -9,7 +9,7 @@ Browsers take the code flow (login.py).
 import hashlib
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,12 +19,11 @@ import trio
 from gateway.auth.authenticator import Authenticator, Login, LoginStep
 from gateway.auth.http_json import JsonClient, client_context
 from gateway.auth.oidc.claims import ACCESS_TOKEN, Expected, check_access_token, group_names, user_name
-from gateway.auth.oidc.discovery import discovery_url, is_private
+from gateway.auth.oidc.discovery import is_private
 from gateway.auth.oidc.issuer import WHOM, Issuer
 from gateway.auth.oidc.jwt import ASYMMETRIC, BadToken, read_token
 from gateway.auth.oidc.login import Client, begin, finish
 from gateway.config.fields import SettingError, configurable, setting
-from gateway.config.finding import Finding, failure, fine
 from gateway.errors import BadGateway, TryAgainLater, Unauthorized
 from gateway.models import User
 
@@ -204,23 +203,10 @@ class OIDCAuthenticator(Authenticator):
         except OSError as error:
             yield "tls_ca", f"cannot be used: {error}"
 
-    async def examine(self) -> Sequence[Finding]:
-        """Whether the issuer says what it is, and has keys."""
-        self._ask_issuer()
-        try:
-            await self._issuer.look()
-        except (TryAgainLater, BadGateway) as error:
-            return (failure(type(self).__name__, f"{self.issuer}: {error}", f"curl {discovery_url(self.issuer)}"),)
-        finally:
-            await self.cleanup()
-        return (fine(type(self).__name__, f"{self.issuer} says what it is, and has keys"),)
-
-    def _ask_issuer(self) -> None:
-        self.use(Issuer(self.issuer, JsonClient(WHOM, client_context(self.tls_ca), proxy=self.http_proxy)))
-
     async def setup(self, app: "Quart") -> None:
         """Get to know the issuer, if it is there."""
-        self._ask_issuer()
+        client = JsonClient(WHOM, client_context(self.tls_ca), proxy=self.http_proxy)
+        self.use(Issuer(self.issuer, client))
         with trio.move_on_after(_PATIENCE_AT_START):
             try:
                 await self._issuer.metadata()

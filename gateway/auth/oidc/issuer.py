@@ -37,10 +37,6 @@ class Issuer:
         """Where it is asked for what. Raises `TryAgainLater` or `BadGateway`."""
         return await self._metadata.get()
 
-    async def look(self) -> None:
-        """See whether it is there, and has keys. Raises `TryAgainLater` or `BadGateway`."""
-        await self._keys.get()
-
     async def claims(self, token: SignedToken) -> Mapping[str, Any]:
         """What a token says that it has signed. Raises `BadToken`, and `TryAgainLater` or `BadGateway`."""
         keys = await self._keys.get()

@@ -8,7 +8,6 @@ system adds its own options in subclasses, and the dialect reads them.
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from gateway.backends.batch.examination import Examination
 from gateway.backends.batch.option_values import (
     check_socket_path,
     check_variable_names,
@@ -301,10 +300,6 @@ class JobQueueBackend(DBBackendBase):
     log_retention: float = setting(
         default=7 * 86400, help="Logs of failed clusters are removed after this time.", unit="seconds", minimum=0
     )
-
-    def examination(self) -> Examination | None:
-        """What an administrator's look at the batch system asks; None: nothing is known of it."""
-        return None
 
     def __attrs_post_init__(self) -> None:
         """Refuse a hurry that is slower than leisure."""

@@ -51,9 +51,5 @@ def config_of(cluster: ClusterRef) -> JobQueueClusterConfig:
 
 def directory_of(cluster: ClusterRef) -> str:
     """The template of the directory in which the cluster has its own."""
-    return directory_template_of(config_of(cluster))
-
-
-def directory_template_of(config: JobQueueClusterConfig) -> str:
-    """The same, of any cluster."""
+    config = config_of(cluster)
     return config.log_directory or config.staging_directory

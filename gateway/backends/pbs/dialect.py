@@ -147,7 +147,7 @@ class PBS:
     def status_commands(self, jobs: Mapping[JobId, str]) -> tuple[Command, ...]:
         """Who waits, then who runs, then who is suspended."""
         who = ",".join(sorted(set(jobs.values())))
-        return tuple((self.path("qselect"), "-T", "-u", who, "-s", states) for states in (WAITING, RUNNING, SUSPENDED))
+        return tuple((self._path("qselect"), "-T", "-u", who, "-s", states) for states in (WAITING, RUNNING, SUSPENDED))
 
     def parse_status(self, jobs: Mapping[JobId, str], answers: Sequence[Answer]) -> Status:
         """One id a line; a job that waits in one answer and runs in the next has started in between."""
@@ -180,7 +180,7 @@ class PBS:
         if thorough:
             return (self._all_jobs(),)
         who = ("-u", cluster.username, "-N", submission_name(cluster.name, group))
-        return ((self.path("qselect"), *who), (self.path("qselect"), "-x", *who))
+        return ((self._path("qselect"), *who), (self._path("qselect"), "-x", *who))
 
     def parse_found(
         self, cluster: ClusterRef, role: Role, group: str, count: int, answers: Sequence[Answer]
@@ -223,7 +223,7 @@ class PBS:
 
     def limits_command(self) -> Command:
         """Everybody may read the server's settings."""
-        return (self.path("qmgr"), "-c", "print server")
+        return (self._path("qmgr"), "-c", "print server")
 
     def parse_limits(self, answer: Answer) -> SiteLimits:
         """max_array_size, and whether we may see the jobs of others: all may, or we are an operator."""
@@ -252,14 +252,13 @@ class PBS:
 
     def _all_jobs(self) -> Command:
         """All jobs that have not ended, in one connection; some kilobytes each."""
-        return (self.path("qstat"), "-f", "-F", "json")
+        return (self._path("qstat"), "-f", "-F", "json")
 
     def _qstat(self, *arguments: str) -> Command:
         *options, job = arguments
-        return (self.path("qstat"), *options, "-f", "-F", "json", job)
+        return (self._path("qstat"), *options, "-f", "-F", "json", job)
 
-    def path(self, command: str) -> str:
-        """Where a command of this name is."""
+    def _path(self, command: str) -> str:
         return self.paths.get(command) or os.path.join(self.folder, command)
 
 

@@ -9,10 +9,8 @@ from gateway.backends.base import Driver
 from gateway.backends.batch.driver import open_batch_driver
 from gateway.backends.batch.node_daemon import runs_here
 from gateway.backends.batch.options import JobQueueBackend
-from gateway.backends.launcher.settings import Settings
 from gateway.backends.launcher.site_commands import find_mistakes, own_commands, site_settings
 from gateway.backends.slurm.dialect import Slurm
-from gateway.backends.slurm.examination import SlurmExamination
 from gateway.backends.slurm.launcher_rules import RULES
 from gateway.backends.slurm.options import SlurmClusterConfig
 from gateway.config.cluster import ClusterConfig
@@ -37,14 +35,8 @@ class SlurmBackend(JobQueueBackend):
     def open_driver(self) -> AbstractAsyncContextManager[Driver]:
         """The driver at work, for as long as the context lasts."""
         settings = site_settings()
-        return open_batch_driver(self, self._dialect(settings), settings)
-
-    def examination(self) -> SlurmExamination:
-        """What an administrator's look at Slurm asks."""
-        return SlurmExamination(self._dialect(site_settings()))
-
-    def _dialect(self, settings: Settings) -> Slurm:
-        return Slurm(folder=os.path.dirname(self.status_command), paths=own_commands(settings))
+        dialect = Slurm(folder=os.path.dirname(self.status_command), paths=own_commands(settings))
+        return open_batch_driver(self, dialect, settings)
 
     def find_mistakes(self) -> Iterator[tuple[str, str]]:
         """Options that the launcher would not obey, each with the reason."""

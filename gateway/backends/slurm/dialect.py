@@ -235,7 +235,7 @@ class Slurm:
         """By name and user, since a name alone could be anybody's; thoroughly, of the controller itself."""
         where = str(config_of(cluster).for_role(role, "cluster"))
         if thorough:
-            return ((self.path("scontrol"), *clusters_option(where), "--oneliner", "show", "job"),)
+            return ((self._path("scontrol"), *clusters_option(where), "--oneliner", "show", "job"),)
         return (self._squeue(where, f"--user={cluster.username}", f"--name={submission_name(cluster.name, group)}"),)
 
     def parse_found(
@@ -260,7 +260,7 @@ class Slurm:
 
     def _squeue(self, cluster: str, *selection: str) -> Command:
         options = (*clusters_option(cluster), "--noheader", "--array", "--states=all", f"--format={_FORMAT}")
-        return (self.path("squeue"), *options, *selection)
+        return (self._path("squeue"), *options, *selection)
 
     # --- explain -----------------------------------------------------------------------------------------------------
 
@@ -270,7 +270,7 @@ class Slurm:
         return (
             self._show(job),
             (
-                self.path("sacct"),
+                self._path("sacct"),
                 *clusters_option(parts.cluster),
                 *("--noheader", "--parsable2", "--allocations", f"--jobs={parts.bare}"),
                 "--format=State,ExitCode,NodeList,Reason",
@@ -291,7 +291,7 @@ class Slurm:
 
     def limits_command(self) -> Command:
         """Everybody may ask for the configuration."""
-        return (self.path("scontrol"), "show", "config")
+        return (self._path("scontrol"), "show", "config")
 
     def parse_limits(self, answer: Answer) -> SiteLimits:
         """MaxArraySize is one more than the highest index; PrivateData says what users may not see of each other."""
@@ -310,10 +310,9 @@ class Slurm:
 
     def _show(self, job: JobId) -> Command:
         parts = parse_id(job)
-        return (self.path("scontrol"), *clusters_option(parts.cluster), "show", "job", parts.bare)
+        return (self._path("scontrol"), *clusters_option(parts.cluster), "show", "job", parts.bare)
 
-    def path(self, command: str) -> str:
-        """Where a command of this name is."""
+    def _path(self, command: str) -> str:
         return self.paths.get(command) or os.path.join(self.folder, command)
 
 

@@ -34,7 +34,7 @@ def submission_of(spec: JobSpec) -> Submission:
             "--export=ALL",
             "--open-mode=append",
             "--requeue" if config.requeue else "--no-requeue",
-            *config.submit_options(spec.role, ("--propagate=NONE", *resources(config, spec.role))),
+            *config.submit_options(spec.role, ("--propagate=NONE", *_resources(config, spec.role))),
         ),
         script=render_script(script),
         environment=secret,
@@ -64,7 +64,7 @@ def clusters_option(name: str) -> tuple[str, ...]:
     return (f"--clusters={name}",) if name else ()
 
 
-def resources(config: SlurmClusterConfig, role: Role) -> tuple[str, ...]:
+def _resources(config: SlurmClusterConfig, role: Role) -> tuple[str, ...]:
     """The options that say what a job of this role needs."""
     options = [f"--cpus-per-task={config.job_cores(role)}", f"--mem={format_memory(config.job_memory(role))}"]
     for option in ("partition", "qos", "account", "time", "gres", "constraint", "reservation", "nodes"):
