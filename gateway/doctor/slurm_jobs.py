@@ -11,7 +11,7 @@ from gateway.doctor.finding import Finding, failed, ok
 _UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
 #: States of nodes on which nothing starts.
 _OUT = ("down", "drained", "fail", "unknown")
-_MEMORY = "c.ClusterConfig.worker_memory; RealMemory in slurm.conf; or directives_skip = ['--mem']"
+_ABOUT_MEMORY = "c.ClusterConfig.worker_memory; RealMemory in slurm.conf; or directives_skip = ['--mem']"
 
 
 @frozen
@@ -104,21 +104,26 @@ def _times(
 
 
 def _sizes(check: str, asked: Mapping[str, str], nodes: Sequence[Node], where: str) -> Iterator[Finding]:
-    """Cores and memory, compared with the largest node; nodes that are not listed say nothing."""
+    """Cores and memory, compared with the largest node; where no nodes are listed nothing is known."""
     usable = [node for node in nodes if node.state not in _OUT]
-    if not usable:
-        if nodes:
-            evidence = f"no node of partition {where} can be used: {', '.join(sorted({node.state for node in nodes}))}"
-            yield failed(check, evidence, "sinfo -R shows why; scontrol update NodeName=... State=RESUME")
-        return
-    memory, cores = mebibytes(asked.get("mem", "")), asked.get("cpus-per-task", "")
-    most = max(node.memory for node in usable)
-    if memory is not None and memory > most:
-        evidence = f"it asks for --mem={asked['mem']}, and the largest node of {where} has {most}M"
-        yield failed(check, evidence, _MEMORY)
-    most = max(node.cpus for node in usable)
-    if cores.isdecimal() and int(cores) > most:
-        evidence = f"it asks for {cores} cores, and the largest node of {where} has {most}"
+    if usable:
+        yield from _memory(check, asked.get("mem", ""), max(node.memory for node in usable), where)
+        yield from _cores(check, asked.get("cpus-per-task", ""), max(node.cpus for node in usable), where)
+    elif nodes:
+        evidence = f"no node of partition {where} can be used: {', '.join(sorted({node.state for node in nodes}))}"
+        yield failed(check, evidence, "sinfo -R shows why; scontrol update NodeName=... State=RESUME")
+
+
+def _memory(check: str, wanted: str, most: int, where: str) -> Iterator[Finding]:
+    size = mebibytes(wanted)
+    if size is not None and size > most:
+        evidence = f"it asks for --mem={wanted}, and the largest node of {where} has {most}M"
+        yield failed(check, evidence, _ABOUT_MEMORY)
+
+
+def _cores(check: str, wanted: str, most: int, where: str) -> Iterator[Finding]:
+    if wanted.isdecimal() and int(wanted) > most:
+        evidence = f"it asks for {wanted} cores, and the largest node of {where} has {most}"
         yield failed(check, evidence, "c.ClusterConfig.worker_cores, or worker_processes")
 
 

@@ -1,6 +1,7 @@
 """Whom sudo lets the gateway's account act as, by the words of `sudo -nl` (pure)."""
 
 import re
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -28,12 +29,17 @@ def allowed(text: str, launcher: str) -> Allowed | None:
     about = [(whom, commands) for whom, commands in rules if {launcher, "ALL"} & {*commands}]
     if not about:
         return None
-    whom = [name.strip() for names, _ in about for name in names.partition(":")[0].split(",")]
+    return _about([whom for whom, _ in about], any_command=any("ALL" in commands for _, commands in about))
+
+
+def _about(texts: Sequence[str], *, any_command: bool) -> Allowed:
+    """Whom rules name, such as `%dask_users, !root`; what follows a colon are groups to run as."""
+    whom = [name.strip() for text in texts for name in text.partition(":")[0].split(",")]
     return Allowed(
         users=tuple(name for name in whom if _NAME.fullmatch(name) and name not in ("ALL", "root")),
         groups=tuple(name[1:] for name in whom if name.startswith("%") and _NAME.fullmatch(name[1:])),
         everybody="ALL" in whom,
-        any_command=any("ALL" in commands for _, commands in about),
+        any_command=any_command,
         except_root="!root" in whom or not {"ALL", "root"} & {*whom},
     )
 

@@ -4,7 +4,7 @@ import pwd
 
 from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig
 from gateway.backends.launcher.site_commands import site_settings
-from gateway.doctor import homes, launcher
+from gateway.doctor import homes, launcher, submission
 from gateway.doctor.finding import failed, skipped
 from gateway.doctor.site import Say, Site, looked_at
 
@@ -36,3 +36,5 @@ async def examine(site: Site, say: Say) -> None:
         say(skipped("submission", evidence, f"{site.command} --submit-as {user}"))
     elif not works:
         say(skipped("submission", "the launcher has to work first"))
+    else:
+        await submission.examine(site, user, settings, say)
