@@ -5,6 +5,6 @@ verdict on the answers, which is pure. What others own (keytabs, units, batch
 commands) is looked at where it is; nothing is changed, and a job is submitted
 only for the user that the administrator has named.
 
-May import: backends, backends.batch, backends.launcher, backends.pbs, backends.slurm, config, process, proxy,
-store, web.admin.
+May import: auth, auth.jupyterhub, auth.kerberos, auth.munge, auth.oidc, auth.pam, backends, backends.batch,
+backends.launcher, backends.pbs, backends.slurm, config, process, proxy, store, web.admin.
 """

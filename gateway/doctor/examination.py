@@ -6,7 +6,7 @@ import structlog
 import trio
 from attrs import frozen
 
-from gateway.doctor import account, batch, certificate, ports, service, storage, users
+from gateway.doctor import account, authenticators, batch, certificate, ports, service, storage, users
 from gateway.doctor.finding import Finding, failed
 from gateway.doctor.site import Say, Site
 from gateway.errors import GatewayError, innermost
@@ -30,6 +30,7 @@ SUBJECTS = (
     Subject("ports", ports.examine),
     Subject("certificate", certificate.examine),
     Subject("unit", service.examine),
+    Subject("authenticator", authenticators.examine),
     Subject("batch system", batch.examine, patience=120.0),
     Subject("user", users.examine, patience=240.0),
 )

@@ -7,9 +7,9 @@ wrapper, as well. It says its word and ends before anything listens.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from gateway.doctor.finding import Finding, failed, ok, warning
+from gateway.doctor.finding import Finding, failed, ok, skipped, warning
 
 PACKAGES = ("dask", "distributed", "dask-gateway", "bokeh")
 _MARK = "dask-gateway-doctor: "
@@ -56,7 +56,7 @@ def version_of(log: str) -> str:
     return match[1] if match else ""
 
 
-def verdicts(said: Mapping[str, str], here: Mapping[str, str]) -> Iterator[Finding]:
+def python_verdict(said: Mapping[str, str], here: Mapping[str, str]) -> Finding:
     """What to make of it, beside the versions that are installed `here` (package → version)."""
     where = said.get("host", "a node")
     versions = {name: said.get(name, "") for name in PACKAGES}
@@ -64,22 +64,23 @@ def verdicts(said: Mapping[str, str], here: Mapping[str, str]) -> Iterator[Findi
     check, remedy = "job's Python", "pip install dask-gateway, with dask and distributed, where scheduler_cmd finds it"
     lacking = [name for name in ("dask", "distributed", "dask-gateway") if not versions[name]]
     if lacking:
-        yield failed(check, f"{', '.join(lacking)} not installed there ({shown})", remedy)
-    elif not versions["bokeh"]:
-        yield warning(check, f"no bokeh, so that clusters have no dashboards ({shown})", "pip install bokeh there")
-    else:
-        beside = [f"{name} {here[name]}" for name in PACKAGES[:3] if here.get(name) not in (None, versions[name])]
-        also = f"; here {', '.join(beside)}" if beside else ""
-        yield ok(check, f"Python {said.get('python')}, {shown}, on {where}{also}")
-    if not said.get("url"):
-        return
+        return failed(check, f"{', '.join(lacking)} not installed there ({shown})", remedy)
+    if not versions["bokeh"]:
+        return warning(check, f"no bokeh, so that clusters have no dashboards ({shown})", "pip install bokeh there")
+    beside = [f"{name} {here[name]}" for name in PACKAGES[:3] if here.get(name) not in (None, versions[name])]
+    also = f"; here {', '.join(beside)}" if beside else ""
+    return ok(check, f"Python {said.get('python')}, {shown}, on {where}{also}")
+
+
+def api_verdict(said: Mapping[str, str]) -> Finding:
+    """Whether the job has reached the API at the URL that it was told."""
+    where, url = said.get("host", "a node"), said.get("url", "")
+    if not url:
+        return skipped("api_url", "it is known when the gateway runs only, as its port is", "set c.Backend.api_url")
     if why := said.get("api"):
-        evidence = f"{said['url']} cannot be reached from {where}: {why}"
-        yield failed(
-            "api_url", evidence, "c.Backend.api_url, or let the compute nodes through the firewall to that port"
-        )
-    else:
-        yield ok("api_url", f"{said['url']} answers on {where}")
+        remedy = "c.Backend.api_url, or let the compute nodes through the firewall to that port"
+        return failed("api_url", f"{url} cannot be reached from {where}: {why}", remedy)
+    return ok("api_url", f"{url} answers on {where}")
 
 
 def same_verdict(scheduler: Mapping[str, str], worker: str) -> Finding:

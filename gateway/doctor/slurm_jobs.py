@@ -57,19 +57,22 @@ def job_verdicts(
 ) -> Iterator[Finding]:
     """Whether jobs of a role could run at all: the partitions that they ask for, their time, cores and memory."""
     check = f"{role}'s job"
-    named = asked.get("partition", "").split(",") if asked.get("partition") else []
-    unknown = [name for name in named if name not in partitions]
-    if unknown:
+    named = [name for name in asked.get("partition", "").split(",") if name]
+    if unknown := [name for name in named if name not in partitions]:
         evidence = f"there is no partition {', '.join(unknown)}; there are {', '.join(partitions) or 'none'}"
         yield failed(check, evidence, f"c.SlurmClusterConfig.{role}_partition, or partition")
         return
-    chosen = named or [name for name, fields in partitions.items() if fields.get("Default") == "YES"]
+    chosen = named or _defaults(partitions)
     if not chosen:
         yield failed(check, "it names no partition, and Slurm has no default one", "c.SlurmClusterConfig.partition")
         return
     found = [*_states(check, chosen, partitions), *_times(check, asked.get("time", ""), chosen, partitions)]
     found += _sizes(check, asked, [node for node in nodes if node.partition in chosen], ", ".join(chosen))
     yield from found or [ok(check, f"partition {', '.join(chosen)} is up and takes it ({_shown(asked)})")]
+
+
+def _defaults(partitions: Mapping[str, Mapping[str, str]]) -> list[str]:
+    return [name for name, fields in partitions.items() if fields.get("Default") == "YES"]
 
 
 def _shown(asked: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """Jobs of a user's that are submitted as those of clusters are, looked for in the queue, read, and cancelled."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from secrets import token_hex
@@ -19,6 +19,7 @@ from gateway.backends.batch.user_commands import UserCommands, submit_request
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.settings import Settings
 from gateway.backends.tracebacks import STARTED
+from gateway.config.load import Config
 from gateway.doctor import probe, trial, wishes
 from gateway.doctor.api_url import jobs_url, somebody_answers
 from gateway.doctor.finding import failed, ok, skipped
@@ -53,34 +54,46 @@ async def examine(site: Site, user: str, settings: Settings, say: Say, *, patien
         say(skipped("submission", f"{type(backend).__name__} does not say how it is asked (dialect())"))
         return
     trials = _Trials(backend, dialect, settings, say, patience)
-    inherited = {name: os.environ[name] for name in config.pass_environment if name in os.environ}
-    url = {"DASK_GATEWAY_API_URL": jobs_url(site.config)} if jobs_url(site.config) else {}
     make = partial(
         wishes.job,
         config,
         username=user,
         cluster=f"doctor{token_hex(8)}",
-        environment={**inherited, **url},
+        environment=_environment(site.config, config),
     )
     command = (*config.scheduler_cmd, "--port", "0", "--preload", probe.SOURCE)
     async with somebody_answers(site.config):
-        log = await trials.run(make(Role.SCHEDULER, command=command))
-    said = probe.told(log or "")
-    if said is not None:
-        for finding in probe.verdicts(said, _here()):
-            say(finding)
-    elif log is not None:
-        evidence = f"it has not told what it has: {_end(log)}"
-        say(failed("job's Python", evidence, "c.ClusterConfig.scheduler_cmd, scheduler_setup: what does the job find?"))
+        said = _said_by_scheduler(await trials.run(make(Role.SCHEDULER, command=command)), say)
     count = wishes.FEW if backend.worker_job_arrays else 1
     log = await trials.run(make(Role.WORKER, command=(*config.worker_cmd, "--version"), count=count))
     if log is None:
         return
     if version := probe.version_of(log):
-        say(probe.same_verdict(said or {}, version))
+        say(probe.same_verdict(said, version))
     else:
         evidence = f"`{' '.join(config.worker_cmd)} --version` says nothing of the kind: {_end(log)}"
         say(failed("worker's Python", evidence, "c.ClusterConfig.worker_cmd, worker_setup: what does the job find?"))
+
+
+def _environment(config: Config, options: JobQueueClusterConfig) -> dict[str, str]:
+    """What the site passes on, and where jobs find the API."""
+    url = jobs_url(config)
+    inherited = {name: os.environ[name] for name in options.pass_environment if name in os.environ}
+    return {**inherited, **({"DASK_GATEWAY_API_URL": url} if url else {})}
+
+
+def _said_by_scheduler(log: str | None, say: Say) -> Mapping[str, str]:
+    """What the job has told of its Python, which is judged; nothing when it has not."""
+    if log is None:
+        return {}
+    said = probe.told(log)
+    if said is None:
+        evidence = f"it has not told what it has: {_end(log)}"
+        say(failed("job's Python", evidence, "c.ClusterConfig.scheduler_cmd, scheduler_setup: what does the job find?"))
+        return {}
+    say(probe.python_verdict(said, _here()))
+    say(probe.api_verdict(said))
+    return said
 
 
 def _end(log: str) -> str:
