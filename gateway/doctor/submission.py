@@ -42,6 +42,7 @@ class _Seen:
     report: JobReport | None = None
     shown_after: float | None = None
     waited: float = 0.0
+    looks: int = 0
 
 
 async def examine(site: Site, user: str, settings: Settings, say: Say, *, patience: float = PATIENCE) -> None:
@@ -188,8 +189,7 @@ class _Trials:
         """The job's log, when it has ended; None when it does not start in time, which is said."""
         seen = await self._watched(spec, job)
         has_run = bool(seen.log) or (seen.report is not None and seen.report.state is JobState.GONE)
-        for finding in trial.freshness_verdicts(seen.shown_after, seen.waited, has_run=has_run):
-            self._say(finding)
+        self._say(trial.freshness_verdict(seen.shown_after, seen.waited, seen.looks, has_run=has_run))
         if not has_run:
             reason = seen.report.reason if seen.report else ""
             evidence = f"the job has not run within {self._patience:g} s{f': {reason}' if reason else ''}"
@@ -213,7 +213,7 @@ class _Trials:
             passed = trio.current_time() - begin
             if report is not None and seen.shown_after is None:
                 seen = evolve(seen, shown_after=passed)
-            seen = evolve(seen, report=report or seen.report, waited=passed)
+            seen = evolve(seen, report=report or seen.report, waited=passed, looks=seen.looks + 1)
             ended = seen.report is not None and seen.report.state is JobState.GONE
             vanished = report is None and seen.report is not None
             seen = evolve(seen, log=await self._tail(spec))
