@@ -64,11 +64,19 @@ def test_nothing_is_wrong_where_nothing_is(site):
         ("c.SlurmClusterConfig.partition = 'nosuch'", "worker's job", ["no partition nosuch", "main"]),
         ("c.SlurmClusterConfig.worker_partition = 'parked'", "worker's job", ["parked is DOWN", "scontrol update"]),
         ("c.SlurmClusterConfig.scheduler_partition = 'short'", "scheduler's job", ["8:00:00", "00:01:00"]),
-        ("c.JobQueueClusterConfig.worker_memory = '1000 G'", "worker's job", ["--mem=1024000M", "largest node", "RealMemory"]),
+        (
+            "c.JobQueueClusterConfig.worker_memory = '1000 G'",
+            "worker's job",
+            ["--mem=1024000M", "largest node", "RealMemory"],
+        ),
         ("c.JobQueueClusterConfig.worker_cores = 1000", "worker's job", ["1000 cores", "has 16"]),
         ("c.Backend.nosuch = 1", "configuration", ["nosuch", "check-config"]),
         ("c.SlurmBackend.submit_command = '/usr/bin/env'", "configuration", ["submit_command", "would not be run"]),
-        ("c.SimpleAuthenticator.password = None; c.Proxy.address = ':0'", "configuration", ["ANYBODY CAN ACT AS ANYBODY"]),
+        (
+            "c.SimpleAuthenticator.password = None; c.Proxy.address = ':0'",
+            "configuration",
+            ["ANYBODY CAN ACT AS ANYBODY"],
+        ),
         ("c.Proxy.address = '192.0.2.1:8000'", "port 192.0.2.1:8000", ["ip -brief address"]),
         ("c.Proxy.tls_cert = c.Proxy.tls_key = '/etc/hostname'", "certificate", ["no certificate in PEM"]),
         (
