@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import frozen
 
-from gateway.doctor.finding import Finding, failed, ok, warning
+from gateway.doctor.finding import Finding, failed, ok, skipped, warning
 
 _LINES = """
     NoNewPrivileges SystemCallFilter SystemCallArchitectures SystemCallLog RestrictAddressFamilies RestrictNamespaces
@@ -59,8 +59,15 @@ def parse(name: str, text: str) -> Unit:
 
 def verdicts(unit: Unit, *, uses_sudo: bool, config: str, account: str) -> Iterator[Finding]:
     """What there is to say of the gateway's unit; `config` is the file that is looked at, and `account` who asks."""
+    started = unit.last("ExecStart")
+    if config and config not in started.split():
+        yield skipped("unit", f"{unit.name} is another gateway's: it does not start {config}, but {started}")
+        return
     found = list(_breaking_sudo(unit)) if uses_sudo else []
-    found += _mismatches(unit, config, account)
+    if account and unit.last("User") not in ("", account):
+        evidence = f"{unit.name} runs the gateway as {unit.last('User')}; {account} has asked"
+        remedy = f"ask as that account: sudo -u {unit.last('User')} dask-gateway-server doctor -f {config}"
+        found.append(warning("unit", evidence, remedy))
     yield from found
     if not found:
         yield ok("unit", f"{unit.name}: nothing in it is in the gateway's way")
@@ -100,14 +107,3 @@ def _capabilities(unit: Unit, remedy: str) -> Iterator[Finding]:
     if lacking:
         evidence = f"{unit.name} has a CapabilityBoundingSet without {' and '.join(lacking)}: sudo cannot become users"
         yield failed("unit", evidence, remedy)
-
-
-def _mismatches(unit: Unit, config: str, account: str) -> Iterator[Finding]:
-    started = unit.last("ExecStart")
-    words = started.split()
-    if config and words and config not in words:
-        evidence = f"{unit.name} does not start the configuration that is looked at ({config}): {started}"
-        yield warning("unit", evidence, "name the unit's file with -f")
-    if account and unit.last("User") and unit.last("User") != account:
-        evidence = f"{unit.name} runs the gateway as {unit.last('User')}; {account} has asked"
-        yield warning("unit", evidence, f"ask as that account: sudo -u {unit.last('User')} dask-gateway-server doctor")

@@ -113,7 +113,7 @@ def test_a_limit_that_refuses_jobs(site, pbs):
         found = site.doctor("", *TRY)
     finally:
         subprocess.run([pbs.bin / "qmgr", "-c", f"unset {limit}"], check=True)
-    assert_found(found, "scheduler: submission", "PBS refused the job", "walltime")
+    assert_found(found, "scheduler: submission", "PBS refused the job", "resource limits")
 
 
 def test_a_submit_command_that_prints_the_id_of_another_job(site, pbs):
