@@ -1,5 +1,7 @@
 """The batch system: its commands, what it says of itself, and whether the jobs of clusters could run there."""
 
+import os
+import shutil
 from collections.abc import Mapping
 
 from gateway.backends.batch.dialect import Command, Dialect, StatusFailed
@@ -17,7 +19,8 @@ from gateway.doctor import pbs, slurm, slurm_jobs
 from gateway.doctor.finding import failed, ok, skipped
 from gateway.doctor.site import Say, Site, looked_at, own_name
 from gateway.doctor.wishes import asked
-from gateway.models import Role
+from gateway.models import JobId, Role
+from gateway.trusted_files import unsafe
 
 #: What is said of a command that could not be run.
 _NOT_RUN = -1
@@ -35,6 +38,17 @@ async def examine(site: Site, say: Say) -> None:
         say(skipped("batch system", f"{type(backend).__name__} does not say how it is asked (dialect())"))
         return
     await _commands(backend, dialect, settings, say)
+    for path in {
+        command[0] for command in (*dialect.status_commands({JobId("1"): own_name()}), dialect.limits_command())
+    }:
+        if why := await looked_at(_changeable, path, settings.environment.get("PATH", dialect.rules.path)):
+            say(
+                failed(
+                    os.path.basename(path),
+                    f"others could have the gateway run a program of theirs: {why}",
+                    "chown root, chmod go-w",
+                )
+            )
     queue = Queue(dialect=dialect, command_timeout=backend.command_timeout, environment=settings.environment)
     if isinstance(dialect, Slurm):
         await _Slurm(site, backend, dialect, queue, say).examine()
@@ -55,6 +69,12 @@ async def _commands(backend: JobQueueBackend, dialect: Dialect, settings: Settin
             say(failed(command, str(refusal), remedy))
         else:
             say(ok(command, f"{path}, which root alone can change"))
+
+
+def _changeable(program: str, path: str) -> str:
+    """Why others could change a program that the gateway runs for itself; empty when they cannot, or there is none."""
+    found = shutil.which(program, path=path)
+    return unsafe(found, program=True, owners={0, os.geteuid()}) if found else ""
 
 
 async def answer_of(queue: Queue, command: Command) -> Answer:

@@ -43,7 +43,7 @@ async def examine(site: Site, say: Say) -> None:
         except ValueError:
             say(await looked_at(_other, option, address))
             continue
-        say(await _look(option, address, place, site.config.proxy.prefix))
+        say(await _look(option, address, place, site.config))
 
 
 def _other(option: str, address: str) -> Finding:
@@ -58,7 +58,7 @@ def _other(option: str, address: str) -> Finding:
     return ok(check, f"c.{option}: a socket can be made there")
 
 
-async def _look(option: str, address: str, place: Address, prefix: str) -> Finding:
+async def _look(option: str, address: str, place: Address, config: Config) -> Finding:
     check = f"port {address}"
     try:
         for listener in await open_listeners(address, HandedOver()):
@@ -69,9 +69,10 @@ async def _look(option: str, address: str, place: Address, prefix: str) -> Findi
             return _unusable(check, option, str(error), code)
     else:
         return ok(check, f"c.{option}: free")
-    version = await gateway_version(place, prefix)
-    if version or (option == "Proxy.tcp_address" and await _is_closed_politely(place)):
-        return ok(check, f"c.{option}: held by a gateway that answers{f' (version {version})' if version else ''}")
+    if version := await gateway_version(place, "" if option == "DaskGateway.address" else config.proxy.prefix):
+        return ok(check, f"c.{option}: held by a gateway that answers (version {version})")
+    if option == "Proxy.tcp_address" and await _is_beside_gateway(config) and await _refuses_http(place):
+        return ok(check, f"c.{option}: held, as it seems by the gateway that answers at {config.proxy.address}")
     holders = await looked_at(lambda: set(_holders(place.port)))
     whose = f" of user id {', '.join(sorted(holders))}" if holders else ""
     evidence = f"c.{option}: another program{whose} listens there, and it is no gateway that answers"
@@ -88,11 +89,10 @@ def _unusable(check: str, option: str, reason: str, code: int | None) -> Finding
 
 async def gateway_version(place: Address, prefix: str = "") -> str:
     """The version of the gateway that answers at this address; empty when none does."""
-    host = "127.0.0.1" if place.host in ("", "::", "0.0.0.0") else place.host  # noqa: S104
     request = f"GET {prefix}/api/version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     said = b""
     with trio.move_on_after(PATIENCE), suppress(OSError, trio.BrokenResourceError):
-        async with await trio.open_tcp_stream(host, place.port) as stream:
+        async with await trio.open_tcp_stream(_host(place), place.port) as stream:
             await stream.send_all(request.encode())
             async for piece in stream:
                 said += piece
@@ -102,14 +102,25 @@ async def gateway_version(place: Address, prefix: str = "") -> str:
     return match[1].decode() if match else ""
 
 
-async def _is_closed_politely(place: Address) -> bool:
-    """Whether whoever listens there ends what is no TLS, as the port for schedulers' traffic does."""
-    host = "127.0.0.1" if place.host in ("", "::", "0.0.0.0") else place.host  # noqa: S104
-    with trio.move_on_after(PATIENCE), suppress(OSError, trio.BrokenResourceError):
-        async with await trio.open_tcp_stream(host, place.port) as stream:
-            await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            return b"HTTP/1.1 200" not in await stream.receive_some(1000)
+async def _is_beside_gateway(config: Config) -> bool:
+    """Whether a gateway answers at the public port."""
+    with suppress(ValueError):
+        return bool(await gateway_version(parse_address(config.proxy.address), config.proxy.prefix))
     return False
+
+
+async def _refuses_http(place: Address) -> bool:
+    """Whether whoever listens there has nothing to say to HTTP, as is so at the port for schedulers' traffic."""
+    with trio.move_on_after(PATIENCE), suppress(OSError, trio.BrokenResourceError):
+        async with await trio.open_tcp_stream(_host(place), place.port) as stream:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return b" 200 " not in (await stream.receive_some(1000))[:16]
+    return False
+
+
+def _host(place: Address) -> str:
+    """Where to connect to somebody who listens there."""
+    return "127.0.0.1" if place.host in ("", "::", "0.0.0.0") else place.host  # noqa: S104
 
 
 def _holders(port: int, proc: Path = Path("/proc/net")) -> Iterator[str]:

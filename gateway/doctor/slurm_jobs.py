@@ -10,7 +10,7 @@ from gateway.doctor.finding import Finding, failed, ok
 
 _UNITS = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
 #: States of nodes on which nothing starts.
-_OUT = ("down", "drained", "fail", "unknown")
+_OUT = ("down", "draining", "drained", "failing", "fail", "unknown")
 _ABOUT_MEMORY = "c.ClusterConfig.worker_memory; RealMemory in slurm.conf; or directives_skip = ['--mem']"
 
 

@@ -185,6 +185,27 @@ def test_a_launcher_that_others_can_change(site):
     assert_found(found, "launcher", "does not belong to root", "where root alone can write")
 
 
+def test_a_daemon_that_does_not_run(site):
+    config = """
+c.JobQueueBackend.impersonation = "socket"
+c.JobQueueBackend.launcher_socket = "/nowhere/launcherd.sock"
+"""
+    assert_found(site.doctor(config, *TRY), "launcher", "cannot be asked at /nowhere", "systemctl status")
+
+
+def test_status_commands_that_others_can_change(site):
+    command = site.folder / "bin" / "squeue"
+    command.parent.mkdir()
+    command.symlink_to(shutil.which("squeue"))
+    (site.folder / "bin" / "scontrol").symlink_to(shutil.which("scontrol"))
+    command.parent.chmod(0o777)
+    try:
+        found = site.doctor(f"c.SlurmBackend.status_command = '{command}'")
+    finally:
+        shutil.rmtree(command.parent)
+    assert_found(found, "squeue", "can be changed by others", "chmod go-w")
+
+
 # --- what a job tells -------------------------------------------------------------------------------------------------
 
 
