@@ -21,6 +21,7 @@ from gateway.config.chosen import DEFAULT_FILE, Chosen
 from gateway.config.load import OVERRIDE
 from gateway.config.render import effective, generated_file
 from gateway.config.server import LOG_LEVELS
+from gateway.doctor.command import doctor
 from gateway.errors import ConfigError, GatewayError
 from gateway.process.unit_command import systemd_unit
 from gateway.store.admin.commands import db
@@ -126,7 +127,7 @@ def generate_config(output: Path, force: bool) -> None:
     click.echo(f"Written: {output}")
 
 
-for command in (clusters, db, events, limits, logs, sessions, stop, systemd_unit, tokens, users):
+for command in (clusters, db, doctor, events, limits, logs, sessions, stop, systemd_unit, tokens, users):
     cli.add_command(command)
 
 

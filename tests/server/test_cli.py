@@ -1,5 +1,6 @@
 """Commands: what they print, and their exit codes."""
 
+import json
 import logging
 import os
 import stat
@@ -275,3 +276,14 @@ def test_units_are_installed(
     assert run(["systemd-unit", "--install", "-f", "a.py"]) == 1
     assert "was not written by this command" in capsys.readouterr().err
     assert run(["systemd-unit", "--install", "--force", "-f", "a.py"]) == 0
+
+
+def test_the_doctor_counts_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.py").write_text("c.Proxy.adress = ':1'\n")
+    assert run(["doctor", "-f", "a.py"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert finding["status"] == "failed"
+    assert "did you mean 'address'?" in finding["evidence"]
+    (tmp_path / "a.py").write_text("c.Proxy.address = '127.0.0.1:0'\n")
+    assert run(["-f", "a.py", "doctor", "--table"]) == 0
+    assert f"configuration     {tmp_path}/a.py: no mistakes" in capsys.readouterr().out

@@ -74,7 +74,7 @@ class PAMAuthenticator(Authenticator):
         except StartError as error:
             yield "", str(error)
         try:
-            rules = rules_of(self.service, self._read)
+            rules = rules_of(self.service, self.read_rules)
         except NoSuchService as missing:
             included = "" if missing.service == self.service else f" {self.service!r}, which includes"
             yield (
@@ -88,7 +88,7 @@ class PAMAuthenticator(Authenticator):
             return
         if reason := weakness(rules, is_root=os.geteuid() == 0):
             yield "service", f"names {self.service!r}, which {reason}"
-        if needs_shadow(rules) and not _reads_shadow():
+        if needs_shadow(rules) and not reads_shadow():
             yield (
                 "service",
                 f"names {self.service!r}, which checks passwords with pam_unix.so alone, and the gateway's account"
@@ -96,7 +96,7 @@ class PAMAuthenticator(Authenticator):
                 " that file (SupplementaryGroups=shadow in the systemd unit, on Debian), or use another module",
             )
 
-    def _read(self, service: str) -> str | None:
+    def read_rules(self, service: str) -> str | None:
         """The text of a service's file, None when there is none."""
         for folder in FOLDERS:
             try:
@@ -111,10 +111,10 @@ class PAMAuthenticator(Authenticator):
         pamela = await trio.to_thread.run_sync(load_pamela)
         self._logins = PamLogins(partial(log_in, pamela, self.service, self.allow_root))
         try:
-            others_as_well = needs_shadow(rules_of(self.service, self._read)) is None
+            others_as_well = needs_shadow(rules_of(self.service, self.read_rules)) is None
         except (NoSuchService, OSError):  # find_mistakes has told that
             return
-        if others_as_well and not _reads_shadow():
+        if others_as_well and not reads_shadow():
             _log.warning(
                 "the gateway's account cannot check passwords in the file of passwords; users of other modules can log"
                 " in, those whose password is there cannot",
@@ -154,7 +154,8 @@ def _fits(text: str, longest: int) -> bool:
         return False
 
 
-def _reads_shadow() -> bool:
+def reads_shadow() -> bool:
+    """Whether this account can read the file of passwords."""
     return os.access(_SHADOW, os.R_OK, effective_ids=True)
 
 

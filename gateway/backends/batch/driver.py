@@ -31,7 +31,7 @@ from gateway.backends.batch.job_names import JobNames
 from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.batch.poller import Poller, Queue
 from gateway.backends.batch.script import profile_hint
-from gateway.backends.batch.user_commands import UserCommands, config_of, directory_of, log_text
+from gateway.backends.batch.user_commands import UserCommands, config_of, directory_of, log_text, submit_request
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.client import AsUsers, Launcher, own_account
 from gateway.backends.launcher.settings import Settings
@@ -94,19 +94,11 @@ class BatchDriver:
         inherited = {name: os.environ[name] for name in config.pass_environment if name in os.environ}
         self._secrets[spec.cluster.name] = tuple(spec.secrets.values())
         submission = self._dialect.submission(evolve(spec, environment={**inherited, **spec.environment}))
-        request = {
-            "action": "submit",
-            "rules": self._dialect.rules.name,
-            "path": self._backend.submit_command,
-            "arguments": submission.arguments,
-            "script": submission.script,
-            "environment": dict(submission.environment),
-            "log": submission.log,
-        }
+        request = submit_request(self._dialect, self._backend.submit_command, submission)
         async with self._submitting.held(spec.cluster.username):
             answer = await self._commands.run(spec.cluster, request)
         if answer.returncode != 0:
-            raise self._refusal(answer)
+            raise refusal_of(self._dialect, answer)
         try:
             jobs = self._dialect.parse_submitted(spec, answer.stdout)
         except ValueError as error:
@@ -114,18 +106,6 @@ class BatchDriver:
         self._ids.submitted(spec, jobs)
         _log.info("submitted", cluster=spec.cluster.name, group=spec.group, count=spec.count, first_job=jobs[0])
         return jobs
-
-    def _refusal(self, answer: Answer) -> JobError:
-        """The error that stands for a submit command's failure."""
-        name, refusal = self._dialect.name, self._dialect.refusal(answer)
-        if refusal is Refusal.LOST:
-            return AnswerLost(f"{name}'s answer was lost: {answer.words}")
-        if refusal is Refusal.AWAY:
-            return BackendUnavailable(f"{name} does not answer: {answer.words}")
-        if refusal is Refusal.FULL:
-            return QueueFull(f"{name} takes no more jobs at the moment: {answer.words}")
-        advice = self._dialect.advice(answer)
-        return JobRefused(f"{name} refused the job: {answer.words}" + (f" {advice}" if advice else ""))
 
     async def find(self, cluster: ClusterRef, role: Role, group: str, count: int) -> tuple[JobId, ...]:
         """Asked of the queue by name and user. Raises `BackendUnavailable` when that cannot be told."""
@@ -317,6 +297,19 @@ class BatchDriver:
         except JobError as error:
             _log.info("a log cannot be read", cluster=cluster.name, job=name, reason=str(error))
             return None
+
+
+def refusal_of(dialect: Dialect, answer: Answer) -> JobError:
+    """The error that stands for a submit command's failure."""
+    name, refusal = dialect.name, dialect.refusal(answer)
+    if refusal is Refusal.LOST:
+        return AnswerLost(f"{name}'s answer was lost: {answer.words}")
+    if refusal is Refusal.AWAY:
+        return BackendUnavailable(f"{name} does not answer: {answer.words}")
+    if refusal is Refusal.FULL:
+        return QueueFull(f"{name} takes no more jobs at the moment: {answer.words}")
+    advice = dialect.advice(answer)
+    return JobRefused(f"{name} refused the job: {answer.words}" + (f" {advice}" if advice else ""))
 
 
 def launcher_of(backend: JobQueueBackend) -> AsUsers:

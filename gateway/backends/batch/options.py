@@ -6,7 +6,7 @@ system adds its own options in subclasses, and the dialect reads them.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gateway.backends.batch.option_values import (
     check_socket_path,
@@ -30,6 +30,10 @@ from gateway.config.callables import function_of
 from gateway.config.cluster import ClusterConfig
 from gateway.config.fields import SettingError, SettingErrors, configurable, retired, setting
 from gateway.models import Role
+
+if TYPE_CHECKING:
+    from gateway.backends.batch.dialect import Dialect
+    from gateway.backends.launcher.settings import Settings
 
 
 @configurable
@@ -300,6 +304,10 @@ class JobQueueBackend(DBBackendBase):
     log_retention: float = setting(
         default=7 * 86400, help="Logs of failed clusters are removed after this time.", unit="seconds", minimum=0
     )
+
+    def dialect(self, settings: "Settings") -> "Dialect | None":
+        """The batch system's language, with root's settings for its commands; None leaves `doctor` without one."""
+        return None
 
     def __attrs_post_init__(self) -> None:
         """Refuse a hurry that is slower than leisure."""

@@ -6,6 +6,7 @@ from typing import Any
 from attrs import frozen
 
 from gateway.backends.base import ClusterRef, LogText
+from gateway.backends.batch.dialect import Dialect, Submission
 from gateway.backends.batch.options import JobQueueClusterConfig
 from gateway.backends.commands import Answer
 from gateway.backends.launcher.client import AsUsers
@@ -53,3 +54,16 @@ def directory_of(cluster: ClusterRef) -> str:
     """The template of the directory in which the cluster has its own."""
     config = config_of(cluster)
     return config.log_directory or config.staging_directory
+
+
+def submit_request(dialect: Dialect, path: str, submission: Submission) -> dict[str, Any]:
+    """What the launcher is asked for a submission; `path` is that of the submit command, or empty."""
+    return {
+        "action": "submit",
+        "rules": dialect.rules.name,
+        "path": path,
+        "arguments": submission.arguments,
+        "script": submission.script,
+        "environment": dict(submission.environment),
+        "log": submission.log,
+    }

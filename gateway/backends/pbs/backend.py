@@ -11,6 +11,7 @@ from gateway.backends.batch.driver import open_batch_driver
 from gateway.backends.batch.node_daemon import runs_here
 from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.launcher.client import own_account
+from gateway.backends.launcher.settings import Settings
 from gateway.backends.launcher.site_commands import find_mistakes, own_commands, site_settings
 from gateway.backends.pbs.dialect import PBS
 from gateway.backends.pbs.launcher_rules import RULES
@@ -50,14 +51,17 @@ class PBSBackend(JobQueueBackend):
     def open_driver(self) -> AbstractAsyncContextManager[Driver]:
         """The driver at work, for as long as the context lasts."""
         settings = site_settings()
-        dialect = PBS(
+        return open_batch_driver(self, self.dialect(settings), settings)
+
+    def dialect(self, settings: Settings) -> PBS:
+        """The language of this site's PBS."""
+        return PBS(
             folder=os.path.dirname(self.status_command),
             paths=own_commands(settings),
             account=own_account(),
             host=self.gateway_hostname or socket.gethostname(),
             fail_on_can_never_run=self.fail_on_can_never_run,
         )
-        return open_batch_driver(self, dialect, settings)
 
     def find_mistakes(self) -> Iterator[tuple[str, str]]:
         """Options that the launcher would not obey, each with the reason."""

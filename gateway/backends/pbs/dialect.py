@@ -147,7 +147,9 @@ class PBS:
     def status_commands(self, jobs: Mapping[JobId, str]) -> tuple[Command, ...]:
         """Who waits, then who runs, then who is suspended."""
         who = ",".join(sorted(set(jobs.values())))
-        return tuple((self._path("qselect"), "-T", "-u", who, "-s", states) for states in (WAITING, RUNNING, SUSPENDED))
+        return tuple(
+            (self.program("qselect"), "-T", "-u", who, "-s", states) for states in (WAITING, RUNNING, SUSPENDED)
+        )
 
     def parse_status(self, jobs: Mapping[JobId, str], answers: Sequence[Answer]) -> Status:
         """One id a line; a job that waits in one answer and runs in the next has started in between."""
@@ -180,7 +182,7 @@ class PBS:
         if thorough:
             return (self._all_jobs(),)
         who = ("-u", cluster.username, "-N", submission_name(cluster.name, group))
-        return ((self._path("qselect"), *who), (self._path("qselect"), "-x", *who))
+        return ((self.program("qselect"), *who), (self.program("qselect"), "-x", *who))
 
     def parse_found(
         self, cluster: ClusterRef, role: Role, group: str, count: int, answers: Sequence[Answer]
@@ -223,7 +225,7 @@ class PBS:
 
     def limits_command(self) -> Command:
         """Everybody may read the server's settings."""
-        return (self._path("qmgr"), "-c", "print server")
+        return (self.program("qmgr"), "-c", "print server")
 
     def parse_limits(self, answer: Answer) -> SiteLimits:
         """max_array_size, and whether we may see the jobs of others: all may, or we are an operator."""
@@ -236,12 +238,12 @@ class PBS:
             return SiteLimits()
         size = settings.get("max_array_size", [""])[-1]
         privileged = settings.get("operators", []) + settings.get("managers", [])
-        shown = settings.get("query_other_jobs") == ["True"] or any(map(self._is_us, privileged))
+        shown = settings.get("query_other_jobs") == ["True"] or any(map(self.is_us, privileged))
         return SiteLimits(
             max_array_size=max(1, int(size)) if size.isdecimal() else None, hides_jobs="" if shown else HIDDEN
         )
 
-    def _is_us(self, pattern: str) -> bool:
+    def is_us(self, pattern: str) -> bool:
         """Does this entry of an access list mean us? It has a whole name, our host may know its first label only."""
         user, _, host = pattern.partition("@")
         us, them = self.host.lower(), host.lower() or "*"
@@ -252,13 +254,14 @@ class PBS:
 
     def _all_jobs(self) -> Command:
         """All jobs that have not ended, in one connection; some kilobytes each."""
-        return (self._path("qstat"), "-f", "-F", "json")
+        return (self.program("qstat"), "-f", "-F", "json")
 
     def _qstat(self, *arguments: str) -> Command:
         *options, job = arguments
-        return (self._path("qstat"), *options, "-f", "-F", "json", job)
+        return (self.program("qstat"), *options, "-f", "-F", "json", job)
 
-    def _path(self, command: str) -> str:
+    def program(self, command: str) -> str:
+        """The file of one of the batch system's commands, or its name where PATH finds it."""
         return self.paths.get(command) or os.path.join(self.folder, command)
 
 

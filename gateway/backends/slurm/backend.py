@@ -9,6 +9,7 @@ from gateway.backends.base import Driver
 from gateway.backends.batch.driver import open_batch_driver
 from gateway.backends.batch.node_daemon import runs_here
 from gateway.backends.batch.options import JobQueueBackend
+from gateway.backends.launcher.settings import Settings
 from gateway.backends.launcher.site_commands import find_mistakes, own_commands, site_settings
 from gateway.backends.slurm.dialect import Slurm
 from gateway.backends.slurm.launcher_rules import RULES
@@ -35,8 +36,11 @@ class SlurmBackend(JobQueueBackend):
     def open_driver(self) -> AbstractAsyncContextManager[Driver]:
         """The driver at work, for as long as the context lasts."""
         settings = site_settings()
-        dialect = Slurm(folder=os.path.dirname(self.status_command), paths=own_commands(settings))
-        return open_batch_driver(self, dialect, settings)
+        return open_batch_driver(self, self.dialect(settings), settings)
+
+    def dialect(self, settings: Settings) -> Slurm:
+        """The language of this site's Slurm."""
+        return Slurm(folder=os.path.dirname(self.status_command), paths=own_commands(settings))
 
     def find_mistakes(self) -> Iterator[tuple[str, str]]:
         """Options that the launcher would not obey, each with the reason."""

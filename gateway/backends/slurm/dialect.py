@@ -235,7 +235,7 @@ class Slurm:
         """By name and user, since a name alone could be anybody's; thoroughly, of the controller itself."""
         where = str(config_of(cluster).for_role(role, "cluster"))
         if thorough:
-            return ((self._path("scontrol"), *clusters_option(where), "--oneliner", "show", "job"),)
+            return ((self.program("scontrol"), *clusters_option(where), "--oneliner", "show", "job"),)
         return (self._squeue(where, f"--user={cluster.username}", f"--name={submission_name(cluster.name, group)}"),)
 
     def parse_found(
@@ -260,7 +260,7 @@ class Slurm:
 
     def _squeue(self, cluster: str, *selection: str) -> Command:
         options = (*clusters_option(cluster), "--noheader", "--array", "--states=all", f"--format={_FORMAT}")
-        return (self._path("squeue"), *options, *selection)
+        return (self.program("squeue"), *options, *selection)
 
     # --- explain -----------------------------------------------------------------------------------------------------
 
@@ -270,7 +270,7 @@ class Slurm:
         return (
             self._show(job),
             (
-                self._path("sacct"),
+                self.program("sacct"),
                 *clusters_option(parts.cluster),
                 *("--noheader", "--parsable2", "--allocations", f"--jobs={parts.bare}"),
                 "--format=State,ExitCode,NodeList,Reason",
@@ -291,7 +291,7 @@ class Slurm:
 
     def limits_command(self) -> Command:
         """Everybody may ask for the configuration."""
-        return (self._path("scontrol"), "show", "config")
+        return (self.program("scontrol"), "show", "config")
 
     def parse_limits(self, answer: Answer) -> SiteLimits:
         """MaxArraySize is one more than the highest index; PrivateData says what users may not see of each other."""
@@ -310,9 +310,10 @@ class Slurm:
 
     def _show(self, job: JobId) -> Command:
         parts = parse_id(job)
-        return (self._path("scontrol"), *clusters_option(parts.cluster), "show", "job", parts.bare)
+        return (self.program("scontrol"), *clusters_option(parts.cluster), "show", "job", parts.bare)
 
-    def _path(self, command: str) -> str:
+    def program(self, command: str) -> str:
+        """The file of one of the batch system's commands, or its name where PATH finds it."""
         return self.paths.get(command) or os.path.join(self.folder, command)
 
 
