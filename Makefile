@@ -12,8 +12,8 @@ BIN := $(VENV)/bin
 KERBEROS := $(if $(shell command -v krb5-config),$(comma)test-kerberos)
 PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types pytest wheel-check test-pythons test-pbs install bench bench-slurm soak fuzz \
-    fuzz-machine docs clean
+.PHONY: demo test check lint types pytest wheel-check test-pythons test-lowest test-pbs install \
+    bench bench-slurm soak fuzz fuzz-machine docs clean
 .DEFAULT_GOAL := test
 
 # ---- the two commands
@@ -46,6 +46,9 @@ wheel-check: $(VENV)/.test                ## a wheel is built, looked at, instal
 
 test-pythons:                             ## demo and unit tests on each version of Python that is found here
 	ARGS="$(ARGS)" tests/pythons.sh
+
+test-lowest:                              ## the server with the oldest dependencies that setup.cfg admits
+	PYTHON="$(PYTHON)" ARGS="$(ARGS)" tests/lowest.sh
 
 test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one
 	$(if $(PBS_EXEC),$(BIN)/python -m tests.pbs.conditions)
