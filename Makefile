@@ -47,10 +47,10 @@ wheel-check: $(VENV)/.test                ## a wheel is built, looked at, instal
 	$(BIN)/python -m tests.packaging.wheel_check
 
 test-pythons:                             ## demo and unit tests on each version of Python that is found here
-	ARGS="$(ARGS)" tests/packaging/pythons.sh $(PYTHONS)
+	ARGS="$(ARGS)" tests/pythons.sh
 
-test-lowest:                              ## the same with the lowest versions of what the gateway needs
-	ARGS="$(ARGS)" LOWEST=1 tests/packaging/pythons.sh $(or $(PYTHONS),$(PYTHON))
+test-lowest:                              ## the server with the oldest dependencies that setup.cfg admits
+	PYTHON="$(PYTHON)" ARGS="$(ARGS)" tests/lowest.sh
 
 test-pbs: $(VENV)/.test                   ## what concerns PBS; PBS_EXEC=/opt/pbs asks a real one
 	$(if $(PBS_EXEC),$(BIN)/python -m tests.pbs.conditions)

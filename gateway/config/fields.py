@@ -76,7 +76,11 @@ class OptionIsFixed(attrs.exceptions.FrozenAttributeError):
     """Somebody's code sets an option of an instance."""
 
     def __init__(self, name: str) -> None:
-        self.args = (f"{name} is an option, which stays as it was configured",)
+        self.name = name
+
+    def __str__(self) -> str:
+        # Not by `args`, which attrs has as an attribute of the class, and in some versions as that alone.
+        return f"{self.name} is an option, which stays as it was configured"
 
 
 @attrs.frozen(kw_only=True)
