@@ -78,6 +78,10 @@ def test_warnings_of_a_configuration_and_a_file_of_everybodys(tmp_path):
     site.file.chmod(0o666)
     found = list(configuration.verdicts(site.config, site.file))
     assert {"configuration file"} <= {finding.check for finding in found if finding.status is Status.FAILED}
+    site.file.chmod(0o660)
+    assert "a group" in list(configuration.verdicts(site.config, site.file))[-1].evidence
+    site.file.chmod(0o600)
+    assert list(configuration.verdicts(site.config, site.file))[-1].check == "configuration"
     assert any("ANYBODY" in finding.evidence for finding in found if finding.status is Status.WARNING)
 
 
