@@ -6,5 +6,5 @@ commands) is looked at where it is; nothing is changed, and a job is submitted
 only for the user that the administrator has named.
 
 May import: auth, auth.jupyterhub, auth.kerberos, auth.munge, auth.oidc, auth.pam, backends, backends.batch,
-backends.launcher, backends.pbs, backends.slurm, config, process, proxy, store, web.admin.
+backends.launcher, backends.pbs, backends.slurm, clusters, config, process, proxy, store, web.admin.
 """

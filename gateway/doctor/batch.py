@@ -3,6 +3,9 @@
 import os
 import shutil
 from collections.abc import Mapping
+from functools import partial
+
+import trio
 
 from gateway.backends.batch.dialect import Command, Dialect, StatusFailed
 from gateway.backends.batch.options import JobQueueBackend
@@ -15,8 +18,9 @@ from gateway.backends.launcher.site_commands import site_settings
 from gateway.backends.pbs.dialect import PBS
 from gateway.backends.slurm.dialect import Slurm
 from gateway.backends.slurm.submission import clusters_option
-from gateway.doctor import pbs, slurm, slurm_jobs
-from gateway.doctor.finding import failed, ok, skipped
+from gateway.config.cluster import ClusterConfig
+from gateway.doctor import choices, pbs, slurm, slurm_jobs
+from gateway.doctor.finding import Finding, failed, ok, skipped
 from gateway.doctor.site import Say, Site, looked_at, own_name
 from gateway.doctor.wishes import asked
 from gateway.models import JobId, Role
@@ -94,6 +98,7 @@ class _Slurm:
         self._dialect = dialect
         self._queue = queue
         self._say = say
+        self._asked: dict[str, tuple[str, str]] = {}
 
     async def examine(self) -> None:
         """The controller, squeue, the limits, then the partitions of each role."""
@@ -115,23 +120,28 @@ class _Slurm:
         for finding in slurm.config_verdicts(settings, needs, level.strip().split("\n")[0].strip("| ")):
             self._say(finding)
         known = await self._known_names() if has_accounting else {}
-        for role in Role:
-            await self._role(role, known)
+        await choices.examine(self._site, partial(self._judge, known), self._say)
         if has_accounting and self._site.submit_as:
             rows = await self._rows("assoc", self._site.submit_as, "Account,MaxSubmitJobs,MaxJobs")
             self._say(slurm.association_verdict(self._site.submit_as, rows))
 
-    async def _role(self, role: Role, known: Mapping[str, frozenset[str]]) -> None:
-        wanted = slurm_jobs.options(asked(self._dialect, self._site.config.cluster_config, role))
-        where = clusters_option(wanted.get("clusters", ""))
-        partitions = await self._ask("scontrol", *where, "--oneliner", "--all", "show", "partition")
-        nodes = await self._ask("sinfo", *where, "--noheader", "--all", "--Node", "--format=%R|%c|%m|%T")
-        found = slurm_jobs.partitions_of(partitions.stdout)
-        for finding in (
-            *slurm_jobs.job_verdicts(role, wanted, found, slurm_jobs.nodes_of(nodes.stdout)),
+    async def _judge(self, known: Mapping[str, frozenset[str]], config: ClusterConfig, role: Role) -> list[Finding]:
+        """Whether jobs of a role could run, with this configuration."""
+        wanted = slurm_jobs.options(asked(self._dialect, config, role))
+        partitions, nodes = await self._lists(wanted.get("clusters", ""))
+        return [
+            *slurm_jobs.job_verdicts(role, wanted, slurm_jobs.partitions_of(partitions), slurm_jobs.nodes_of(nodes)),
             *slurm_jobs.names_verdict(role, wanted, known),
-        ):
-            self._say(finding)
+        ]
+
+    async def _lists(self, cluster: str) -> tuple[str, str]:
+        """The partitions and the nodes of a cluster, asked for once."""
+        if cluster not in self._asked:
+            where = clusters_option(cluster)
+            partitions = await self._ask("scontrol", *where, "--oneliner", "--all", "show", "partition")
+            nodes = await self._ask("sinfo", *where, "--noheader", "--all", "--Node", "--format=%R|%c|%m|%T")
+            self._asked[cluster] = partitions.stdout, nodes.stdout
+        return self._asked[cluster]
 
     async def _known_names(self) -> Mapping[str, frozenset[str]]:
         answers = {name: await self._rows(name, "", "Name") for name in ("qos", "account")}
@@ -166,6 +176,9 @@ async def _examine_pbs(site: Site, backend: JobQueueBackend, dialect: PBS, queue
         group=backend.max_workers_per_submit,
     ):
         say(finding)
-    for role in Role:
-        for finding in pbs.job_verdicts(role, pbs.options(asked(dialect, site.config.cluster_config, role)), server):
-            say(finding)
+
+    async def judge(config: ClusterConfig, role: Role) -> list[Finding]:
+        await trio.lowlevel.checkpoint()
+        return list(pbs.job_verdicts(role, pbs.options(asked(dialect, config, role)), server))
+
+    await choices.examine(site, judge, say)

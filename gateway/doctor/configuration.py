@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gateway.config.load import Config
 from gateway.doctor.finding import Finding, failed, ok, warning
+from gateway.doctor.site import is_root
 from gateway.trusted_files import unsafe
 
 CHECK = "configuration"
@@ -24,6 +25,17 @@ def verdicts(config: Config, file: Path | None) -> Iterator[Finding]:
     yield ok(CHECK, f"{file or 'the defaults'}: no mistakes")
     for text in config.warnings:
         yield warning(CHECK, text, "change the option that it names")
-    if file is not None and (why := unsafe(str(file), owners={0, os.geteuid()})):
-        evidence = f"others could run programs as the gateway: {why}"
-        yield failed("configuration file", evidence, f"chown root {file}; chmod go-w {file}, and its folders")
+    if file is not None:
+        yield from _who_could_change(file)
+
+
+def _who_could_change(file: Path) -> Iterator[Finding]:
+    """The file is a program, which the gateway runs."""
+    owners = {0, os.geteuid()}
+    if is_root():  # the gateway's account is another one, and may own it
+        owners.add(file.stat().st_uid)
+    remedy = f"chown root {file}; chmod go-w {file}, and its folders"
+    if why := unsafe(str(file), owners=owners, group_may_write=True):
+        yield failed("configuration file", f"others could run programs as the gateway: {why}", remedy)
+    elif why := unsafe(str(file), owners=owners):
+        yield warning("configuration file", f"a group could run programs as the gateway: {why}", remedy)

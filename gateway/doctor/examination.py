@@ -22,6 +22,8 @@ class Subject:
     name: str
     examine: Callable[[Site, Say], Awaitable[None]]
     patience: float = 30.0
+    #: Whether it is looked at when the others have been: what it does would be in their way.
+    comes_last: bool = False
 
 
 SUBJECTS = (
@@ -32,16 +34,18 @@ SUBJECTS = (
     Subject("unit", service.examine),
     Subject("authenticator", authenticators.examine),
     Subject("batch system", batch.examine, patience=120.0),
-    Subject("user", users.examine, patience=240.0),
+    Subject("user", users.examine, patience=240.0, comes_last=True),
 )
 
 
 async def examine(site: Site, subjects: Sequence[Subject] = SUBJECTS) -> list[Finding]:
     """What is found of each subject, in their order."""
     found: list[list[Finding]] = [[] for _ in subjects]
-    async with trio.open_nursery() as nursery:
-        for subject, into in zip(subjects, found, strict=True):
-            nursery.start_soon(_look, subject, site, into)
+    for last in (False, True):
+        async with trio.open_nursery() as nursery:
+            for subject, into in zip(subjects, found, strict=True):
+                if subject.comes_last is last:
+                    nursery.start_soon(_look, subject, site, into)
     return [finding for findings in found for finding in findings]
 
 

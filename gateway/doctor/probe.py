@@ -43,7 +43,7 @@ def told(log: str) -> Mapping[str, str] | None:
         if line.startswith(_MARK):
             try:
                 said = json.loads(line.removeprefix(_MARK))
-            except ValueError:
+            except (ValueError, RecursionError):  # it is the user's, and can say anything
                 continue
             if isinstance(said, dict):
                 return {str(name): str(value) for name, value in said.items()}

@@ -14,7 +14,7 @@ from gateway.doctor.finding import Finding, failed, ok, skipped, warning
 _LINES = """
     NoNewPrivileges SystemCallFilter SystemCallArchitectures SystemCallLog RestrictAddressFamilies RestrictNamespaces
     PrivateDevices ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectClock ProtectHostname
-    MemoryDenyWriteExecute RestrictRealtime RestrictSUIDSGID LockPersonality DynamicUser RestrictFileSystems
+    MemoryDenyWriteExecute RestrictRealtime RestrictSUIDSGID LockPersonality DynamicUser
 """
 _IMPLY_NO_NEW_PRIVILEGES = tuple(_LINES.split())
 _NO = ("", "no", "false", "0", "off", "n", "f")

@@ -78,6 +78,10 @@ def test_warnings_of_a_configuration_and_a_file_of_everybodys(tmp_path):
     site.file.chmod(0o666)
     found = list(configuration.verdicts(site.config, site.file))
     assert {"configuration file"} <= {finding.check for finding in found if finding.status is Status.FAILED}
+    site.file.chmod(0o660)
+    assert "a group" in list(configuration.verdicts(site.config, site.file))[-1].evidence
+    site.file.chmod(0o600)
+    assert list(configuration.verdicts(site.config, site.file))[-1].check == "configuration"
     assert any("ANYBODY" in finding.evidence for finding in found if finding.status is Status.WARNING)
 
 
@@ -129,6 +133,29 @@ c.DaskGateway.address = "127.0.0.1:{foreign}"
     assert f"user id {os.geteuid()}" in taken.evidence
     assert f"sport = :{foreign}" in taken.remedy
     assert await ports.gateway_version(Address("127.0.0.1", foreign)) == ""
+
+
+async def test_the_port_for_schedulers_is_believed_beside_a_gateway_alone(tmp_path, nursery):
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    public, schedulers = (one.getsockname()[1] for one in listeners)
+    answers = b'HTTP/1.1 200 OK\r\n\r\n{"version":"1.2"}'
+
+    async def answer(stream):
+        await stream.receive_some(1000)
+        await stream.send_all(answers)
+        await stream.aclose()
+
+    async def hang_up(stream):
+        await stream.aclose()
+
+    for serve, listener in zip((answer, hang_up), listeners, strict=True):
+        one = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+        nursery.start_soon(trio.serve_listeners, serve, [one])
+    text = f"c.Proxy.address = '127.0.0.1:{public}'\nc.Proxy.tcp_address = '127.0.0.1:{schedulers}'\n"
+    site = site_of(tmp_path, text)
+    assert [one.status for one in await look(ports.examine, site)] == ["ok", "ok"]
+    answers = b"SSH-2.0-OpenSSH\r\n"
+    assert [one.status for one in await look(ports.examine, site)] == ["failed", "failed"]
 
 
 async def test_addresses_that_cannot_be_listened_at(tmp_path):

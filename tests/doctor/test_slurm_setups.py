@@ -97,6 +97,22 @@ def test_what_is_seen_without_a_job(site, config, check, words):
     assert_found(site.doctor(config), check, *words)
 
 
+PROFILES = """
+from dask_gateway_server.options import Options, Select
+
+def handler(options):
+    return {"small": {}, "large": {"worker_partition": "bigmem"}, "odd": {"worker_cores": -1}}[options.profile]
+
+c.Backend.cluster_options = Options(Select("profile", ["small", CHOICES]), handler=handler)
+"""
+
+
+def test_a_profile_that_leads_nowhere(site):
+    found = site.doctor(PROFILES.replace("CHOICES", '"large"'))
+    assert_found(found, "worker's job", "with profile = 'large' there is no partition bigmem")
+    assert_found(site.doctor(PROFILES.replace("CHOICES", '"odd"')), "users' choices", "profile = 'odd'", "worker_cores")
+
+
 def test_a_port_of_another_program(site):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
