@@ -47,7 +47,7 @@ PURE = {
     "auth.oidc": "claims discovery jwt signing_keys",
     "auth.pam": "answers stack",
     "config": """backend callables carried carry cluster compat fields limits option_fields original_classes proxy
-        registry server site_errors structure traits user_options""",
+        registry server setting_errors site_errors structure traits user_options""",
     "backends": "base commands exit_words log_tail tracebacks",
     "backends.batch": "cancellations dialect evidence option_values options script submit_options",
     "backends.launcher": "answers policy request rules sudo",
