@@ -1,9 +1,11 @@
 """The page for sites that come from the original: its examples work, and its names exist."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from attrs import evolve, fields_dict
 
@@ -12,6 +14,7 @@ from gateway.backends.batch.extra_directives import with_extra_directives
 from gateway.backends.slurm.submission import submission_of
 from gateway.clusters.cluster_options import ClusterOptions
 from gateway.config.cluster import ClusterConfig
+from gateway.config.fields import setting_of, settings_of
 from gateway.config.load import load
 from gateway.config.original_classes import REPLACED
 from gateway.config.registry import builtin_classes
@@ -34,6 +37,34 @@ def test_options_of_a_subclass(tmp_path: Path) -> None:
     cluster = load_example(tmp_path, 0).cluster_config
     assert (cluster.worker_memory, cluster.worker_cores, cluster.level) == (8 << 30, 2, 2)
     assert cluster.scheduler_setup == "module load site/2"
+
+
+#: What the original's classes declare in 2026.3.0, with defaults where these are plain values.
+ORIGINAL = json.loads((Path(__file__).parents[1] / "data" / "original_options.json").read_text())
+#: Options whose defaults are others here; the page says so.
+OTHER_DEFAULTS = {"scheduler_cmd", "worker_cmd", "db_url", "stop_clusters_on_shutdown", "use_stagein"}
+
+
+def test_all_options_of_the_original_are_there_with_their_defaults() -> None:
+    ours = {name: settings_of(cls) for name, cls in builtin_classes().items()}
+    assert sum(map(len, ORIGINAL.values())) == 86
+    other = set()
+    for name, options in ORIGINAL.items():
+        for option, about in options.items():
+            mine = ours[name][option]
+            if "default" in about and not setting_of(mine).retired and not option.endswith("_class"):
+                other |= set() if _same(mine.default, about["default"]) else {option}
+    assert other == OTHER_DEFAULTS
+    assert all(f"`{option}`" in PAGE for option in OTHER_DEFAULTS)
+
+
+def _same(mine: Any, original: Any) -> bool:
+    """Whether two defaults mean the same; empty ones are alike, whatever they are of."""
+    if isinstance(mine, attrs.Factory):  # type: ignore[arg-type]
+        return mine.takes_self or _same(mine.factory(), original)
+    if not mine and not original and not isinstance(original, bool):
+        return True
+    return bool(list(mine) == original if isinstance(mine, tuple) else mine == original)
 
 
 async def test_an_authenticator(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class KerberosAuthenticator(Authenticator):
         validator=_check_service,
     )
     keytab: str = setting(
-        default="dask.keytab",
+        default="dask_gateway.keytab",
         help="""The file with the keys of the service HTTP/<host of the gateway's URL>. Only root and the gateway's user
         may be able to change it, and not everybody may be able to read it. KRB5_KTNAME is not looked at.""",
         convert=_keytab_path,
