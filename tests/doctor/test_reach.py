@@ -10,7 +10,7 @@ import trio
 from gateway.config.load import load
 from gateway.doctor import reach
 from gateway.doctor.probe import SOURCE, told
-from tests.doctor.rig import free_ports
+from tests.support.doctor_site import free_ports
 
 HERE = "--Proxy.scheduler_networks=['127.0.0.0/8']"
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.doctor.rig import assert_found, open_site, problems
 from tests.slurm.real import allow_dask, as_user, ensure_slurm, needs_slurm, queue
+from tests.support.doctor_site import assert_found, open_site, problems
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(300)]
 

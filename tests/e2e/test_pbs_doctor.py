@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
-from tests.doctor.rig import assert_found, open_site, problems
 from tests.e2e.gateway_process import schedulers_here
 from tests.pbs.simulation import Simulation, jobs_named
 from tests.slurm.real import allow_dask
+from tests.support.doctor_site import assert_found, open_site, problems
 from tests.support.users import ensure_dask, ensure_users, is_root
 
 pytestmark = [
