@@ -2,7 +2,8 @@
 
 distributed takes the text of a module for `--preload`, so that it runs in the
 very Python that a cluster's scheduler would have: in a container, or behind a
-wrapper, as well. It says its word and ends before anything listens.
+wrapper, as well. It says its word, waits for one connection at a port as a
+scheduler would have it, and ends.
 """
 
 import json
@@ -28,11 +29,32 @@ def ask(url):
             return "" if b'"version"' in answer.read(1000) else "what answers there is no gateway"
     except Exception as error:
         return str(error)[:300] or type(error).__name__
+def address():
+    from distributed.utils import get_ip, get_ip_interface
+    interface = os.environ.get("DASK_GATEWAY_DOCTOR_INTERFACE", "")
+    return get_ip_interface(interface) if interface else get_ip()
+def listen():
+    first, last = map(int, os.environ.get("DASK_GATEWAY_DOCTOR_PORTS", "0:0").split(":"))
+    for port in range(first, last + 1):
+        try:
+            return socket.create_server(("", port))
+        except OSError:
+            continue
 url = os.environ.get("DASK_GATEWAY_API_URL", "")
 told = {name: version(name) for name in ("dask", "distributed", "dask-gateway", "bokeh")}
 told.update(python=platform.python_version(), host=socket.gethostname(), url=url)
 told["api"] = ask(url + "/version") if url else ""
+listener = listen()
+try:
+    told.update(address=address(), port=listener.getsockname()[1] if listener else "")
+except Exception as error:
+    told.update(address="", port="", error=str(error)[:300])
 print("dask-gateway-" + "doctor: " + json.dumps(told), flush=True)
+try:
+    listener.settimeout(20)
+    listener.accept()
+except Exception:
+    pass
 os._exit(0)
 """
 

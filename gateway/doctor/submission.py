@@ -1,7 +1,7 @@
 """Jobs of a user's that are submitted as those of clusters are, looked for in the queue, read, and cancelled."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from secrets import token_hex
@@ -13,6 +13,7 @@ from gateway.backends.base import JobSpec
 from gateway.backends.batch.dialect import Dialect, StatusFailed
 from gateway.backends.batch.driver import launcher_of, refusal_of
 from gateway.backends.batch.extra_directives import with_extra_directives
+from gateway.backends.batch.option_values import port_range
 from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig
 from gateway.backends.batch.poller import Queue
 from gateway.backends.batch.user_commands import UserCommands, submit_request
@@ -20,7 +21,7 @@ from gateway.backends.commands import Answer
 from gateway.backends.launcher.settings import Settings
 from gateway.backends.tracebacks import STARTED
 from gateway.config.load import Config
-from gateway.doctor import probe, trial, wishes
+from gateway.doctor import probe, reach, trial, wishes
 from gateway.doctor.api_url import jobs_url, somebody_answers
 from gateway.doctor.finding import failed, ok, skipped
 from gateway.doctor.site import Say, Site
@@ -64,7 +65,8 @@ async def examine(site: Site, user: str, settings: Settings, say: Say, *, patien
     )
     command = (*config.scheduler_cmd, "--port", "0", "--preload", probe.SOURCE)
     async with somebody_answers(site.config):
-        said = _said_by_scheduler(await trials.run(make(Role.SCHEDULER, command=command)), say)
+        meet = partial(_meet, site.config, say)
+        said = _said_by_scheduler(await trials.run(make(Role.SCHEDULER, command=command), meet), say)
     count = wishes.FEW if backend.worker_job_arrays else 1
     log = await trials.run(make(Role.WORKER, command=(*config.worker_cmd, "--version"), count=count))
     if log is None:
@@ -78,9 +80,19 @@ async def examine(site: Site, user: str, settings: Settings, say: Say, *, patien
 
 def _environment(config: Config, options: JobQueueClusterConfig) -> dict[str, str]:
     """What the site passes on, and where jobs find the API."""
-    url = jobs_url(config)
+    url, (first, last) = jobs_url(config), port_range(options.scheduler_port)
+    probed = {
+        "DASK_GATEWAY_DOCTOR_INTERFACE": options.scheduler_interface,
+        "DASK_GATEWAY_DOCTOR_PORTS": f"{first}:{last}",
+    }
     inherited = {name: os.environ[name] for name in options.pass_environment if name in os.environ}
-    return {**inherited, **({"DASK_GATEWAY_API_URL": url} if url else {})}
+    return {**inherited, **probed, **({"DASK_GATEWAY_API_URL": url} if url else {})}
+
+
+async def _meet(config: Config, say: Say, log: str) -> None:
+    """Connect to the job while it waits for that."""
+    if (said := probe.told(log)) is not None:
+        say(await reach.verdict(config, said.get("address", ""), said.get("port", "")))
 
 
 def _said_by_scheduler(log: str | None, say: Say) -> Mapping[str, str]:
@@ -125,8 +137,11 @@ class _Trials:
         self._say = say
         self._patience = patience
 
-    async def run(self, spec: JobSpec) -> str | None:
-        """The log of a submission's first job; None when there is none, which is said."""
+    async def run(self, spec: JobSpec, meet: Callable[[str], Awaitable[None]] | None = None) -> str | None:
+        """The log of a submission's first job; None when there is none, which is said.
+
+        `meet` is called with what the log has while the job may still be there.
+        """
         check, submit = f"{spec.role}: submission", self._dialect.rules.submit
         remedy = f"try it by hand: sudo -nHu {spec.cluster.username} {submit} --help; then the option that is named"
         try:
@@ -145,6 +160,8 @@ class _Trials:
             name = await self._name(jobs[0]) if jobs else ""
             ours = jobs if name == spec.submission else await self._found(spec)
             log = await self._followed(spec, ours[0]) if ours else await self._left_behind(spec)
+            if log is not None and meet is not None:
+                await meet(log)
             if jobs and (name or log is None):  # else it was too fast for us
                 self._say(trial.name_verdict(submit, jobs[0], name, spec.submission))
             return log

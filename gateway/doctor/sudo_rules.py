@@ -34,7 +34,8 @@ def allowed(text: str, launcher: str) -> Allowed | None:
 
 def _about(texts: Sequence[str], *, any_command: bool) -> Allowed:
     """Whom rules name, such as `%dask_users, !root`; what follows a colon are groups to run as."""
-    whom = [name.strip() for text in texts for name in text.partition(":")[0].split(",")]
+    words = (name.strip() for text in texts for name in text.partition(":")[0].split(","))
+    whom = list(dict.fromkeys(words))
     return Allowed(
         users=tuple(name for name in whom if _NAME.fullmatch(name) and name not in ("ALL", "root")),
         groups=tuple(name[1:] for name in whom if name.startswith("%") and _NAME.fullmatch(name[1:])),

@@ -12,7 +12,7 @@ from gateway.doctor.examination import Subject, examine
 from gateway.doctor.finding import ok
 from gateway.doctor.ports import gateway_version
 from gateway.doctor.site import Site
-from tests.doctor.rig import free_ports
+from tests.support.doctor_site import free_ports
 
 
 def config_of(*options):

@@ -1,4 +1,4 @@
-"""What Slurm's commands print, judged; what the real one prints is in test_slurm_setups.py."""
+"""What Slurm's commands print, judged; what the real one prints is in tests/slurm/test_doctor.py."""
 
 from pathlib import Path
 

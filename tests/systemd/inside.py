@@ -217,6 +217,19 @@ def computes_with_sudo() -> object:
     }
 
 
+def problems_by_the_doctor() -> list[str]:
+    """What the doctor finds wrong, who is asked as the page has it."""
+    (block,) = (block for block in blocks() if " doctor " in block.text and block.language == "sh")
+    text = f"{block.text.rstrip()} --json || true"
+    found = json.loads(run("bash", "-c", text, user="dask", timeout=240))
+    return [f"{one['check']}: {one['evidence']}" for one in found if one["status"] in ("failed", "warning")]
+
+
+@step
+def the_doctor_with_sudo() -> object:
+    return problems_by_the_doctor()
+
+
 # --- a service of systemd's -------------------------------------------------------------------------------------------
 
 #: Of the watchdog, in seconds: the gateway is starved for less, on a machine that is busy.
@@ -329,6 +342,11 @@ def the_daemon_takes_over() -> object:
         "socket": oct(Path("/run/dask-gateway-launcherd.sock").stat().st_mode & 0o777),
         "daemon": shown("dask-gateway-launcherd.service", "ActiveState")["ActiveState"],
     }
+
+
+@step
+def the_doctor_with_the_daemon() -> object:
+    return problems_by_the_doctor()
 
 
 @step

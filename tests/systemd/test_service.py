@@ -49,6 +49,11 @@ def test_computes_with_sudo(seen):
     assert seen["sessions"] > 0
 
 
+def test_the_doctor_with_sudo(seen):
+    (problem,) = seen
+    assert problem.startswith("configuration: ANYBODY CAN ACT AS ANYBODY")
+
+
 def test_restarts_keep_clusters_and_refuse_nobody(seen):
     assert seen["same jobs"]
     assert not seen["same process"]
@@ -89,6 +94,11 @@ def test_the_daemon_takes_over(seen):
     assert seen["administrators"] == "[]\n"
     assert seen["daemon"] == "inactive"  # until it is needed
     assert seen["same jobs"]
+
+
+def test_the_doctor_with_the_daemon(seen):
+    (problem,) = seen
+    assert problem.startswith("configuration: ANYBODY CAN ACT AS ANYBODY")
 
 
 def test_computes_with_the_daemon(seen):

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.doctor.rig import assert_found, open_site, problems
 from tests.slurm.real import allow_dask, as_user, ensure_slurm, needs_slurm, queue
+from tests.support.doctor_site import assert_found, open_site, problems
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(300)]
 
@@ -48,7 +48,9 @@ def status(site):
 def test_nothing_is_wrong_where_nothing_is(site):
     found = site.doctor("", *TRY)
     assert problems(found) == {}
-    assert {"job's Python", "worker's Python", "api_url", "job's name", "queue"} <= {one["check"] for one in found}
+    assert {"job's Python", "worker's Python", "scheduler's port", "api_url", "job's name", "queue"} <= {
+        one["check"] for one in found
+    }
     (name, *_) = (one["evidence"] for one in found if one["check"] == "job's name")
     cluster = re.search(r"dask-gateway-(doctor\w+)-scheduler", name)[1]
     assert not queue("alice", names=f"dask-gateway-{cluster}.*")

@@ -5,9 +5,10 @@ import subprocess
 
 import pytest
 
-from tests.doctor.rig import assert_found, open_site, problems
+from tests.e2e.gateway_process import schedulers_here
 from tests.pbs.simulation import Simulation, jobs_named
 from tests.slurm.real import allow_dask
+from tests.support.doctor_site import assert_found, open_site, problems
 from tests.support.users import ensure_dask, ensure_users, is_root
 
 pytestmark = [
@@ -40,14 +41,16 @@ def pbs():
 
 @pytest.fixture(scope="module")
 def site(pbs):
-    with open_site(CONFIG.format(bin=pbs.bin)) as site:
+    with open_site(CONFIG.format(bin=pbs.bin) + schedulers_here()) as site:
         yield site
 
 
 def test_nothing_is_wrong_where_nothing_is(site, pbs):
     found = site.doctor("", *TRY)
     assert problems(found) == {}
-    assert {"job's Python", "worker's Python", "api_url", "job's name", "queue"} <= {one["check"] for one in found}
+    assert {"job's Python", "worker's Python", "scheduler's port", "api_url", "job's name", "queue"} <= {
+        one["check"] for one in found
+    }
     assert jobs_named(pbs.bin, "dask-gateway-doctor.*") == []
 
 
@@ -145,6 +148,11 @@ def test_jobs_that_find_no_dask(site):
 def test_an_api_that_jobs_cannot_reach(site):
     found = site.doctor("c.Backend.api_url = 'http://127.0.0.1:9/api'", *TRY)
     assert_found(found, "api_url", "cannot be reached", "Connection refused")
+
+
+def test_schedulers_to_which_the_gateway_would_not_connect(site):
+    found = site.doctor("c.Proxy.scheduler_networks = ['192.0.2.0/24']", *TRY)
+    assert_found(found, "scheduler's port", "the gateway would not connect", "c.Proxy.scheduler_networks")
 
 
 def test_a_sudo_rule_for_another_file(site):
