@@ -70,8 +70,8 @@ class _PausingWebsocket(ws_stream.WSStream):
     async def handle(self, event: hypercorn_events.Event) -> None:
         if not isinstance(event, Body | Data) or self.closed or not self.handshake.accepted:
             await super().handle(event)
-            if isinstance(event, StreamClosed) and isinstance(self.connection, _CountingWebsocket):
-                self.connection.end()
+            if isinstance(event, StreamClosed) and self.handshake.accepted:  # else there is no connection yet
+                cast("_CountingWebsocket", self.connection).end()
             return
         budget = cast("Budgeted", self.app).budget
         for start in range(0, len(event.data), WEBSOCKET_PART):
