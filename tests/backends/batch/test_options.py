@@ -4,6 +4,7 @@ import pytest
 
 from gateway.backends.batch.option_values import port_range, walltime_seconds
 from gateway.backends.batch.options import JobQueueBackend, JobQueueClusterConfig
+from gateway.backends.launcher.settings import Settings
 from gateway.config.fields import SettingError, dump, with_overrides
 from gateway.models import Role
 
@@ -111,3 +112,7 @@ def test_paths_that_no_socket_can_have(path):
 def test_values_survive_the_store():
     config = JobQueueClusterConfig(time="5", scheduler_port="9000:9100", extra_args=["--x"], pass_environment=["A"])
     assert with_overrides(JobQueueClusterConfig(), dump(config)) == config
+
+
+def test_a_batch_system_without_a_dialect_says_nothing_of_itself() -> None:
+    assert JobQueueBackend().dialect(Settings()) is None
