@@ -1,6 +1,6 @@
 """What counting for Prometheus costs the API: beside the same gateway while it counts nothing.
 
-    python -m tests.bench.api_metrics [--rounds 15] [--seconds 2] [--connections 16] [--check]
+    python -m tests.bench.api_metrics [--rounds 8] [--seconds 2] [--connections 16] [--check]
 
 One process, since two of them differ by more than what is looked for. Its
 configuration, which is Python, has what counts and times replaced at a signal
@@ -119,7 +119,7 @@ def report(turns: dict[str, list[tuple[Measured, Measured]]]) -> bool:
 def main() -> None:
     """Parse the arguments, measure, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--check", action="store_true")
