@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -89,17 +90,28 @@ def _unusable(check: str, option: str, reason: str, code: int | None) -> Finding
 
 async def gateway_version(place: Address, prefix: str = "") -> str:
     """The version of the gateway that answers at this address; empty when none does."""
-    request = f"GET {prefix}/api/version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    said = b""
-    with trio.move_on_after(PATIENCE), suppress(OSError, trio.BrokenResourceError):
-        async with await trio.open_tcp_stream(_host(place), place.port) as stream:
-            await stream.send_all(request.encode())
-            async for piece in stream:
-                said += piece
-                if len(said) > 65536:
-                    break
+    said = await _answer(place, f"{prefix}/api/version", None)
+    if said.startswith(b"HTTP/1.1 308 "):  # to HTTPS; who it is proves its certificate (certificate.py), not this
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        said = await _answer(place, f"{prefix}/api/version", context)
     match = re.search(rb'\{"version": ?"([0-9A-Za-z.+-]{1,40})"\}', said)
     return match[1].decode() if match else ""
+
+
+async def _answer(place: Address, path: str, context: ssl.SSLContext | None) -> bytes:
+    """The beginning of what is answered to a GET, over TLS if there is a context; as much as has come in time."""
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    said = b""
+    with trio.move_on_after(PATIENCE), suppress(OSError, trio.BrokenResourceError):
+        stream: trio.abc.Stream = await trio.open_tcp_stream(_host(place), place.port)
+        if context is not None:
+            stream = trio.SSLStream(stream, context, server_hostname="localhost", https_compatible=True)
+        async with stream:
+            await stream.send_all(request.encode())
+            while len(said) <= 65536 and (piece := await stream.receive_some(65536)):
+                said += piece
+    return said
 
 
 async def _is_beside_gateway(config: Config) -> bool:
