@@ -23,11 +23,24 @@ _URL = re.compile(
 _LONGEST_URL = 300
 
 
+#: Hosts that stand for all interfaces.
+EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104
+
+
 class Address(NamedTuple):
     """A host (a name, or an address without brackets; empty: all interfaces) and a TCP port (0: any)."""
 
     host: str
     port: int
+
+    @property
+    def is_everywhere(self) -> bool:
+        """True for all interfaces of a machine."""
+        return self.host in EVERYWHERE
+
+    def reached_at(self, host: str) -> "Address":
+        """Return where to connect to who listens there: at `host`, if that is all interfaces."""
+        return Address(host, self.port) if self.is_everywhere else self
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

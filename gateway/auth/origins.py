@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from gateway.addresses import EVERYWHERE
+
 _PORTS = {"http": 80, "https": 443}
-#: What a listener at all addresses is not called.
-_NO_HOSTS = ("", "0.0.0.0", "::")  # noqa: S104
 _NAME = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _LOOPBACK = ("127.0.0.1", "::1")
 
@@ -25,7 +25,7 @@ def origin_of(url: str) -> str:
 
 def own_origins(hosts: Iterable[str], ports: Iterable[int], *, https: bool) -> tuple[str, ...]:
     """The origins of a server that goes by these names and listens at these ports."""
-    names = [name for name in hosts if _NAME.fullmatch(name) and name not in _NO_HOSTS]
+    names = [name for name in hosts if _NAME.fullmatch(name) and name not in EVERYWHERE]
     if not set(names).isdisjoint(_LOOPBACK):
         names.append("localhost")
     scheme = "https" if https else "http"

@@ -2,8 +2,9 @@
 
 import resource
 
+from gateway.backends.launcher.client import own_account
 from gateway.doctor.finding import Finding, ok, warning
-from gateway.doctor.site import Say, Site, is_root, own_name
+from gateway.doctor.site import Say, Site, is_root
 
 #: A connection through the relay takes two files.
 FEW_FILES = 8192
@@ -20,7 +21,7 @@ async def examine(site: Site, say: Say) -> None:
             )
         )
     else:
-        say(ok("account", f"looked at as {own_name()}"))
+        say(ok("account", f"looked at as {own_account()}"))
     say(files_verdict(resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from gateway.addresses import Address, parse_address
+from gateway.addresses import parse_address
 from gateway.config.load import Config
 from gateway.errors import StartError
 from gateway.proxy.listeners import open_listeners
@@ -20,19 +20,17 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:
 
 
 def jobs_url(config: Config) -> str:
-    """The URL that jobs are told; empty when it is only known to the gateway when it runs (server/own_names.py)."""
+    """The URL that jobs are told; empty when it is only known to the gateway when it runs (server/s.py)."""
     if config.backend.api_url:
         return config.backend.api_url
     address, prefix = (
         (config.gateway.address, "") if config.gateway.address else (config.proxy.address, config.proxy.prefix)
     )
     try:
-        host, port = parse_address(address)
+        place = parse_address(address).reached_at(config.backend.default_host or socket.gethostname())
     except ValueError:
         return ""
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104
-        host = config.backend.default_host or socket.gethostname()
-    return f"http://{Address(host, port)}{prefix}/api" if port else ""
+    return f"http://{place}{prefix}/api" if place.port else ""
 
 
 @asynccontextmanager

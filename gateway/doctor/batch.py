@@ -11,6 +11,7 @@ from gateway.backends.batch.dialect import Command, Dialect, StatusFailed
 from gateway.backends.batch.options import JobQueueBackend
 from gateway.backends.batch.poller import Queue
 from gateway.backends.commands import Answer
+from gateway.backends.launcher.client import own_account
 from gateway.backends.launcher.commands import find_command
 from gateway.backends.launcher.request import Refused
 from gateway.backends.launcher.settings import SETTINGS, Settings
@@ -21,7 +22,7 @@ from gateway.backends.slurm.submission import clusters_option
 from gateway.config.cluster import ClusterConfig
 from gateway.doctor import choices, pbs, slurm, slurm_jobs
 from gateway.doctor.finding import Finding, failed, ok, skipped
-from gateway.doctor.site import Say, Site, looked_at, own_name
+from gateway.doctor.site import Say, Site, looked_at
 from gateway.doctor.wishes import asked
 from gateway.models import JobId, Role
 from gateway.trusted_files import unsafe
@@ -43,7 +44,7 @@ async def examine(site: Site, say: Say) -> None:
         return
     await _commands(backend, dialect, settings, say)
     for path in {
-        command[0] for command in (*dialect.status_commands({JobId("1"): own_name()}), dialect.limits_command())
+        command[0] for command in (*dialect.status_commands({JobId("1"): own_account()}), dialect.limits_command())
     }:
         if why := await looked_at(_changeable, path, settings.environment.get("PATH", dialect.rules.path)):
             say(
@@ -106,13 +107,13 @@ class _Slurm:
         self._say(slurm.ping_verdict(ping))
         if not ping.stdout.strip() and ping.returncode == _NOT_RUN:
             return
-        squeue = await self._ask("squeue", "--noheader", f"--user={own_name()}", "--format=%i")
+        squeue = await self._ask("squeue", "--noheader", f"--user={own_account()}", "--format=%i")
         self._say(slurm.noise_verdict("squeue", squeue))
         settings = slurm.settings_of((await self._ask("scontrol", "show", "config")).stdout)
         has_accounting = settings.get("AccountingStorageType", "").endswith("slurmdbd")
-        level = await self._rows("user", own_name(), "AdminLevel") if has_accounting else ""
+        level = await self._rows("user", own_account(), "AdminLevel") if has_accounting else ""
         needs = slurm.Needs(
-            account=own_name(),
+            account=own_account(),
             arrays=self._backend.worker_job_arrays,
             group=self._backend.max_workers_per_submit,
             eager_period=self._backend.eager_poll_period,
@@ -166,7 +167,7 @@ async def _examine_pbs(site: Site, backend: JobQueueBackend, dialect: PBS, queue
         return
     server = pbs.server_of(answer.stdout)
     say(ok("PBS's server", f"it answers, and has the queues {', '.join(server.queues)}"))
-    selected = await answer_of(queue, (dialect.program("qselect"), "-u", own_name()))
+    selected = await answer_of(queue, (dialect.program("qselect"), "-u", own_account()))
     say(slurm.noise_verdict("qselect", selected))
     for finding in pbs.server_verdicts(
         server,

@@ -54,9 +54,9 @@ def public_names(config: Config) -> list[str]:
     """The names under which people reach the gateway, as far as the configuration has them."""
     names = list(config.proxy.host_names)
     with suppress(ValueError):
-        host = parse_address(config.proxy.address).host
-        if host not in ("", "::", "0.0.0.0"):  # noqa: S104
-            names.append(host)
+        place = parse_address(config.proxy.address)
+        if not place.is_everywhere:
+            names.append(place.host)
     return list(dict.fromkeys(names))
 
 

@@ -5,12 +5,13 @@ from functools import partial
 
 from attrs import evolve
 
+from gateway.backends.launcher.client import own_account
 from gateway.clusters.cluster_options import ClusterOptions
 from gateway.config.cluster import ClusterConfig
 from gateway.config.option_fields import Select
 from gateway.config.user_options import Options
 from gateway.doctor.finding import Finding, Status, failed, ok, skipped
-from gateway.doctor.site import Say, Site, own_name
+from gateway.doctor.site import Say, Site
 from gateway.errors import GatewayError
 from gateway.models import Role, User
 
@@ -27,7 +28,7 @@ async def examine(site: Site, judge: Judge, say: Say) -> None:
     for finding in plain:
         say(finding)
     options = ClusterOptions(site.config.backend, site.config.cluster_config)
-    user = User(site.submit_as or own_name())
+    user = User(site.submit_as or own_account())
     try:
         wanted = _choices(await options.of(user))
     except GatewayError as error:

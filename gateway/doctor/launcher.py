@@ -10,11 +10,11 @@ import trio
 
 from gateway.backends.batch.driver import launcher_of
 from gateway.backends.batch.options import JobQueueBackend
-from gateway.backends.launcher.client import ENVIRONMENT, Launcher
+from gateway.backends.launcher.client import ENVIRONMENT, Launcher, own_account
 from gateway.backends.launcher.settings import SETTINGS, Settings
 from gateway.backends.processes import run_command
 from gateway.doctor.finding import Finding, failed, ok, skipped, warning
-from gateway.doctor.site import Say, is_root, looked_at, own_name
+from gateway.doctor.site import Say, is_root, looked_at
 from gateway.doctor.sudo_rules import Allowed, allowed, rule_verdict
 from gateway.errors import JobError
 from gateway.trusted_files import unsafe
@@ -29,9 +29,9 @@ _QUESTION = {"action": "tail", "cluster": "dask-gateway-doctor", "log": "schedul
 async def sample_user(backend: JobQueueBackend, settings: Settings, say: Say) -> str:
     """Somebody whom the gateway may act as, by the rules that there are; empty when nobody is known."""
     if backend.impersonation == "none":
-        return own_name()
+        return own_account()
     if backend.impersonation == "socket":
-        say(_policy_verdict(settings, own_name()))
+        say(_policy_verdict(settings, own_account()))
         return await looked_at(_somebody, settings.policy.users, settings.policy.groups)
     launcher = launcher_of(backend)
     assert isinstance(launcher, Launcher)
@@ -39,7 +39,7 @@ async def sample_user(backend: JobQueueBackend, settings: Settings, say: Say) ->
         say(skipped("sudo rule", "root needs none: ask as the gateway's account"))
         return ""
     rule, said = await _rule(launcher.path)
-    say(rule_verdict(rule, own_name(), launcher.path, said))
+    say(rule_verdict(rule, own_account(), launcher.path, said))
     return await looked_at(_somebody, rule.users, rule.groups) if rule else ""
 
 

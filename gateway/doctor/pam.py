@@ -2,15 +2,16 @@
 
 from gateway.auth.pam.authenticator import PAMAuthenticator, reads_shadow
 from gateway.auth.pam.stack import needs_shadow, rules_of
+from gateway.backends.launcher.client import own_account
 from gateway.config.load import Config
 from gateway.doctor.finding import Finding, ok, warning
-from gateway.doctor.site import Say, looked_at, own_name
+from gateway.doctor.site import Say, looked_at
 
 
 async def examine(authenticator: PAMAuthenticator, config: Config, say: Say) -> None:
     """What lets in anybody, or nobody, is a mistake that is seen when the configuration is read."""
     rules = await looked_at(rules_of, authenticator.service, authenticator.read_rules)
-    say(verdict(authenticator.service, needs_shadow(rules), await looked_at(reads_shadow), own_name()))
+    say(verdict(authenticator.service, needs_shadow(rules), await looked_at(reads_shadow), own_account()))
 
 
 def verdict(service: str, needs: bool | None, reads: bool, account: str) -> Finding:

@@ -20,6 +20,7 @@ from gateway.proxy.systemd_sockets import HandedOver
 
 #: Seconds that whoever holds a port may take to say who it is.
 PATIENCE = 5.0
+_HERE = "127.0.0.1"
 
 
 def addresses(config: Config) -> dict[str, str]:
@@ -104,7 +105,7 @@ async def _answer(place: Address, path: str, context: ssl.SSLContext | None) -> 
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     said = b""
     with trio.move_on_after(PATIENCE), suppress(OSError, trio.BrokenResourceError):
-        stream: trio.abc.Stream = await trio.open_tcp_stream(_host(place), place.port)
+        stream: trio.abc.Stream = await trio.open_tcp_stream(*place.reached_at(_HERE))
         if context is not None:
             stream = trio.SSLStream(stream, context, server_hostname="localhost", https_compatible=True)
         async with stream:
@@ -124,18 +125,13 @@ async def _is_beside_gateway(config: Config) -> bool:
 async def _refuses_http(place: Address) -> bool:
     """Whether whoever listens there ends what is no TLS without a word, as is so where schedulers' traffic goes."""
     with trio.move_on_after(PATIENCE), suppress(OSError):
-        async with await trio.open_tcp_stream(_host(place), place.port) as stream:
+        async with await trio.open_tcp_stream(*place.reached_at(_HERE)) as stream:
             try:
                 await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 return not await stream.receive_some(1000)
             except trio.BrokenResourceError:
                 return True
     return False
-
-
-def _host(place: Address) -> str:
-    """Where to connect to somebody who listens there."""
-    return "127.0.0.1" if place.host in ("", "::", "0.0.0.0") else place.host  # noqa: S104
 
 
 def _holders(port: int, proc: Path = Path("/proc/net")) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateway.backends.launcher.client import own_account
 from gateway.doctor.finding import skipped
-from gateway.doctor.site import Say, Site, is_root, looked_at, own_name
+from gateway.doctor.site import Say, Site, is_root, looked_at
 from gateway.doctor.unit import parse, verdicts
 from gateway.process.units import GATEWAY
 
@@ -25,7 +26,7 @@ async def examine(site: Site, say: Say) -> None:
         parse(name, text),
         uses_sudo=getattr(site.config.backend, "impersonation", "") == "sudo",
         config=str(site.file or ""),
-        account="" if is_root() else own_name(),
+        account="" if is_root() else own_account(),
     ):
         say(finding)
 

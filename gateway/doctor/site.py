@@ -1,7 +1,6 @@
 """What is examined: a configuration, and the machine and the account of whoever asks."""
 
 import os
-import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -36,14 +35,6 @@ class Site:
 def is_root() -> bool:
     """Whether root asks, who may do what the gateway's own account may not."""
     return os.geteuid() == 0
-
-
-def own_name() -> str:
-    """The name of the account that asks."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("doctor's looks")

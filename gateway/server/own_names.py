@@ -39,7 +39,6 @@ def jobs_api_url(config: Config, ports: Ports) -> str:
                 host = parse_address(written).host
             except ValueError:  # a socket that somebody else has opened (fd://, systemd)
                 host = name[0]
-            if host in ("", "0.0.0.0", "::"):  # noqa: S104
-                host = backend.default_host or socket.gethostname()
-            return f"http://{Address(host, name[1])}{prefix}/api"
+            place = Address(host, name[1]).reached_at(backend.default_host or socket.gethostname())
+            return f"http://{place}{prefix}/api"
     raise StartError("Jobs cannot reach a Unix socket: set c.Backend.api_url, so that they find the gateway")

@@ -106,5 +106,8 @@ def _without_answer(answer: Answer, username: str, path: str, gateway_user: str)
 
 
 def own_account() -> str:
-    """The name of the account that the gateway runs as."""
-    return pwd.getpwuid(os.geteuid()).pw_name
+    """The name of the account that the gateway runs as; its number if it has none."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
