@@ -1,6 +1,5 @@
 """`/metrics`: what there is, looked at when somebody asks, and what the process has counted (metrics.py)."""
 
-import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -141,7 +140,7 @@ def _expiry(path: str) -> float | None:
     if not path:
         return None
     try:
-        with open(os.fspath(path), "rb") as file:
+        with open(path, "rb") as file:
             return x509.load_pem_x509_certificate(file.read()).not_valid_after_utc.timestamp()
     except (OSError, ValueError):
         return None

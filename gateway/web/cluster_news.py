@@ -21,6 +21,7 @@ from gateway.errors import InvalidRequest, NotFound
 from gateway.models import Role
 from gateway.web.event_stream import EventStreams, Sent
 from gateway.web.json_answers import flag, json_answer
+from gateway.web.reads import event_report, events_report
 
 #: A job's name; workers of one job that has several have a third part, and one log.
 _JOB_NAME = re.compile(r"(scheduler|w[0-9]{1,9}-[0-9]{1,9})(-[0-9]{1,9})?")
@@ -38,7 +39,7 @@ def events_answer(streams: EventStreams, listener: str, find: Find) -> Response:
     """
     cluster = find()
     if not flag(request.args.get("follow")):
-        return json_answer(200, {"events": [_told(event.time, event.message) for event in cluster.events]})
+        return json_answer(200, events_report(cluster))
     source = EventSource(find, _last_number(cluster, request.headers.get("Last-Event-ID", "")))
     if cluster.events.over and not cluster.events.since(source.last):
         return json_answer(204)
@@ -74,7 +75,7 @@ class EventSource:
         events = self._find().events
         news, self.over = events.since(self.last), events.over
         self.last = news[-1].number if news else self.last
-        return [Sent(_told(event.time, event.message), f"{events.began}-{event.number}") for event in news]
+        return [Sent(event_report(event), f"{events.began}-{event.number}") for event in news]
 
     async def wait(self) -> None:
         """See `event_stream.Source`."""
@@ -110,10 +111,6 @@ class LogSource:
     async def wait(self) -> None:
         """See `event_stream.Source`."""
         await trio.sleep(self._pause)
-
-
-def _told(time: int, message: str) -> dict[str, object]:
-    return {"time": time, "message": message}
 
 
 def _last_number(cluster: Cluster, id: str) -> int:

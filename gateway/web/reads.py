@@ -18,6 +18,7 @@ from gateway import __version__
 from gateway.auth.chain import Chain
 from gateway.auth.identity import Identity
 from gateway.clusters.cluster import Cluster
+from gateway.clusters.events import Event
 from gateway.clusters.manager import Manager
 from gateway.clusters.sharing import Verb, dashboard_name, may, name_for, needs_admission, refusal
 from gateway.clusters.vital_signs import parts
@@ -132,8 +133,7 @@ class Reads:
 
     def events(self, user: User, name: str) -> Read:
         """What has happened to a cluster."""
-        told = [{"time": event.time, "message": event.message} for event in self.allowed(user, name).events]
-        return 200, {"events": told}
+        return 200, events_report(self.allowed(user, name))
 
     def traffic(self, user: User, name: str) -> Read:
         """What the connections to its scheduler have carried."""
@@ -224,6 +224,16 @@ async def _answer(
         return
     count_request(route, "GET", status)
     await answer(send, status, orjson.dumps(said), ((b"content-type", b"application/json"), *cookie))
+
+
+def events_report(cluster: Cluster) -> dict[str, Any]:
+    """What has happened to a cluster."""
+    return {"events": [event_report(event) for event in cluster.events]}
+
+
+def event_report(event: Event) -> dict[str, Any]:
+    """One thing that has happened."""
+    return {"time": event.time, "message": event.message}
 
 
 def report(record: ClusterRecord, name: str, dashboard_route: str | None) -> dict[str, Any]:

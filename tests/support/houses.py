@@ -27,7 +27,9 @@ from gateway.clusters.manager import open_manager
 from gateway.clusters.services import Services
 from gateway.config.backend import DBBackendBase
 from gateway.config.cluster import ClusterConfig
+from gateway.config.server import DaskGateway
 from gateway.models import ClusterRecord
+from gateway.web.admin.server import open_admin_socket
 from gateway.web.api import create_api
 from gateway.web.event_stream import EventStreams
 from gateway.web.heartbeat_route import heartbeat_app
@@ -208,6 +210,16 @@ class InProcessGateway:
         answer = await self.beat(name)
         assert answer.status == 200, answer.body
         return name
+
+
+@asynccontextmanager
+async def with_admin_socket(house, path):
+    """The administrator's socket of a house at this path, for as long as the context lasts."""
+    with open_admin_socket(DaskGateway(admin_socket=str(path)), {}) as admin:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(admin.serve, house.api)
+            yield
+            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

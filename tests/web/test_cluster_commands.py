@@ -9,13 +9,11 @@ from structlog.testing import capture_logs
 
 from gateway.auth.simple import SimpleAuthenticator
 from gateway.clusters.events import time_ms
-from gateway.config.server import DaskGateway
 from gateway.models import ClusterStatus
 from gateway.server.cli import run
-from gateway.web.admin.server import open_admin_socket
 from gateway.web.admin.tables import moment
 from tests.support.fake_store import FakeStore
-from tests.support.houses import open_house, record
+from tests.support.houses import open_house, record, with_admin_socket
 
 #: In milliseconds since the epoch; not long ago, else it is forgotten.
 ENDED = time_ms()
@@ -49,11 +47,8 @@ async def house(folder):
     store.clusters["old"] = record("old", "ann", **ended)
     store.clusters["c0ffee"] = record(share_view=("bob", "@staff"), status=ClusterStatus.PENDING, count=2)
     async with open_house(authenticator=SimpleAuthenticator(password="p"), store=store, sharing="view") as house:
-        with open_admin_socket(DaskGateway(admin_socket=str(folder / "a.sock")), {}) as admin:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(admin.serve, house.api)
-                yield house
-                nursery.cancel_scope.cancel()
+        async with with_admin_socket(house, folder / "a.sock"):
+            yield house
 
 
 @pytest.fixture

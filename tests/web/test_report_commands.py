@@ -10,9 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 from gateway.auth.simple import SimpleAuthenticator
 from gateway.config.cluster import ClusterConfig
 from gateway.config.limits import Limits, TotalLimits, UserLimits
-from gateway.config.server import DaskGateway
-from gateway.web.admin.server import open_admin_socket
-from tests.support.houses import open_house
+from tests.support.houses import open_house, with_admin_socket
 from tests.web.test_cluster_commands import Commands
 
 LIMITS = Limits(users=UserLimits(max_cores=8), total=TotalLimits(max_memory=64 * 2**30))
@@ -24,11 +22,8 @@ async def house(tmp_path):
     tmp_path.chmod(0o755)
     authenticator = SimpleAuthenticator(password="p")
     async with open_house(authenticator=authenticator, limits=LIMITS, cluster_config=CONFIG) as house:
-        with open_admin_socket(DaskGateway(admin_socket=str(tmp_path / "a.sock")), {}) as admin:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(admin.serve, house.api)
-                yield house
-                nursery.cancel_scope.cancel()
+        async with with_admin_socket(house, tmp_path / "a.sock"):
+            yield house
 
 
 @pytest.fixture
@@ -114,9 +109,7 @@ async def test_users_and_limits(house, command):
 async def test_without_limits(tmp_path, capsys):
     tmp_path.chmod(0o755)
     async with open_house(authenticator=SimpleAuthenticator(password="p")) as house:
-        with open_admin_socket(DaskGateway(admin_socket=str(tmp_path / "a.sock")), {}) as admin, capture_logs():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(admin.serve, house.api)
+        async with with_admin_socket(house, tmp_path / "a.sock"):
+            with capture_logs():
                 _, out, _ = await Commands(tmp_path / "a.sock", capsys)("limits", "--table")
-                assert out.startswith("No limits are set")
-                nursery.cancel_scope.cancel()
+            assert out.startswith("No limits are set")

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ from gateway.user_text import one_line
 
 #: Seconds that the gateway has for an answer.
 DEADLINE = 60.0
+#: Seconds before what was cut off is followed again.
+PAUSE = 1.0
 
 
 class AdminError(GatewayError):
@@ -49,8 +52,11 @@ class AdminClient:
 
         It begins again where it was cut off, and ends with what it tells of.
         """
-        last, ended = "", False
+        last, ended, again = "", False, False
         while not ended:
+            if again:
+                time.sleep(PAUSE)  # a gateway that stops ends each answer as soon as it has begun
+            again = True
             headers = {"Last-Event-ID": last} if last else {}
             with self._answer("GET", path, headers=headers) as answer:
                 if answer.status != 200:
