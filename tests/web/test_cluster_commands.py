@@ -46,9 +46,12 @@ async def house(folder):
     ended = {"status": ClusterStatus.FAILED, "reason": "no disk\nTraceback", "stop_time": ENDED}
     store.clusters["old"] = record("old", "ann", **ended)
     store.clusters["c0ffee"] = record(share_view=("bob", "@staff"), status=ClusterStatus.PENDING, count=2)
-    async with open_house(authenticator=SimpleAuthenticator(password="p"), store=store, sharing="view") as house:
-        async with with_admin_socket(house, folder / "a.sock"):
-            yield house
+    authenticator = SimpleAuthenticator(password="p")
+    async with (
+        open_house(authenticator=authenticator, store=store, sharing="view") as house,
+        with_admin_socket(house, folder / "a.sock"),
+    ):
+        yield house
 
 
 @pytest.fixture

@@ -21,9 +21,11 @@ CONFIG = ClusterConfig(worker_cores=2, worker_memory=4 * 2**30, scheduler_memory
 async def house(tmp_path):
     tmp_path.chmod(0o755)
     authenticator = SimpleAuthenticator(password="p")
-    async with open_house(authenticator=authenticator, limits=LIMITS, cluster_config=CONFIG) as house:
-        async with with_admin_socket(house, tmp_path / "a.sock"):
-            yield house
+    async with (
+        open_house(authenticator=authenticator, limits=LIMITS, cluster_config=CONFIG) as house,
+        with_admin_socket(house, tmp_path / "a.sock"),
+    ):
+        yield house
 
 
 @pytest.fixture
@@ -108,8 +110,10 @@ async def test_users_and_limits(house, command):
 
 async def test_without_limits(tmp_path, capsys):
     tmp_path.chmod(0o755)
-    async with open_house(authenticator=SimpleAuthenticator(password="p")) as house:
-        async with with_admin_socket(house, tmp_path / "a.sock"):
-            with capture_logs():
-                _, out, _ = await Commands(tmp_path / "a.sock", capsys)("limits", "--table")
-            assert out.startswith("No limits are set")
+    async with (
+        open_house(authenticator=SimpleAuthenticator(password="p")) as house,
+        with_admin_socket(house, tmp_path / "a.sock"),
+    ):
+        with capture_logs():
+            _, out, _ = await Commands(tmp_path / "a.sock", capsys)("limits", "--table")
+        assert out.startswith("No limits are set")
