@@ -233,9 +233,8 @@ class SchedulerConnector:
         relays.discard(relay)
         if not relays:
             del self._relays[route]
-        self._ended.count(relay.upstream.sock)
-        if traffic := self._traffic.get(route.cluster):
-            traffic.count(relay.upstream.sock)
+        of_cluster = self._traffic.get(route.cluster)
+        self._ended.count(relay.upstream.sock, *([of_cluster] if of_cluster else ()))
         self._clients[route.cluster] -= 1
         if not self._clients[route.cluster]:
             del self._clients[route.cluster]

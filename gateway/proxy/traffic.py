@@ -33,15 +33,19 @@ class Traffic:
         """Seconds since the last byte passed, of connections that have ended as well; None when none ever has."""
         return None if self.last_active is None else max(0.0, time.monotonic() - self.last_active)
 
-    def count(self, upstream: socket.socket) -> None:
-        """Add what the connection to a scheduler has carried so far. Raises OSError for a socket that is closed."""
+    def count(self, upstream: socket.socket, *others: "Traffic") -> None:
+        """Add what the connection to a scheduler has carried so far, here and to the others.
+
+        Raises OSError for a socket that is closed.
+        """
         info = upstream.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _FIELDS.size)
         if len(info) == _FIELDS.size:
             sent, received, acked, got = _FIELDS.unpack(info)
-            self.bytes_to_scheduler += acked
-            self.bytes_to_clients += got
             active = time.monotonic() - min(sent, received) / 1000
-            self.last_active = active if self.last_active is None else max(active, self.last_active)
+            for traffic in (self, *others):
+                traffic.bytes_to_scheduler += acked
+                traffic.bytes_to_clients += got
+                traffic.last_active = active if traffic.last_active is None else max(active, traffic.last_active)
 
     def with_open(self, upstreams: list[socket.socket]) -> "Traffic":
         """Return this with what these open connections have carried so far. Raises OSError as `count` does."""
