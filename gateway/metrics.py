@@ -9,12 +9,15 @@ people could make many of. Nothing is counted for each byte or message that is
 relayed.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -25,12 +28,6 @@ _SECONDS_OF_COMMANDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 _SECONDS_OF_WAITING = (1, 5, 15, 30, 60, 120, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
 
-REQUESTS = Counter(
-    "dask_gateway_requests",
-    "HTTP requests and websockets, by the route that answered and the status of the answer.",
-    ("route", "method", "code"),
-    registry=REGISTRY,
-)
 LOGINS = Counter(
     "dask_gateway_logins",
     "Requests with credentials, by their scheme or method, and what came of it: accepted, refused or forbidden.",
@@ -127,14 +124,31 @@ _LOGIN_METHODS = frozenset(
 STALL = 0.01
 
 
-@lru_cache(maxsize=2000)
-def _requests(route: str, method: str, code: int) -> Counter:
-    return REQUESTS.labels(route, method if method in _METHODS else "other", str(code))
+class _Requests(Collector):
+    """Answered requests, in a dictionary: a `Counter` costs 3 % of the processor time of a short request, this 1 %."""
+
+    def __init__(self) -> None:
+        self.counts: defaultdict[tuple[str, str, int], int] = defaultdict(int)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The one family of series, as the registry wants it."""
+        family = CounterMetricFamily(
+            "dask_gateway_requests",
+            "HTTP requests and websockets, by the route that answered and the status of the answer.",
+            labels=("route", "method", "code"),
+        )
+        for (route, method, code), count in self.counts.items():
+            family.add_metric((route, method, str(code)), count)
+        yield family
+
+
+REQUESTS = _Requests()
+REGISTRY.register(REQUESTS)
 
 
 def count_request(route: str, method: str, code: int) -> None:
     """Count an answered request. `route` is a template, as `/api/v1/clusters/<name>`, never a path."""
-    _requests(route, method, code).inc()
+    REQUESTS.counts[route, method if method in _METHODS else "other", code] += 1
 
 
 @lru_cache
