@@ -1,22 +1,30 @@
 #!/usr/bin/env bash
-# Two halves of the suite at once: what waits for batch systems, and everything else.
+# The suite in three parts at once, for most of it waits: for batch systems, for programs that start.
 #
-#   tests/side_by_side.sh COMMAND...    the command that runs pytest; what each half consists of follows it
+#   tests/side_by_side.sh COMMAND...    the command that runs pytest; what each part consists of follows it
 #
-# What the second half prints is shown when the first has ended. The exit code is that of whichever failed.
+# What the other parts print is shown when the first has ended. The exit code is that of whichever failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-# Which folders these are is a matter of time alone: both halves end at about the same moment.
-waiting=(tests/contract tests/e2e tests/slurm)
-others=("${waiting[@]/#/--ignore=}")
+# What a host has once (marked `host`) is used by one part alone. The rest is a matter of time alone: all parts end
+# at about the same moment.
+once=(tests/e2e tests/contract tests/slurm)
+programs=(tests/attacks tests/contract tests/deploy tests/e2e tests/packaging tests/proxy tests/systemd)
+others=(--ignore=tests/slurm "${programs[@]/#/--ignore=}")
 
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
-"$@" -o cache_dir=.pytest_cache/others "${others[@]}" >"$output" 2>&1 &
+output=$(mktemp -d)
+trap 'rm -rf "$output"' EXIT
+"$@" -o cache_dir=.pytest_cache/programs -m "not host and not soak" "${programs[@]}" >"$output/programs" 2>&1 &
 second=$!
-first_code=0 second_code=0
-"$@" "${waiting[@]}" || first_code=$?
-wait "$second" || second_code=$?
-cat "$output"
-exit $((first_code ? first_code : second_code))
+"$@" -o cache_dir=.pytest_cache/others -m "not host and not soak" "${others[@]}" >"$output/others" 2>&1 &
+third=$!
+codes=()
+"$@" -m "host and not soak" "${once[@]}"; codes+=($?)
+wait "$second"; codes+=($?)
+cat "$output/programs"
+wait "$third"; codes+=($?)
+cat "$output/others"
+for code in "${codes[@]}"; do
+    [ "$code" = 0 ] || exit "$code"
+done

@@ -29,6 +29,7 @@ from attrs import evolve
 from tests.e2e.gateway_process import open_notify_socket, wait_ready
 from tests.e2e.guide import REPOSITORY, blocks
 from tests.slurm.real import ensure_slurm, needs_slurm, queue
+from tests.support.users import dask_to_be_made
 
 pytestmark = [*needs_slurm, pytest.mark.timeout(900)]
 
@@ -44,15 +45,15 @@ def installed():
     if taken:
         pytest.skip(f"would overwrite {', '.join(map(str, taken))}")
     written = []
-    # The guide begins before the account exists. Where it is at work for other tests, it stays.
-    removed = subprocess.run(["userdel", "--remove", "dask"], check=False, capture_output=True).returncode in (0, 12)
     try:
-        for block in blocks():
-            if path := block.get("file"):
-                written.append(Path(path))
-                Path(path).write_text(block.text)
-            elif block.language == "sh" and not {"background", "systemd", "launcherd"} & set(block.words):
-                run_block(block if removed else evolve(block, text=re.sub("^adduser .*\n", "", block.text)))
+        # The guide begins before the account exists.
+        with dask_to_be_made() as missing:
+            for block in blocks():
+                if path := block.get("file"):
+                    written.append(Path(path))
+                    Path(path).write_text(block.text)
+                elif block.language == "sh" and not {"background", "systemd", "launcherd"} & set(block.words):
+                    run_block(block if missing else evolve(block, text=re.sub("^adduser .*\n", "", block.text)))
         yield
     finally:
         for path in MADE:

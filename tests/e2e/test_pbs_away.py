@@ -11,6 +11,7 @@ from tests.support.users import ensure_dask, ensure_users, is_root, miniconda
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.host,
     pytest.mark.skipif(not is_root(), reason="jobs of several users need root"),
     pytest.mark.timeout(400),
 ]

@@ -31,7 +31,7 @@ def why_not() -> str:
 
 
 #: For tests that need the real Slurm; they call `ensure_slurm` first.
-needs_slurm = [pytest.mark.slurm, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
+needs_slurm = [pytest.mark.slurm, pytest.mark.host, pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")]
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """The system users whose jobs the tests start when they run as root: alice and bob, in group dask_users."""
 
+import fcntl
 import functools
 import grp
 import os
@@ -8,6 +9,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 USERS = ("alice", "bob")
 GROUP = "dask_users"
@@ -27,9 +29,37 @@ def ensure_users() -> tuple[str, ...]:
 
 @functools.cache
 def ensure_dask() -> str:
-    """Create the gateway's own account when it is missing; return its name. Needs root."""
+    """Create the gateway's own account when it is missing, and keep it until this process ends; return its name.
+
+    Needs root.
+    """
+    fcntl.flock(_users_of_dask(), fcntl.LOCK_SH)
     _ensure(("useradd", "--create-home", "--shell", "/bin/bash", "dask"), exists=lambda: pwd.getpwnam("dask"))
     return "dask"
+
+
+@contextmanager
+def dask_to_be_made() -> Iterator[bool]:
+    """Remove the gateway's own account, for the body to make it anew. False: others need it."""
+    users = _users_of_dask()
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        removed = False
+    else:
+        # 6: there is none; 12: it has no home
+        done = subprocess.run(["userdel", "--remove", "dask"], check=False, capture_output=True)
+        removed = done.returncode in (0, 6, 12)
+    try:
+        yield removed
+    finally:
+        fcntl.flock(users, fcntl.LOCK_SH)
+
+
+@functools.cache
+def _users_of_dask() -> TextIO:
+    """The lock that processes share who need the account."""
+    return open("/run/lock/dask-gateway-account", "w")
 
 
 @contextmanager
