@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 # What a host has once (marked `host`) is used by one part alone. The rest is a matter of time alone: all parts end
 # at about the same moment.
 once=(tests/e2e tests/contract tests/slurm)
-programs=(tests/attacks tests/contract tests/deploy tests/e2e tests/packaging tests/proxy tests/systemd)
+programs=(tests/attacks tests/contract tests/e2e tests/systemd)
 others=(--ignore=tests/slurm "${programs[@]/#/--ignore=}")
 
 output=$(mktemp -d)
