@@ -74,7 +74,7 @@ def _serve(chosen: Chosen) -> int:
 @click.pass_obj
 def demo(chosen: Chosen, keep: bool, log_level: str) -> int:
     """Start a gateway with local jobs, and compute something through it."""
-    from gateway.demo.program import run
+    from gateway.server.demo.program import run
 
     if chosen != Chosen():
         raise click.UsageError("demo has a configuration of its own")

@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import sys
 from gateway import log
-from gateway.demo import program as demo
+from gateway.server.demo import program as demo
 log.set_up("CRITICAL")
 sys.exit(demo.run(False, dict([sys.argv[1].split("=", 1)])))
 """

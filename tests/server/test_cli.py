@@ -54,7 +54,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
-    for name, function in (("server.main", server.run), ("demo.program", server.demo)):
+    for name, function in (("server.main", server.run), ("server.demo.program", server.demo)):
         module = ModuleType(f"gateway.{name}")
         module.run = function  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, f"gateway.{name}", module)

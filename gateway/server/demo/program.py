@@ -65,7 +65,7 @@ async def _demo(directory: Path, keep: bool, options: Mapping[str, str]) -> int:
         ports: Ports = await nursery.start(partial(serve, config, wait_stop=finished.wait))
         _say(f"it serves API, dashboards and scheduler traffic at http://{ports.name}")
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:  # the client hears Ctrl-C too
-            client = [sys.executable, "-m", "gateway.demo.client", f"http://{ports.name}"]
+            client = [sys.executable, "-m", "gateway.server.demo.client", f"http://{ports.name}"]
             async with trio.open_nursery() as running:
                 running.start_soon(_cancel_at, signals, running.cancel_scope)
                 code = (await trio.run_process(client, check=False)).returncode
