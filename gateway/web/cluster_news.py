@@ -17,6 +17,7 @@ from attrs import define, field
 from quart import Response, request
 
 from gateway.clusters.cluster import Cluster
+from gateway.clusters.events import Events
 from gateway.errors import InvalidRequest, NotFound
 from gateway.models import Role
 from gateway.web.event_stream import EventStreams, Sent
@@ -69,20 +70,20 @@ class EventSource:
     _find: Find
     last: int
     over: bool = field(default=False, init=False)
+    _events: Events | None = field(default=None, init=False)
 
     async def take(self) -> Sequence[Sent]:
         """See `event_stream.Source`."""
-        events = self._find().events
+        events = self._events = self._find().events
         news, self.over = events.since(self.last), events.over
         self.last = news[-1].number if news else self.last
         return [Sent(event_report(event), f"{events.began}-{event.number}") for event in news]
 
     async def wait(self) -> None:
-        """See `event_stream.Source`."""
-        events = self._find().events
-        seen = events.changes.count
-        if not (events.since(self.last) or events.over):
-            await events.changes.wait(seen)
+        """See `event_stream.Source`. Those who may see the cluster no more are told so by the next `take`."""
+        events = self._events
+        if events is not None and not (events.since(self.last) or events.over):
+            await events.changes.wait(events.changes.count)
 
 
 @define

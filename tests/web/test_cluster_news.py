@@ -8,9 +8,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from gateway.auth.simple import SimpleAuthenticator
-from gateway.errors import BackendUnavailable
+from gateway.errors import BackendUnavailable, Forbidden
 from gateway.web.admin.client import events_in
-from gateway.web.event_stream import LIFETIME, MOST, PERIOD
+from gateway.web.cluster_news import EventSource
+from gateway.web.event_stream import LIFETIME, MOST, PERIOD, EventStreams
 from tests.support.houses import open_house
 
 CLUSTERS = "/api/v1/clusters/"
@@ -161,6 +162,28 @@ async def test_who_may_not_see_a_cluster_any_more_hears_nothing_more(autojump_cl
             assert listener.answer is not None
             assert "Shared with nobody" not in listener.messages
             assert listener.events[-1][1] == "error"
+
+
+async def test_a_right_that_ends_while_an_event_is_sent(autojump_clock):
+    """A listener whose network is slow gets pieces one by one; what is asked between two of them may be refused."""
+    async with open_house() as house:
+        cluster = house.manager.find(await house.running())
+        refusals = []
+
+        def find():
+            for refusal in refusals:
+                raise refusal
+            return cluster
+
+        answer = EventStreams().answer("bob", EventSource(find, 0))
+        heard = []
+        async with answer.response as body:
+            async for piece in body:
+                heard.append(piece)
+                if b"data: " in piece:
+                    refusals.append(Forbidden("No longer shared with you"))
+        assert b"The scheduler is running" in heard[-3]
+        assert heard[-1] == b'event: error\ndata: {"error":"No longer shared with you"}\n\n'
 
 
 async def test_others_hear_nothing():
