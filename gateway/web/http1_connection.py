@@ -11,9 +11,12 @@ some requests in a way that another server in front of this one may not share:
 - What comes behind the last request is an error at once, even while the answer to it is being sent, which is then cut
   off. It is looked at when the answer is complete.
 - Small pieces of a body cost what small frames do (http_budget.py). Too many: 429, and the connection is closed.
+- A request may be answered before it has come to its end: it is malformed, or nobody wants its body. The connection is
+  then closed; were it done at once, the kernel would tell a client that goes on sending that it is broken, and many
+  would never read the answer. What still comes is read for a while (RFC 9112, 9.6).
 """
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import h11
 from hypercorn.events import Closed, RawData
@@ -24,6 +27,14 @@ from gateway.web.http_budget import SMALL, Budget, Budgeted
 
 _ANSWERING = (h11.SEND_RESPONSE, h11.SEND_BODY)
 _Event = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
+
+
+class Connected(Budgeted, Protocol):
+    """The app, as far as it knows the connection."""
+
+    def answered_early(self) -> None:
+        """Note that the client is still sending what has been answered."""
+        ...
 
 
 class _Parser(h11.Connection):
@@ -61,7 +72,8 @@ class Http1Connection(hypercorn_h11.H11Protocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._budget = cast("Budgeted", self.app).budget
+        self._connected = cast("Connected", self.app)
+        self._budget = self._connected.budget
         self.connection = _Parser(self.config.h11_max_incomplete_size, self._budget)
 
     async def handle(self, event: ConnectionEvent) -> None:
@@ -74,6 +86,17 @@ class Http1Connection(hypercorn_h11.H11Protocol):
                 await self.send(Closed())
                 return
         await super().handle(event)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """See hypercorn."""
+        self._connected.answered_early()
+        await super()._send_error_response(status_code)
+
+    async def _maybe_recycle(self) -> None:
+        """See hypercorn."""
+        if self.connection.their_state is h11.SEND_BODY:
+            self._connected.answered_early()
+        await super()._maybe_recycle()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """It is HTTP/1.1, whatever the request would like to upgrade to."""

@@ -141,6 +141,10 @@ class _DrainRequestBody(ASGIWrapper):
         self.memory = memory
         self.owner = stream.owner
 
+    def answered_early(self) -> None:
+        """See `http1_connection.Connected`."""
+        self._stream.answered_early = True
+
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
         """See hypercorn."""
         scope[KNOWN] = self._stream.presence.is_known
@@ -260,6 +264,7 @@ class _HeadTimeoutStream:
         self._exchanges = 0
         self._timed = True
         self._reading = trio.Lock()
+        self.answered_early = False  # the peer is still sending what has been answered
         self._ended = self._lingered = False  # we are closing it; and have read on
 
     def __getattr__(self, name: str) -> Any:
@@ -314,9 +319,9 @@ class _HeadTimeoutStream:
             self._pool.give_back(self.owner, _HEAD_COST)
 
     async def aclose(self) -> None:
-        """Close. Who is told to calm down is sending, and would lose that word if it were not read meanwhile."""
+        """Close. Who is answered while they are sending would lose that word if it were not read meanwhile."""
         try:
-            if self._budget.exhausted:
+            if self._budget.exhausted or self.answered_early:
                 self._ended = True
                 self._waiting.cancel()  # one reads at a time
                 async with self._reading:  # several close it, and the first of them reads on

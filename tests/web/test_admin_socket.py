@@ -254,21 +254,36 @@ def test_a_client_says_what_is_wrong(folder: Path) -> None:
 )
 async def test_a_client_believes_nothing(folder: Path, answer: bytes, words: str) -> None:
     path = folder / "a.sock"
+    async with answering(path, answer):
+        with pytest.raises(AdminError, match=words) as caught:
+            await trio.to_thread.run_sync(AdminClient(str(path)).ask, "GET", TOKENS)
+        assert "\x1b" not in str(caught.value)
+
+
+async def test_a_client_hears_what_was_said_before_all_was_read(folder: Path) -> None:
+    path = folder / "a.sock"
+    too_much = {"label": "x" * 8_000_000}  # no socket holds as much unread
+    async with answering(path, b'HTTP/1.1 413 No\r\nContent-Length: 20\r\n\r\n{"error":"Too much"}'):
+        with pytest.raises(AdminError, match=r"^Too much$"):
+            await trio.to_thread.run_sync(AdminClient(str(path)).ask, "POST", TOKENS, too_much)
+
+
+@asynccontextmanager
+async def answering(path: Path, answer: bytes) -> Any:
+    """Somebody at this socket who reads a little, says the same whatever it is, and closes."""
+
+    async def serve() -> None:
+        peer, _ = await trio.socket.from_stdlib_socket(listener).accept()
+        with peer:
+            await peer.recv(4096)
+            await peer.send(answer)
+
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-
-        async def serve() -> None:
-            peer, _ = await trio.socket.from_stdlib_socket(listener).accept()
-            with peer:
-                await peer.recv(4096)
-                await peer.send(answer)
-
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
-            with pytest.raises(AdminError, match=words) as caught:
-                await trio.to_thread.run_sync(AdminClient(str(path)).ask, "GET", TOKENS)
-            assert "\x1b" not in str(caught.value)
+            yield
 
 
 def test_tables() -> None:

@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from gateway.errors import GatewayError
@@ -77,7 +77,8 @@ class AdminClient:
         try:
             declared = {} if body is None else {"Content-Type": "application/json"}
             sent = None if body is None else json.dumps(body)
-            connection.request(method, path, sent, {**declared, **(headers or {})})
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it had read all
+                connection.request(method, path, sent, {**declared, **(headers or {})})
             yield connection.getresponse()
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise AdminError(
