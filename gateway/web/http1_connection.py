@@ -48,7 +48,12 @@ class _Parser(h11.Connection):
         """See h11."""
         if self.their_state is h11.MUST_CLOSE and self.our_state in _ANSWERING and self.trailing_data[0]:
             return h11.PAUSED
-        event = super().next_event()
+        try:
+            event = super().next_event()
+        except h11.RemoteProtocolError as error:
+            # h11 raises it from a frame that has it as a variable, and so makes a cycle of it that would stay for
+            # ever if the garbage collector set it aside while the connection lingers (gc_pauses.py).
+            raise error.with_traceback(None)  # noqa: B904
         if isinstance(event, h11.Request):
             self._check(event)
         elif isinstance(event, h11.Data) and len(event.data) < SMALL and not self._budget.spend(1):
