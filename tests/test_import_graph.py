@@ -56,7 +56,7 @@ PURE = {
     "backends.local": "jobs",
     "clusters": """actions canceller demand expiry explanations heartbeat heartbeat_body job_specs ledger lifecycle
         machine news patience quota reasons records rows rules sharing silence submitter timing told workers""",
-    "doctor": "finding pbs probe report room slurm slurm_jobs sudo_rules trial unit wishes",
+    "doctor": "finding pbs pbs_nodes probe report room slurm slurm_jobs sudo_rules trial unit wishes",
     "process": "units",
     "web": "fast_parser http2_frames next_page request_origin",
     "web.admin": "place tables",

@@ -20,7 +20,7 @@ from gateway.backends.pbs.dialect import PBS
 from gateway.backends.slurm.dialect import Slurm
 from gateway.backends.slurm.submission import clusters_option
 from gateway.config.cluster import ClusterConfig
-from gateway.doctor import choices, pbs, slurm, slurm_jobs
+from gateway.doctor import choices, pbs, pbs_nodes, slurm, slurm_jobs
 from gateway.doctor.finding import Finding, failed, ok, skipped
 from gateway.doctor.site import Say, Site, looked_at
 from gateway.doctor.wishes import asked
@@ -159,7 +159,7 @@ class _Slurm:
 
 
 async def _examine_pbs(site: Site, backend: JobQueueBackend, dialect: PBS, queue: Queue, say: Say) -> None:
-    """The server, qselect, the limits, then the queues of each role."""
+    """The server, qselect, the limits, then the queues of each role and the nodes."""
     answer = await answer_of(queue, dialect.limits_command())
     if answer.returncode != 0:
         evidence = f"the server does not answer: {answer.words}"
@@ -177,9 +177,11 @@ async def _examine_pbs(site: Site, backend: JobQueueBackend, dialect: PBS, queue
         group=backend.max_workers_per_submit,
     ):
         say(finding)
+    nodes = await answer_of(queue, (dialect.program("pbsnodes"), "-a", "-F", "dsv"))
+    hosts = pbs_nodes.hosts_of(nodes.stdout)
 
     async def judge(config: ClusterConfig, role: Role) -> list[Finding]:
         await trio.lowlevel.checkpoint()
-        return list(pbs.job_verdicts(role, pbs.options(asked(dialect, config, role)), server))
+        return list(pbs.job_verdicts(role, pbs.options(asked(dialect, config, role)), server, hosts))
 
     await choices.examine(site, judge, say)

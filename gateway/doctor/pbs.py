@@ -7,6 +7,7 @@ from attrs import frozen
 
 from gateway.backends.batch.option_values import walltime_seconds
 from gateway.doctor.finding import Finding, failed, ok, warning
+from gateway.doctor.pbs_nodes import Host, host_verdicts
 
 Settings = Mapping[str, str]
 
@@ -82,8 +83,8 @@ def options(arguments: Sequence[str]) -> Mapping[str, str]:
     return found
 
 
-def job_verdicts(role: str, asked: Mapping[str, str], server: Server) -> Iterator[Finding]:
-    """Whether jobs of a role could run at all: their queue and their time."""
+def job_verdicts(role: str, asked: Mapping[str, str], server: Server, hosts: Sequence[Host]) -> Iterator[Finding]:
+    """Whether jobs of a role could run at all: their queue, their time, their cores and memory."""
     check = f"{role}'s job"
     name = asked.get("queue") or server.settings.get("default_queue", "")
     if not name:
@@ -93,7 +94,7 @@ def job_verdicts(role: str, asked: Mapping[str, str], server: Server) -> Iterato
         evidence = f"there is no queue {name}; there are {', '.join(server.queues) or 'none'}"
         yield failed(check, evidence, f"c.PBSClusterConfig.{role}_queue, or queue")
         return
-    found = list(_queue(check, name, server.queues[name], asked))
+    found = [*_queue(check, name, server.queues[name], asked), *host_verdicts(check, asked.get("select", ""), hosts)]
     yield from found or [ok(check, f"queue {name} is open and takes it ({_shown(asked)})")]
 
 

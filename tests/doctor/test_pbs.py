@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.doctor.pbs import Server, job_verdicts, options, server_of, server_verdicts
+from gateway.doctor.pbs_nodes import Host, hosts_of, size_in_bytes
 
 RECORDED = Path(__file__).parents[1] / "data" / "pbs" / "conversations" / "print_server.txt"
 
@@ -75,11 +76,69 @@ SERVER = Server(
     ],
 )
 def test_whether_jobs_could_run(arguments, statuses, words):
-    found = list(job_verdicts("worker", options(arguments), SERVER))
+    found = list(job_verdicts("worker", options(arguments), SERVER, ()))
     assert [one.status for one in found] == statuses
     assert re.search(re.escape(words), found[0].evidence)
 
 
 def test_without_a_default_queue():
-    (found,) = job_verdicts("worker", {}, Server(settings={}, queues={}))
+    (found,) = job_verdicts("worker", {}, Server(settings={}, queues={}), ())
     assert (found.status, found.remedy) == ("failed", "c.PBSClusterConfig.queue")
+
+
+def sample(name):
+    return (RECORDED.parents[1] / "samples" / name).read_text()
+
+
+GB = 2**30
+
+
+def test_recorded_nodes():
+    assert hosts_of(sample("pbsnodes_all.txt")) == (Host(frozenset({"free"}), True, 64, 64 * GB),)
+    assert hosts_of(sample("pbsnodes_all_offline.txt")) == (Host(frozenset({"offline"})),)
+    assert hosts_of("pbsnodes: Server has no node list\n") == ()
+
+
+def test_vnodes_of_one_host_are_taken_together():
+    lines = [
+        "Name=n1[0]|state=free|resources_available.host=n1|resources_available.mem=4gb|resources_available.ncpus=2",
+        "Name=n1[1]|state=job-busy|resources_available.host=n1|resources_available.mem=4gb|resources_available.ncpus=2",
+        "Name=n1[2]|state=down,offline|resources_available.host=n1|resources_available.mem=4gb",
+        "Name=n2|state=free",
+    ]
+    one, other = hosts_of("\n".join(lines))
+    assert (one.usable, one.cpus, one.memory) == (True, 4, 8 * GB)
+    assert other == Host(frozenset({"free"}), True)
+
+
+@pytest.mark.parametrize(
+    ("size", "number"),
+    [("1gb", GB), ("2GB", 2 * GB), ("10", 10), ("1kw", 8192), ("512mb", GB // 2), ("1.5gb", None), ("", None)],
+)
+def test_sizes(size, number):
+    assert size_in_bytes(size) == number
+
+
+DOWN, UNKNOWN = Host(frozenset({"down", "state-unknown"})), Host(frozenset({"free"}), True)
+
+
+@pytest.mark.parametrize(
+    ("select", "hosts", "words"),
+    [
+        ("1:ncpus=2:mem=4096mb", (Host(usable=True, cpus=4, memory=8 * GB),), ""),
+        (
+            "1:ncpus=2:mem=9gb",
+            (Host(usable=True, cpus=4, memory=8 * GB), DOWN),
+            "mem=9gb, and the largest node has 8192mb",
+        ),
+        ("1:ncpus=5:mem=1gb", (Host(usable=True, cpus=4, memory=8 * GB),), "5 cores, and the largest node has 4"),
+        ("1:ncpus=5:mem=9gb", (Host(usable=True, cpus=4, memory=8 * GB), UNKNOWN), ""),
+        ("1:ncpus=1", (DOWN,), "no node can be used: down, state-unknown"),
+        ("", (UNKNOWN,), ""),
+        ("1:ncpus=1000000", (), ""),
+    ],
+)
+def test_whether_there_is_a_node_for_a_job(select, hosts, words):
+    (found,) = job_verdicts("worker", {"select": select}, SERVER, hosts)
+    assert found.status == ("failed" if words else "ok")
+    assert words in found.evidence

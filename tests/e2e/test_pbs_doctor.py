@@ -81,6 +81,8 @@ def test_what_the_configuration_has_wrong(site, config, check, words):
         ({"history": False}, {"history": True}, "ends of jobs", ["no history", "job_history_enable = True"]),
         ({"max_array_size": 1}, {"max_array_size": 10_000}, "job arrays", ["forbids them", "worker_job_arrays"]),
         ({"disabled": ["workq"]}, {"disabled": []}, "worker's job", ["takes no jobs", "enabled = True"]),
+        ({"nodes_up": False}, {"nodes_up": True}, "worker's job", ["no node can be used: down", "pbsnodes -l"]),
+        ({"memory": 64 << 20}, {"memory": 64 << 30}, "worker's job", ["the largest node has 64mb", "worker_memory"]),
     ],
 )
 def test_how_the_server_is_set(site, pbs, wrong, right, check, words):

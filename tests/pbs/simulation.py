@@ -102,7 +102,7 @@ class Simulation:
         shutil.copytree(SOURCE, home / "lib" / "pbssim", ignore=shutil.ignore_patterns("__pycache__"))
         (home / "server_name").write_text(settings.get("server", "pbs"))
         (home / "bin").mkdir()
-        modules = {name: (name, "") for name in ("qsub", "qstat", "qselect", "qdel")}
+        modules = {name: (name, "") for name in ("qsub", "qstat", "qselect", "qdel", "pbsnodes")}
         for name, (module, first) in (modules | {name: ("qoper", f'"{name}", ') for name in OPERATORS}).items():
             path = home / "bin" / name
             path.write_text(_WRAPPER.format(python=PYTHON, lib=home / "lib", module=module, first=first))

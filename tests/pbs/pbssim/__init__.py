@@ -6,7 +6,7 @@ included; `tests/pbs/test_conformance.py` holds it to them. What was not
 recorded it should refuse rather than guess. Python's standard library is all
 it needs.
 
-    <dir>/bin/qsub ...      small programs, as in PBS_EXEC/bin             qsub.py qstat.py qselect.py qdel.py qoper.py
+    <dir>/bin/qsub ...      small programs, as in PBS_EXEC/bin  qsub.py qstat.py qselect.py qdel.py qoper.py pbsnodes.py
          │ one JSON request a connection, the user told by SO_PEERCRED     wire.py
     <dir>/server.sock
          │

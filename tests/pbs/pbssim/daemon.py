@@ -35,6 +35,7 @@ from pbssim.errors import Refused
 from pbssim.jobs import Request
 from pbssim.manager import manage, print_server
 from pbssim.mom import ProcessMom
+from pbssim.pbsnodes import print_nodes
 from pbssim.server import Server
 from pbssim.settings import Settings, Timing
 from pbssim.wire import COMMON, SEEN
@@ -121,6 +122,8 @@ class Daemon:
             if program == "qdel":
                 refusals = delete(server, user, request["operands"], **request["options"])
                 return {"refused": [[refusal.text, refusal.code] for refusal in refusals]}
+            if program == "pbsnodes":
+                return {"print": print_nodes(server.settings)}
             if program == "qmgr":
                 command = request["command"]
                 return (
