@@ -154,7 +154,7 @@ def test_an_api_that_jobs_cannot_reach(site):
 
 
 def test_schedulers_to_which_the_gateway_would_not_connect(site):
-    found = site.doctor("c.Proxy.scheduler_networks = ['192.0.2.0/24']", *TRY)
+    found = site.doctor("c.Proxy.scheduler_networks = ['198.51.100.0/24']", *TRY)
     assert_found(found, "scheduler's port", "the gateway would not connect", "c.Proxy.scheduler_networks")
 
 
