@@ -174,8 +174,8 @@ class Machine:
         record, scheduler = self.records.cluster, self.rows.scheduler
         if not self.active:
             return False
+        self._patience.note_silence(scheduler, now, heard_of=self._heard_of)
         news, self._heard_of = not self._heard_of, True
-        self._patience.note_silence(scheduler, now)
         if scheduler is not None:
             news |= scheduler.on_heartbeat(now)
         news |= self._workers.hear(heartbeat, now)
@@ -301,7 +301,7 @@ class Machine:
             self.submitter.fill(Role.WORKER, missing, moment)
 
     def _plan(self, moment: Moment) -> Plan:
-        self._patience.note_silence(self.rows.scheduler, moment.now)
+        self._patience.note_silence(self.rows.scheduler, moment.now, heard_of=self._heard_of)
         running = self.records.cluster.status is ClusterStatus.RUNNING and self._patience.verdict is None
         return self._workers.plan(moment, heard_of=self._heard_of, running=running)
 

@@ -74,14 +74,14 @@ class Patience:
             return Questions(poll=poll, ask=row.silence)
         return Questions(poll=poll, settle=settle)
 
-    def note_silence(self, row: Row | None, now: float) -> None:
-        """Remember that the scheduler is silent, if it is late: until it reports, nobody hears of its workers."""
-        if row is not None and row.state is RowState.ACTIVE and now > row.since + self._rules.late:
+    def note_silence(self, row: Row | None, now: float, *, heard_of: bool) -> None:
+        """Remember that nobody hears of the workers, if so: their scheduler is late, or its job has to start again."""
+        if row is not None and (now > row.since + self._rules.late if row.state is RowState.ACTIVE else heard_of):
             self._silent_at = now
 
     @property
     def deaf_to_workers(self) -> float:
-        """When it last could not be heard of workers: for the gateway's reasons, or as their scheduler was silent."""
+        """When it last could not be heard of workers: for the gateway's reasons, or their scheduler's."""
         return max(self.deaf_at, self._silent_at)
 
     @property

@@ -6,7 +6,7 @@ optional queue limit runs: waiting is not starting. From the moment a job runs,
 it has the start timeout to report for duty; after its first heartbeat a
 scheduler has the heartbeat timeout for each further one. Both are heard of by
 heartbeats, so nobody is overdue before these could be heard again: while the
-gateway is deaf, or a worker's scheduler silent, its clock does not run out. A
+gateway is deaf, or a worker's scheduler silent or requeued, its clock does not run out. A
 job that is requeued starts again. While the batch system does not answer (UNKNOWN) no
 clock runs out: a site in trouble must not lose its users' work. After minutes
 of that (overdue) they go on all the same: a batch system that is never going

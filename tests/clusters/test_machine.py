@@ -353,6 +353,24 @@ def test_a_worker_is_not_given_up_while_its_scheduler_is_silent():
     assert [row.name for row in cancel.rows] == ["w1-0"]
 
 
+def test_a_worker_is_not_given_up_while_its_scheduler_s_job_is_requeued():
+    """It has nobody to connect to."""
+    story = Story().start().scale("7")
+    story.report("7", RUNNING)
+    story.report("1", QUEUED)
+    for _ in range(10):
+        story.next(20.0)
+    story.report("1", RUNNING)
+    assert story.next(20.0).cancel == ()
+    assert story.states == {"w1-0": RowState.STARTING}
+    story.beat(1)
+    story.next(15.0)
+    story.beat(1)
+    assert story.next(14.0).cancel == ()
+    (cancel,) = story.next(1.0).cancel
+    assert [row.name for row in cancel.rows] == ["w1-0"]
+
+
 def test_a_cancel_that_is_answered_twice():
     story = Story().start().scale("7", "8")
     story.beat(0)
