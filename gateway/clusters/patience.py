@@ -75,8 +75,12 @@ class Patience:
         return Questions(poll=poll, settle=settle)
 
     def note_silence(self, row: Row | None, now: float, *, heard_of: bool) -> None:
-        """Remember that nobody hears of the workers, if so: their scheduler is late, or its job has to start again."""
-        if row is not None and (now > row.since + self._rules.late if row.state is RowState.ACTIVE else heard_of):
+        """Remember that nobody hears of the workers, if so: their scheduler is late, has ended, or is to start again.
+
+        `heard_of` says that it ever was heard of: until then it is not waited for.
+        """
+        since = row.since if row is not None and row.state is RowState.ACTIVE else None
+        if heard_of if since is None else now > since + self._rules.late:
             self._silent_at = now
 
     @property

@@ -234,12 +234,16 @@ class _Trials:
             ended = seen.report is not None and seen.report.state is JobState.GONE
             vanished = report is None and seen.report is not None
             seen = evolve(seen, log=await self._tail(spec))
-            if ended or (vanished and seen.log) or self._has_spoken(seen.log) or passed > self._patience:
+            if ended or (vanished and seen.log) or self._is_enough(seen) or passed > self._patience:
                 return seen
             await trio.sleep(PAUSE)
 
-    def _has_spoken(self, log: str) -> bool:
-        return probe.told(log) is not None or bool(probe.version_of(log))
+    def _is_enough(self, seen: _Seen) -> bool:
+        """Whether the job has said its word, and no more is to be learnt of the queue."""
+        if (said := probe.told(seen.log)) is None:
+            return bool(probe.version_of(seen.log))
+        waits = bool(said.get("port"))  # for a connection, and so it is in the queue
+        return not waits or seen.shown_after is not None or seen.looks >= trial.MANY
 
     async def _report(self, spec: JobSpec, job: JobId) -> JobReport | None:
         try:

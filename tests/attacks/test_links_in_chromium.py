@@ -139,7 +139,7 @@ async def test_where_only_the_owner_sees_it_a_copied_address_opens_in_no_other_b
                 assert "belongs to somebody else" in text_of(page)
             page.delete_all_cookies()
             page.get(copied)
-            assert path_of(page) == "/login"
+            wait_until(page, lambda page: path_of(page) == "/login")
 
     async with alices_dashboard(tmp_path, "c.Proxy.dashboard_access = 'owner'") as (gateway, cluster):
         assert cluster.dashboard == f"/clusters/{cluster.name}/"
@@ -161,7 +161,7 @@ async def test_a_dashboard_on_a_host_of_its_own_has_an_origin_and_nothing_of_the
             assert re.fullmatch(f"{own}/~[^/]+/individual-nbytes", page.current_url)
             log_out(page, origin)
             page.get(f"{own}/api/v1/clusters/")  # nothing of the gateway is there
-            assert path_of(page) == "/login"
+            wait_until(page, lambda page: path_of(page) == "/login")
 
     lines = (
         "c.Proxy.host_names = ['localhost']",

@@ -6,6 +6,7 @@ odd it is a trap of the real server, seen in the recordings.
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -298,9 +299,9 @@ class Server:
             if job.request.command and error.filename == job.request.command[0]:
                 self._ended(job, job.run_count, 254)
             else:
-                self._later(self.timing.hold, lambda: self._cannot_start(job))
-        except OSError:
-            self._later(self.timing.hold, lambda: self._cannot_start(job))
+                self._will_not_start(job, error)
+        except OSError as error:
+            self._will_not_start(job, error)
         else:
             self._later(self.timing.session, lambda: self._session(job, pid))
 
@@ -315,6 +316,11 @@ class Server:
         if job.state == "R":
             job.execution_time, job.slot, job.started = time.time() + 1800, None, None
             job.change("W", 37)
+
+    def _will_not_start(self, job: Job, error: OSError) -> None:
+        """PBS tries a few times, and holds the job. The reason is for whoever reads what a test has printed."""
+        print(f"pbssim: job {job.id} cannot be started: {error!r}", file=sys.stderr, flush=True)
+        self._later(self.timing.hold, lambda: self._cannot_start(job))
 
     def _cannot_start(self, job: Job) -> None:
         if job.state == "R":
