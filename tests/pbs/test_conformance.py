@@ -7,6 +7,7 @@ that others use, with other names and numbers, is tested with a simulation
 that is treated like a real one.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.pbs.conftest import REAL
 from tests.pbs.conversation import Player, parse
-from tests.pbs.simulation import Simulation
+from tests.pbs.simulation import Simulation, pbssim
 
 CONVERSATIONS = Path(__file__).parent.parent / "data" / "pbs" / "conversations"
 NAMES = sorted(path.name for path in CONVERSATIONS.glob("*.txt"))
@@ -71,3 +72,10 @@ def test_conversation_elsewhere(name: str, directory: Path, elsewhere: Path) -> 
     pause = 0.3 if REAL else 0.05  # a real PBS has not many ports for those who ask
     with Player(elsewhere, directory, None, pause=pause) as player:
         player.play(steps_of(name))
+
+
+def test_a_shell_that_ends_before_it_is_told_what_to_do() -> None:
+    """On a busy machine; its job has started all the same."""
+    there, here = os.pipe()
+    os.close(there)
+    pbssim("mom").feed(os.fdopen(here, "wb"), b"script\n")

@@ -15,8 +15,15 @@ import subprocess
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from pbssim.jobs import Job
+
+
+def feed(pipe: IO[bytes], data: bytes) -> None:
+    """Write to a process that may have ended already, as a shell has whose profile ends it, and close."""
+    with contextlib.suppress(BrokenPipeError), pipe:  # closing writes what is buffered
+        pipe.write(data)
 
 
 class ProcessMom:
@@ -56,8 +63,7 @@ class ProcessMom:
                 **_identity(account),
             )
         assert process.stdin is not None
-        with process.stdin, contextlib.suppress(BrokenPipeError):
-            process.stdin.write(stdin)
+        feed(process.stdin, stdin)
         self._pids[job.id] = process.pid
         descriptor = os.pidfd_open(process.pid)
 
