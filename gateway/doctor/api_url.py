@@ -20,7 +20,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:
 
 
 def jobs_url(config: Config) -> str:
-    """The URL that jobs are told; empty when it is only known to the gateway when it runs (server/s.py)."""
+    """The URL that jobs are told; empty when it is only known to the gateway when it runs (server/own_names.py)."""
     if config.backend.api_url:
         return config.backend.api_url
     address, prefix = (

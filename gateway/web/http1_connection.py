@@ -29,8 +29,8 @@ _ANSWERING = (h11.SEND_RESPONSE, h11.SEND_BODY)
 _Event = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 
 
-class Connected(Budgeted, Protocol):
-    """The app, as far as it knows the connection."""
+class Lingering(Budgeted, Protocol):
+    """The same, of a connection that may be closed while its client is still sending."""
 
     def answered_early(self) -> None:
         """Note that the client is still sending what has been answered."""
@@ -77,7 +77,7 @@ class Http1Connection(hypercorn_h11.H11Protocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._connected = cast("Connected", self.app)
+        self._connected = cast("Lingering", self.app)
         self._budget = self._connected.budget
         self.connection = _Parser(self.config.h11_max_incomplete_size, self._budget)
 

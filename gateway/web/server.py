@@ -142,7 +142,7 @@ class _DrainRequestBody(ASGIWrapper):
         self.owner = stream.owner
 
     def answered_early(self) -> None:
-        """See `http1_connection.Connected`."""
+        """See `http1_connection.Lingering`."""
         self._stream.answered_early = True
 
     async def __call__(self, scope: Any, receive: Any, send: Any, sync_spawn: Any, call_soon: Any) -> None:
