@@ -8,6 +8,7 @@ that is treated like a real one.
 """
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_conversation_elsewhere(name: str, directory: Path, elsewhere: Path) -> 
     pause = 0.3 if REAL else 0.05  # a real PBS has not many ports for those who ask
     with Player(elsewhere, directory, None, pause=pause) as player:
         player.play(steps_of(name))
+
+
+@pytest.mark.parametrize(("code", "shown"), [(0, 0), (3, 1)])
+def test_an_array_shows_how_its_last_subjob_ended(
+    code: int, shown: int, directory: Path, simulation: Simulation
+) -> None:
+    """The recordings have this only where several end at once, in any order."""
+    script = f"[ $PBS_ARRAY_INDEX = 0 ] && exit {code}; exec sleep 300"
+    with Player(simulation.bin, directory, simulation) as player:
+        number = player.run("alice", f"qsub -J 0-1 -- /bin/sh -c {shlex.quote(script)}")[1].partition("[")[0]
+        player.play(parse(f"@until {number}[0].pbs X"))
+        assert f"    Exit_status = {shown}\n" in player.run("alice", f"qstat -f '{number}[].pbs'")[1]
 
 
 def test_a_shell_that_ends_before_it_is_told_what_to_do() -> None:

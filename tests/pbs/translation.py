@@ -24,6 +24,9 @@ _REPLACEMENTS = [
     (r"@vm:", "@pbs:"),  # the recorded host had two names
     (r" +", " "),
     (r" $", ""),
+    # An array's Exit_status is that of whichever subjob changed last: subjobs that run side by side end in any order.
+    (r"^( Exit_status = )[012](\n Submit_arguments = .*-J )", r"\1N\2"),
+    (r"^(\t+\"Exit_status\":\t)[012](,\n\t+\"Submit_arguments\":\t\".*-J )", r"\1N\2"),
 ]
 #: What depends on the moment of a question, the machine and the version: a real PBS does not wait for us.
 _MOMENTS = [
@@ -36,9 +39,6 @@ _MOMENTS = [
     (r"\bA: \d+ T: \d+\)", "A: N T: N)"),  # CPUs that are free, and all
     (r"(?<=\"pbs_version\":\t).*", "VERSION,"),
     (r"^(\d+\[\d{7})\d*(\]\S*|\*)", r"\1"),  # the table cuts ids, those with longer numbers sooner
-    # An array's Exit_status is that of whichever subjob changed last.
-    (r"^( Exit_status = )[012](\n Submit_arguments = .*-J )", r"\1N\2"),
-    (r"^(\t+\"Exit_status\":\t)[012](,\n\t+\"Submit_arguments\":\t\".*-J )", r"\1N\2"),
     # A job that was just deleted may have ended already.
     (r"^(\d\S* \S+ \S+ \S+) E ", r"\1 R "),
     (r"(job_state = |\"job_state\":\t\")E\b", r"\1R"),
