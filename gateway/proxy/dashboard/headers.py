@@ -3,7 +3,8 @@
 A dashboard is a program of some user, reached under `<prefix>/clusters/<name>`
 on the gateway's own origin. So in the one direction it must not see what is
 meant for others (the gateway's `Authorization`, the cookies of whatever else
-this host serves) nor be lied to about where a request came from
+this host serves, what a site's server in front says of who the visitor is)
+nor be lied to about where a request came from
 (`X-Forwarded-*` of the client are dropped, ours are set); in the other its
 cookies and redirects are kept below its own path, and headers that would hold
 for the whole origin are dropped. Hop-by-hop headers (RFC 9110, 7.6.1) concern
@@ -19,6 +20,7 @@ but they reach no cookie, no storage and no answer of the gateway, and what
 they send says that it comes from elsewhere (`Origin: null`).
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
@@ -32,15 +34,30 @@ _HOP_BY_HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
     b"upgrade".split()
 )
+#: Among them the page that led here: none of a dashboard's own, which say nothing of themselves (`ALWAYS`), but one of
+#: this host, such as a notebook's, whose address may hold a token.
 _NOT_FOR_DASHBOARDS = frozenset(
-    b"authorization cookie expect forwarded host via x-real-ip true-client-ip x-client-ip".split()
+    b"authorization cookie expect forwarded from host referer via x-real-ip true-client-ip x-client-ip".split()
+)
+#: In names of headers that say who somebody is, or prove it. Servers in front have many: oauth2-proxy, Authelia,
+#: Shibboleth, Cloudflare Access, the load balancers of clouds, client certificates. A page's own token against forged
+#: requests is none of them, nor is what browsers say of a page (`Sec-Fetch-User`).
+_IDENTITY = re.compile(
+    rb"""auth(?!or(?!i[sz])) | jwt | assertion | claim | credential | secret | passw(?:or)?d | api-?key
+    | (?<![cx]srf) (?<![cx]srf-) token | sec(?:ure)?-session
+    | consumer | identity | kerberos | oidc | principal | saml | shib | eppn | tailscale | ssl | cert(?!ain)
+    | \A remote-
+    | (?<!sec-fetch-) \b (?: users? | user-?(?:name|id|info) | e?mail | groups? | roles? ) \Z""",
+    re.VERBOSE,
 )
 #: Written anew by the server that answers, or (from the third on) an attempt to speak for the whole origin, up to
 #: asking for the gateway's own password. The last two are set for all dashboards.
 _NOT_FOR_BROWSERS = frozenset(
-    b"date server accept-ch alt-svc clear-site-data critical-ch nel origin-agent-cluster report-to reporting-endpoints "
-    b"service-worker-allowed set-cookie2 set-login strict-transport-security www-authenticate "
-    b"referrer-policy x-content-type-options".split()
+    b"date server accept-ch alt-svc authentication-control authentication-info clear-site-data critical-ch expect-ct "
+    b"nel optional-www-authenticate origin-agent-cluster public-key-pins public-key-pins-report-only report-to "
+    b"reporting-endpoints sec-session-challenge sec-session-registration secure-session-challenge "
+    b"secure-session-registration service-worker-allowed set-cookie2 set-login strict-transport-security "
+    b"use-as-dictionary www-authenticate referrer-policy x-content-type-options".split()
 )
 #: With whatever is answered for a dashboard, so that a browser neither takes it for something else than it says it is,
 #: nor tells its address (which opens it) to others.
@@ -107,7 +124,9 @@ def request_headers(headers: RawHeaders, origin: Origin) -> Headers:
         (key, _origin(value, origin) if key == b"origin" else value)
         for key, value in _passing(headers, _NOT_FOR_DASHBOARDS)
         # Some servers read x_forwarded_for as x-forwarded-for: an underscore could say what a dash must not.
-        if b"_" not in key and not key.startswith((b"x-forwarded-", b"sec-websocket-", b":"))
+        if b"_" not in key
+        and not key.startswith((b"x-forwarded-", b"sec-websocket-", b":"))
+        and not _IDENTITY.search(key)
     ]
     passed_by = [value for key, value in headers if key.lower() == b"via"]
     cookies = _cookies_of((value for key, value in headers if key.lower() == b"cookie"), origin.cookies)

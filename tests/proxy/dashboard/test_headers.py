@@ -75,6 +75,42 @@ def test_what_is_meant_for_the_gateway_stays_here() -> None:
     assert b"cookie" not in to_dashboard((b"Cookie", b"dask-gateway-user=secret; a=1; x=dask-dashboard-abc.b=2"))
 
 
+# What servers in front are documented to add, by product; and proofs that browsers and programs send by themselves.
+IDENTITIES = """
+    X-Auth-Request-User X-Auth-Request-Email X-Auth-Request-Access-Token X-Forwarded-Access-Token
+    Remote-User Remote-Groups Remote-Name X-Remote-User X-WEBAUTH-USER X-Authentik-Username X-Authentik-Jwt
+    Cf-Access-Jwt-Assertion Cf-Access-Authenticated-User-Email Cf-Access-Client-Secret
+    X-Amzn-Oidc-Data X-Amzn-Oidc-Accesstoken X-Amz-Security-Token
+    X-Goog-Iap-Jwt-Assertion X-Goog-Authenticated-User-Email X-Ms-Token-Aad-Access-Token X-Ms-Client-Principal
+    X-Pomerium-Claim-Email X-Vouch-IdP-AccessToken X-Vouch-User Tailscale-User-Login
+    Shib-Session-ID eppn OIDC_CLAIM_sub X-Userinfo X-ID-Token X-Consumer-Username X-Credential-Identifier
+    SSL-Client-Cert X-SSL-Client-S-DN Client-Cert Client-Cert-Chain X-Client-Certificate X-User X-Email
+    X-Api-Key apikey Private-Token X-Access-Token X-OAuth-Scopes Sec-Private-State-Token Secure-Session-Response
+"""
+# What browsers say of themselves and of a page, and what a page's scripts may say to its own server.
+HARMLESS = """
+    Accept Accept-Encoding Accept-Language Access-Control-Request-Headers Cache-Control Content-Type DNT If-None-Match
+    Last-Event-ID Pragma Priority Range Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Site Sec-Fetch-User Sec-GPC
+    Service-Worker Upgrade-Insecure-Requests User-Agent X-Requested-With Bokeh-Session-Id X-CSRF-Token X-CSRFToken
+    X-XSRF-Token X-Xsrftoken Traceparent X-Author X-Authority
+"""
+
+
+@pytest.mark.parametrize("name", IDENTITIES.split())
+def test_who_a_visitor_is_stays_here(name: str) -> None:
+    assert to_dashboard((name.encode(), b"secret")) == to_dashboard()
+
+
+def test_the_page_that_led_to_a_dashboard_is_not_told() -> None:
+    """Where a JupyterHub is on the same host, its address may hold a notebook's token."""
+    assert to_dashboard((b"Referer", b"https://hpc.example/user/alice/lab?token=secret")) == to_dashboard()
+
+
+@pytest.mark.parametrize("name", HARMLESS.split())
+def test_what_a_page_needs_reaches_its_server(name: str) -> None:
+    assert to_dashboard((name.encode(), b"value"))[name.lower().encode()] == b"value"
+
+
 def test_a_cookie_comes_back_as_it_was_set() -> None:
     for pair in (b"a=1", b"a=", b"=1", b"dask-gateway-user=mine", b'__Host-a="x=y"', b"dask-dashboard-b.a=1"):
         ((_, value),) = to_browser((b"Set-Cookie", pair))
@@ -112,6 +148,11 @@ def test_a_dashboard_does_not_speak_for_the_origin() -> None:
         (b"Strict-Transport-Security", b"max-age=1"),
         (b"WWW-Authenticate", b"Basic"),
         (b"Accept-CH", b"Device-Memory"),
+        (b"Authentication-Info", b'nextnonce="x"'),
+        (b"Expect-CT", b"max-age=86400, enforce"),
+        (b"Public-Key-Pins", b'pin-sha256="x"; max-age=5184000'),
+        (b"Secure-Session-Registration", b'(ES256);path="register"'),
+        (b"Use-As-Dictionary", b'match="/*"'),
         (b"Referrer-Policy", b"unsafe-url"),
         (b"X-Content-Type-Options", b"sniff"),
         (b"Content-Type", b"text/html"),
