@@ -123,6 +123,7 @@ async def fill(url: str, key: str, count: int) -> None:
                         count=WORKERS,
                         groups=1,
                         start_time=int(time.time() * 1000),
+                        running_since=int(time.time() * 1000),
                         **addresses(number),
                     )
                 )
