@@ -50,6 +50,13 @@ class Evidence:
     unlisted: Mapping[JobId, int] = field(factory=dict)
     unknown_since: Mapping[JobId, float] = field(factory=dict)
 
+    @property
+    def suspicious(self) -> bool:
+        """Whether the next look may show that a job is gone which this one has missed."""
+        return any(
+            count < _enough(known=job in self.seen) for job, count in self.absences.items() if job not in self.unlisted
+        )
+
 
 def infer_states(
     evidence: Evidence,
@@ -103,13 +110,13 @@ class _Look:
         elif self.hides_jobs and not known:
             self.unknown[job] = self.hides_jobs
         elif job in self.status.nonexistent or job in self.cancelled:
-            self._absent(job, ABSENCES_SEEN if known else ABSENCES_NEVER_SEEN)
+            self._absent(job, known=known)
         else:
             self._not_listed(job)
 
-    def _absent(self, job: JobId, enough: int) -> None:
+    def _absent(self, job: JobId, *, known: bool) -> None:
         self.absences[job] = self.before.absences.get(job, 0) + 1
-        if self.absences[job] >= enough:
+        if self.absences[job] >= _enough(known=known):
             self.reports[job] = JobReport(JobState.GONE, _VANISHED, presumed=True)
 
     def _not_listed(self, job: JobId) -> None:
@@ -138,13 +145,19 @@ def _unknown(evidence: Evidence, unknown: Mapping[JobId, str], now: float) -> tu
     return reports, evolve(evidence, unknown_since=since)
 
 
+def _enough(*, known: bool) -> int:
+    return ABSENCES_SEEN if known else ABSENCES_NEVER_SEEN
+
+
 def _end_of_array(status: Status, array: JobId | None) -> JobReport | None:
     report = None if array is None else status.reports.get(array)
     return report if report is not None and report.state is JobState.GONE else None
 
 
-def next_delay(*, eager: bool, failures: int, period: float, eager_period: float) -> float:
-    """Seconds until the next look at the queue: longer after each failure in a row, but never beyond `period`."""
-    if not failures:
-        return eager_period if eager else period
-    return backoff(failures, base=eager_period, longest=period)
+def next_delay(*, calm: int, failures: int, period: float, eager_period: float) -> float:
+    """Seconds until the next look at the queue, never more than `period`.
+
+    They become more after each failure in a row, and after each look in a row that nobody was eager for (`calm`): what
+    has just begun is what most often ends.
+    """
+    return backoff(failures or calm + 1, base=eager_period, longest=period)

@@ -270,10 +270,14 @@ class JobQueueBackend(DBBackendBase):
         help="The path of the status command (squeue, qstat); its folder holds the others of its kind.",
     )
     poll_period: float = setting(
-        default=15, help="Time between two looks at the queue while nothing changes.", unit="seconds", minimum=0.1
+        default=15,
+        help="""Time between two looks at the queue while nothing changes; after a change it grows from
+        eager_poll_period to this.""",
+        unit="seconds",
+        minimum=0.1,
     )
     eager_poll_period: float = setting(
-        default=2, help="Time between two looks while a job starts or ends.", unit="seconds", minimum=0.1
+        default=2, help="Time between two looks while a job starts or ends, or is missed.", unit="seconds", minimum=0.1
     )
     command_timeout: float = setting(
         default=30,

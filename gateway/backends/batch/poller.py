@@ -2,10 +2,11 @@
 
     wait (a period, or until somebody asks) → status commands → follow-up → evidence → board
 
-The period is short while any cluster is eager. A look that fails makes jobs
-UNKNOWN, never GONE, and the next ones come later, up to the long period. While
-nothing is watched nothing is asked. What commands print beside their answers is
-logged once; jobs of which nothing was learnt for minutes are an error in the log.
+The period is short while any cluster is eager, or a job is missed; then it
+grows, up to the long one. A look that fails makes jobs UNKNOWN, never GONE, and
+the next ones come later and later as well. While nothing is watched nothing is
+asked. What commands print beside their answers is logged once; jobs of which
+nothing was learnt for minutes are an error in the log.
 """
 
 import re
@@ -107,15 +108,14 @@ class Poller:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        evidence, failures = Evidence(), 0
+        evidence, failures, calm = Evidence(), 0, 0
         remarks = _Remarks()
         for turn in count():
             if jobs := self._jobs():
                 with self.board.polling():
                     evidence, failures = await self._look(jobs, evidence, failures, turn, remarks)
-            delay = next_delay(
-                eager=self.board.eager, failures=failures, period=self.period, eager_period=self.eager_period
-            )
+            calm = 0 if self.board.eager or evidence.suspicious else calm + 1
+            delay = next_delay(calm=calm, failures=failures, period=self.period, eager_period=self.eager_period)
             await trio.sleep(SHORTEST_PERIOD)
             with trio.move_on_after(delay - SHORTEST_PERIOD):
                 await self.board.wait_poll_requested()

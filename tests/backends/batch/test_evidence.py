@@ -158,20 +158,33 @@ def test_no_single_absence_ends_a_job(listed):
 
 
 @pytest.mark.parametrize(
-    ("eager", "failures", "delay"),
+    ("calm", "failures", "delay"),
     [
-        (True, 0, 2),
-        (False, 0, 15),
-        (True, 1, 2),
-        (False, 1, 2),
-        (True, 2, 4),
-        (True, 3, 8),
-        (True, 9, 15),
-        (False, 99, 15),
+        (0, 0, 2),
+        (1, 0, 4),
+        (2, 0, 8),
+        (3, 0, 15),
+        (99, 0, 15),
+        (0, 1, 2),
+        (5, 1, 2),
+        (0, 2, 4),
+        (0, 3, 8),
+        (0, 9, 15),
+        (5, 99, 15),
     ],
 )
-def test_the_next_look(eager, failures, delay):
-    assert next_delay(eager=eager, failures=failures, period=15, eager_period=2) == delay
+def test_the_next_look(calm, failures, delay):
+    assert next_delay(calm=calm, failures=failures, period=15, eager_period=2) == delay
+
+
+def test_a_job_that_is_missed_is_looked_for_again_soon():
+    evidence = look(Evidence(), Status(reports={"1": RUNNING}))[1]
+    assert not evidence.suspicious
+    evidence = look(evidence, EMPTY)[1]
+    assert evidence.suspicious
+    states, evidence = look(evidence, EMPTY)
+    assert states["1"] is JobState.GONE
+    assert not evidence.suspicious  # however often its heartbeats refute it
 
 
 def test_who_is_alive():

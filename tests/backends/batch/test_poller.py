@@ -83,12 +83,35 @@ async def test_one_question_a_period_for_all_clusters(autojump_clock, poller, qu
     with open_watch(board) as one, open_watch(board, "bob", "c2") as two:
         one.add(JOB)
         two.add(JobId("8"))
-        start = trio.current_time()
-        await trio.sleep(61)
-    times = [time - start for time, _ in queue.asked]
+        await trio.sleep(100)
     assert {tuple(users) for _, users in queue.asked[1:]} == {("alice", "bob")}
     # The first question may have been asked before both clusters were there.
-    assert {round(later - earlier) for earlier, later in pairwise(times[1:])} == {15}
+    periods = [round(later - earlier) for (earlier, _), (later, _) in pairwise(queue.asked[1:])]
+    assert periods[-4:] == [15, 15, 15, 15]
+
+
+async def test_looks_become_rarer_when_nobody_is_eager_any_more(autojump_clock, poller, queue, board):
+    with open_watch(board) as watch:
+        watch.add(JOB)
+        watch.eager = True
+        await trio.sleep(10)
+        watch.eager = False
+        await trio.sleep(60)
+    periods = [round(later - earlier) for (earlier, _), (later, _) in pairwise(queue.asked)]
+    assert periods[-6:] == [2, 4, 8, 15, 15, 15]
+
+
+async def test_a_job_that_is_missed_is_looked_for_again_soon(autojump_clock, poller, queue, board):
+    """It may have ended: the batch system forgets such jobs, here after a few seconds."""
+    with open_watch(board) as watch:
+        watch.add(JOB)
+        await trio.sleep(100)
+        queue.text = "CLUSTER: none\n"
+        await watch.wait_changes()
+        while watch.jobs[JOB].state is not JobState.GONE:
+            await watch.wait_changes()
+    (before, _), (last, _) = queue.asked[-2:]
+    assert round(last - before) == 2
 
 
 async def test_eager_clusters_are_asked_for_at_once_and_often(autojump_clock, poller, queue, board):
