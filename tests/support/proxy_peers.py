@@ -25,6 +25,7 @@ NAME = "daskgateway-abc"
 HELLO = openssl_hello(NAME)
 LOCAL = "127.0.0.1"
 LIMITS = Proxy(connect_timeout=5, shutdown_grace=0)
+_IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h; `socket` has it from Python 3.12 on
 
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
@@ -90,6 +91,8 @@ async def connect(address: Any, *, source: str = "") -> trio.SocketStream:
     sock = trio.socket.socket(family)
     try:
         if source:
+            # The port is chosen when both ends are known; else whatever is in TIME_WAIT takes one away (ip(7)).
+            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             await sock.bind((source, 0))
         await sock.connect(address)
     except OSError:
