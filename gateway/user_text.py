@@ -33,9 +33,10 @@ _PATTERNS = (
 #: A personal token (auth/token_text.py), or what looks like one: only its id is no secret.
 _TOKEN = re.compile(r"(dgt_(?:[0-9A-Za-z]{10}_)?)[0-9A-Za-z_]{8,}")
 #: Colours and the like; what a terminal takes for its title, a link or a notice and does not show (ECMA-48 8.3.89, OSC,
-#: within its line); and every other control character but tab and line end; bidirectional overrides too.
+#: within its line); its character sets and modes (ECMA-35 13.2: `tput sgr0` is one, then a colour); and every other
+#: control character but tab and line end; bidirectional overrides too.
 _CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]P^_X][^\x07\x1b\n]*(?:\x07|\x1b\\)"
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]P^_X][^\x07\x1b\n]*(?:\x07|\x1b\\)|\x1b(?:[ -/]+[0-~]|[0-?])"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )
 

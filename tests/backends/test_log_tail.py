@@ -34,6 +34,9 @@ def test_a_character_is_not_cut_in_two():
 def test_colours_and_other_controls_are_removed():
     assert log_tail("\x1b[1;31mred\x1b[0m\x07 \x1b]0;title\x07\tok\x00\r\n") == "red \tok"
     assert log_tail("see \x1b]8;;https://x.example\x1b\\the page\x1b]8;;\x1b\\ for more") == "see the page for more"
+    assert (
+        log_tail("\x1b(B\x1b[mplain\x1b7, \x1b=\x1bPq#0\x1b\\as `tput sgr0` has it") == "plain, as `tput sgr0` has it"
+    )
     assert log_tail("\x1b]0;without an end\nnext") == "]0;without an end\nnext"
     assert log_tail("a\u202eb\x9bc") == "abc"
 

@@ -45,8 +45,8 @@ _NOT_FOR_DASHBOARDS = frozenset(
 _IDENTITY = re.compile(
     rb"""auth(?!or(?!i[sz])) | jwt | assertion | claim | credential | secret | passw(?:or)?d | api-?key
     | (?<![cx]srf) (?<![cx]srf-) token | sec(?:ure)?-session
-    | consumer | identity | kerberos | oidc | principal | saml | shib | eppn | tailscale | ssl | cert(?!ain)
-    | \A remote-
+    | consumer | identity | kerberos | login | oidc | principal | saml | shib | eppn | tailscale | ssl | cert(?!ain)
+    | \b remote-
     | (?<!sec-fetch-) \b (?: users? | user-?(?:name|id|info) | e?mail | groups? | roles? ) \Z""",
     re.VERBOSE,
 )

@@ -86,6 +86,7 @@ IDENTITIES = """
     Shib-Session-ID eppn OIDC_CLAIM_sub X-Userinfo X-ID-Token X-Consumer-Username X-Credential-Identifier
     SSL-Client-Cert X-SSL-Client-S-DN Client-Cert Client-Cert-Chain X-Client-Certificate X-User X-Email
     X-Api-Key apikey Private-Token X-Access-Token X-OAuth-Scopes Sec-Private-State-Token Secure-Session-Response
+    X-Endpoint-API-UserInfo Impersonate-Group X-Remote-Extra-Scopes X-Amzn-Mtls-Clientcert-Leaf X-Login
 """
 # What browsers say of themselves and of a page, and what a page's scripts may say to its own server.
 HARMLESS = """
