@@ -124,10 +124,7 @@ class Strangers:
     async def come(self, count: int, says: bytes) -> None:
         """So many more, each of which says this and waits for an answer if it is a whole request."""
         for _ in range(count):
-            sock = trio.socket.socket()
-            await sock.bind((self._host, 0))
-            await sock.connect(self._address)
-            stream = trio.SocketStream(sock)
+            stream = await connect(self._address, source=self._host)
             self._open.append(stream)
             with suppress(trio.BrokenResourceError):
                 await stream.send_all(says)

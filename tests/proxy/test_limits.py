@@ -137,7 +137,7 @@ async def test_relays_of_one_address_make_room_for_another_s() -> None:
         async with await connect(address) as client:
             await client.send_all(HELLO)  # the eighth place is for those who are not relayed
             assert (await receive_all(client))[-1:] == b"\x50"
-        async with await connect_from("127.0.0.2", address) as other:
+        async with await connect(address, source="127.0.0.2") as other:
             await other.send_all(HELLO)
             assert await receive_exactly(other, len(HELLO)) == HELLO
         assert await is_ended(many.pop())
@@ -145,13 +145,6 @@ async def test_relays_of_one_address_make_room_for_another_s() -> None:
             await stream.send_all(b"x")
             assert await receive_exactly(stream, 1) == b"x"
             await stream.aclose()
-
-
-async def connect_from(host: str, address: Any) -> trio.SocketStream:
-    sock = trio.socket.socket()
-    await sock.bind((host, 0))
-    await sock.connect(address)
-    return trio.SocketStream(sock)
 
 
 @pytest.mark.parametrize("by_name", [False, True])
@@ -180,7 +173,7 @@ async def test_connections_that_wait_for_their_scheduler_make_room(
                 await stream.send_all(HELLO)
             await trio.testing.wait_all_tasks_blocked(0.02)
             routes.add("other", f"tls://{LOCAL}:{port}")
-            async with await connect_from("127.0.0.2", address) as other:
+            async with await connect(address, source="127.0.0.2") as other:
                 hello = openssl_hello("daskgateway-other")
                 await other.send_all(hello)
                 assert await receive_exactly(other, len(hello)) == hello
